@@ -1,0 +1,62 @@
+"""What an operator is told when something outside a manifest is wrong.
+
+A scientist never sees these: what is wrong with a manifest is a ``model.Problem``. Each message says what was done,
+with what, what came back, and what happens next.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class AgentError(Exception):
+    """Something the agent needs is wrong; the message says what to do."""
+
+    exit_code = 3
+
+
+class SettingsError(AgentError):
+    """The settings file is wrong; every finding names its line and what would be right."""
+
+    exit_code = 2
+
+    def __init__(self, file: Path | str, findings: tuple[str, ...]) -> None:
+        self.file = str(file)
+        self.findings = findings
+        super().__init__("\n".join(f"{file}: {finding}" for finding in findings))
+
+
+class InboxUnavailable(AgentError):
+    """The inbox is not there, cannot be read, or belongs to another ledger; nothing is concluded from it."""
+
+
+class WorkFolderUnavailable(AgentError):
+    """The work folder is missing, full or not writable; nothing new is started until it is back."""
+
+
+class LedgerUnavailable(AgentError):
+    """The ledger cannot be opened or written; nothing is taken in until it can."""
+
+
+class LedgerInUse(AgentError):
+    """Another agent works on this ledger."""
+
+
+class MoveRefused(AgentError):
+    """A state was asked to go where it may not go (see states.py)."""
+
+
+class SubmitFailed(AgentError):
+    """An executor did not take an attempt. ``retry`` says whether trying again can help."""
+
+    def __init__(self, message: str, *, retry: bool) -> None:
+        self.retry = retry
+        super().__init__(message)
+
+
+class TaskFailed(Exception):
+    """A built-in task ended badly. The message is for the scientist: what happened, what to do."""
+
+
+class TaskSkipped(Exception):
+    """A built-in task had nothing to do. The message says why, and which setting would change that."""
