@@ -253,6 +253,8 @@ class Drop:
     modified: float
     """The file's own mtime, seconds since the epoch; shown, never compared with our clock."""
     settled_at: datetime
+    again: bool = False
+    """It was away for two complete scans and is back."""
 
 
 @dataclass(frozen=True)
@@ -345,6 +347,10 @@ class JobStanding:
     ended: datetime | None
     tasks: tuple[TaskStanding, ...]
     plan: Plan
+    acq_datetime: datetime | None = None
+    drop_id: int = 0
+    manifest: str = ""
+    """The manifest's file name."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,9 @@
+"""The durable record (SQLite, on the agent's own disk): drops, jobs, tasks, attempts, mails; the only writer of states.
+
+``Ledger`` is the agent's: it writes. ``Reader`` only reads, from any process, while the agent works.
+"""
+
+from dropbox_agent.ledger.read import Reader
+from dropbox_agent.ledger.record import DueMail, Ledger, Untold
+
+__all__ = ["DueMail", "Ledger", "Reader", "Untold"]

@@ -1,0 +1,88 @@
+"""Open the SQLite file, make or migrate its tables, and turn times into text and back."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import datetime, timezone
+from importlib import resources
+from pathlib import Path
+
+from dropbox_agent.errors import LedgerUnavailable
+
+SCHEMA_VERSION = 1
+"""``PRAGMA user_version`` of the ledgers this code writes."""
+MIGRATIONS: dict[int, str] = {}
+"""From which version -> the SQL that leads to the next one. The first schema has no earlier one."""
+BUSY_SECONDS = 30
+
+
+def open_for_writing(path: Path) -> sqlite3.Connection:
+    """Return a connection to the ledger at ``path``, made if it is not there and migrated if it is older."""
+    try:
+        connection = _connect(path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        _bring_up_to_date(connection, path)
+    except sqlite3.Error as error:
+        raise LedgerUnavailable(f"The ledger {path} cannot be opened: {error}. Nothing is taken in until it can.") from error
+    return connection
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Return a connection that cannot write. Raises LedgerUnavailable when there is no ledger, or a newer one."""
+    if not path.is_file():
+        raise LedgerUnavailable(f"There is no ledger at {path}. 'dropbox-agent init' or 'dropbox-agent adopt' makes one.")
+    connection = _connect(path)
+    connection.execute("PRAGMA query_only = ON")
+    version = _version(connection)
+    if version != SCHEMA_VERSION:
+        raise LedgerUnavailable(_version_sentence(path, version))
+    return connection
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    version = _version(connection)
+    if version > SCHEMA_VERSION:
+        raise LedgerUnavailable(_version_sentence(path, version))
+    if version == 0:
+        _run(connection, resources.files(__package__).joinpath("schema.sql").read_text("utf-8"), SCHEMA_VERSION)
+        return
+    for step in range(version, SCHEMA_VERSION):
+        _run(connection, MIGRATIONS[step], step + 1)
+
+
+def _run(connection: sqlite3.Connection, script: str, version: int) -> None:
+    connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {version};\nCOMMIT;")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _version_sentence(path: Path, version: int) -> str:
+    return (
+        f"The ledger {path} has schema {version}, this program knows schema {SCHEMA_VERSION}. "
+        "Start the agent of the newer version; nothing was changed."
+    )
+
+
+def as_text(moment: datetime) -> str:
+    """Return ``2026-01-31T12:00:00.000000Z``; texts of this form sort as the times do."""
+    return moment.astimezone(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def as_time(text: str) -> datetime:
+    """Return the time of a text that ``as_text`` made."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def as_time_or_none(text: str | None) -> datetime | None:
+    """Return the time, or None for None."""
+    return None if text is None else as_time(text)

@@ -1,0 +1,273 @@
+"""Read the ledger: standings, counts, attempts. Never writes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dropbox_agent import plan as plans
+from dropbox_agent.errors import LedgerUnavailable
+from dropbox_agent.ledger.database import as_time, as_time_or_none, open_for_reading
+from dropbox_agent.model import (
+    Attempt,
+    JobStanding,
+    Level,
+    Mail,
+    Place,
+    Plan,
+    Problem,
+    RunFolder,
+    Standing,
+    TaskStanding,
+)
+from dropbox_agent.states import AttemptState, DropState, JobState, TaskState
+
+JOB_COLUMNS = "jobs.*, drops.name AS manifest"
+JOBS = f"SELECT {JOB_COLUMNS} FROM jobs JOIN drops USING (drop_id)"
+LATEST = "drop_id IN (SELECT max(drop_id) FROM drops GROUP BY inbox, name)"
+
+
+class Reader:
+    """What stands in a ledger, as of the moment of each call."""
+
+    def __init__(self, connection: sqlite3.Connection, work_dir: Path) -> None:
+        self._connection = connection
+        self._work_dir = work_dir
+
+    @classmethod
+    def of(cls, path: Path, work_dir: Path) -> Reader:
+        """Return a reader of the ledger at ``path``. Raises LedgerUnavailable when there is none."""
+        return Reader(open_for_reading(path), work_dir)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    @property
+    def ledger_id(self) -> str:
+        """The name of this ledger, as the markers in its inboxes have it."""
+        row = self._one("SELECT ledger_id FROM ledger")
+        if row is None:
+            raise LedgerUnavailable("The ledger has no name; it was never opened by an agent.")
+        return str(row["ledger_id"])
+
+    # --- standings ---------------------------------------------------------------------------------------------------
+
+    def standing(self, drop_id: int) -> Standing:
+        """Return all that is known of one drop; KeyError when there is none."""
+        row = self._one("SELECT * FROM drops WHERE drop_id = ?", (drop_id,))
+        if row is None:
+            raise KeyError(drop_id)
+        return self._standing(row)
+
+    def drops(self, limit: int = 100, offset: int = 0) -> list[Standing]:
+        """Return the latest version of each manifest, newest first."""
+        rows = self._all(f"SELECT * FROM drops WHERE {LATEST} ORDER BY drop_id DESC LIMIT ? OFFSET ?", (limit, offset))
+        return [self._standing(row) for row in rows]
+
+    def is_latest(self, drop_id: int) -> bool:
+        """Return whether no newer version of the same manifest has been recorded."""
+        return self._number(f"SELECT count(*) FROM drops WHERE drop_id = ? AND {LATEST}", (drop_id,)) == 1
+
+    def jobs(self, limit: int = 100, offset: int = 0) -> list[JobStanding]:
+        """Return the jobs, newest first."""
+        rows = self._all(f"{JOBS} ORDER BY jobs.created DESC, jobs.position LIMIT ? OFFSET ?", (limit, offset))
+        return [self._job(row) for row in rows]
+
+    def job(self, job_id: str) -> JobStanding | None:
+        """Return one job, or None."""
+        row = self._one(f"{JOBS} WHERE job_id = ?", (job_id,))
+        return None if row is None else self._job(row)
+
+    def count_jobs(self) -> Mapping[str, int]:
+        """Return how many jobs are in each state; states without jobs are 0."""
+        counts = {state.value: 0 for state in JobState}
+        counts.update({r["state"]: r["n"] for r in self._all("SELECT state, count(*) AS n FROM jobs GROUP BY state")})
+        return counts
+
+    def count_drops(self) -> Mapping[str, int]:
+        """Return how many manifests are in each state (latest versions only)."""
+        rows = self._all(f"SELECT state, count(*) AS n FROM drops WHERE {LATEST} GROUP BY state")
+        counts = {state.value: 0 for state in DropState if state is not DropState.SETTLING}
+        return counts | {row["state"]: row["n"] for row in rows}
+
+    def live_job_at(self, location: str) -> tuple[str, str] | None:
+        """Return (manifest name, job_id) of the job that uploads to ``location`` now, or None."""
+        row = self._one(f"{JOBS} WHERE location = ? AND jobs.state IN ('accepted', 'running')", (location,))
+        return None if row is None else (row["manifest"], row["job_id"])
+
+    def undelivered(self) -> list[tuple[str, str]]:
+        """Return (manifest, reason) of each status or mail that could not be written when last tried."""
+        statuses = self._all("SELECT name, tell_error AS error FROM drops WHERE changes > told AND tell_error NOT NULL")
+        mails = self._all(
+            "SELECT name, error FROM outbox JOIN drops USING (drop_id) WHERE sent IS NULL AND error NOT NULL"
+        )
+        return [(row["name"], row["error"]) for row in [*statuses, *mails]]
+
+    def is_idle(self) -> bool:
+        """Return whether every job is final, every status told and every mail out."""
+        return not any(
+            self._number(f"SELECT count(*) FROM {table}")
+            for table in (
+                "jobs WHERE state IN ('accepted', 'running')",
+                "drops WHERE changes > told",
+                "outbox WHERE sent IS NULL",
+            )
+        )
+
+    def history(self, kind: str, id_: str) -> list[tuple[str | None, str]]:
+        """Return the moves (from, to) of one thing, oldest first."""
+        rows = self._all("SELECT from_state, to_state FROM history WHERE kind = ? AND id = ? ORDER BY history_id", (kind, id_))
+        return [(row["from_state"], row["to_state"]) for row in rows]
+
+    # --- attempts ----------------------------------------------------------------------------------------------------
+
+    def attempt(self, key: str) -> Attempt:
+        """Return one attempt; KeyError when there is none."""
+        row = self._one("SELECT * FROM attempts WHERE attempt_key = ?", (key,))
+        if row is None:
+            raise KeyError(key)
+        return self._attempt(row)
+
+    def live_attempts(self) -> list[Attempt]:
+        """Return the attempts that may still run, oldest first."""
+        rows = self._all(
+            "SELECT * FROM attempts WHERE state IN ('submitting', 'submitted', 'running') ORDER BY created, attempt_key"
+        )
+        return [self._attempt(row) for row in rows]
+
+    def may_try(self, attempt: Attempt, now_text: str) -> bool:
+        """Return whether an attempt that was not taken may be handed over again now."""
+        row = self._one("SELECT try_at FROM attempts WHERE attempt_key = ?", (attempt.key,))
+        return row is not None and (row["try_at"] is None or row["try_at"] <= now_text)
+
+    def run_folder(self, job_id: str) -> RunFolder:
+        """Return the run folder of a job."""
+        return RunFolder(self._work_dir / job_id)
+
+    # --- details -----------------------------------------------------------------------------------------------------
+
+    def _standing(self, row: sqlite3.Row) -> Standing:
+        jobs = self._all(f"{JOBS} WHERE drop_id = ? ORDER BY position", (row["drop_id"],))
+        return Standing(
+            drop_id=row["drop_id"],
+            name=row["name"],
+            inbox=Path(row["inbox"]),
+            sha256=row["sha256"],
+            state=DropState(row["state"]),
+            noticed=as_time(row["noticed"]),
+            updated=as_time(row["updated"]),
+            problems=tuple(_problem(problem) for problem in json.loads(row["problems"])),
+            jobs=tuple(self._job(job) for job in jobs),
+        )
+
+    def _job(self, row: sqlite3.Row) -> JobStanding:
+        return JobStanding(
+            job_id=row["job_id"],
+            s3_prefix=row["s3_prefix"],
+            bucket=row["bucket"],
+            location=row["location"],
+            job_type=row["job_type"],
+            project_name=row["project_name"],
+            subject_id=row["subject_id"],
+            platform=row["platform"],
+            modalities=tuple(json.loads(row["modalities"])),
+            user_email=row["user_email"],
+            email_types=frozenset(json.loads(row["email_types"])),
+            row=row["row"],
+            state=JobState(row["state"]),
+            created=as_time(row["created"]),
+            started=as_time_or_none(row["started"]),
+            ended=as_time_or_none(row["ended"]),
+            tasks=self._tasks(row["job_id"]),
+            plan=_plan(row),
+            acq_datetime=datetime.fromisoformat(row["acq_datetime"]),
+            drop_id=row["drop_id"],
+            manifest=row["manifest"],
+        )
+
+    def _tasks(self, job_id: str) -> tuple[TaskStanding, ...]:
+        rows = self._all(
+            "SELECT tasks.*, attempts.handle FROM tasks LEFT JOIN attempts ON attempts.job_id = tasks.job_id"
+            " AND attempts.allocation = tasks.allocation AND attempts.number = tasks.attempt"
+            " WHERE tasks.job_id = ? ORDER BY position",
+            (job_id,),
+        )
+        return tuple(_task(row) for row in rows)
+
+    def _attempt(self, row: sqlite3.Row) -> Attempt:
+        job = self._one("SELECT plan FROM jobs WHERE job_id = ?", (row["job_id"],))
+        assert job is not None
+        tasks = tuple(task for task in _plan(job).tasks if task.allocation == row["allocation"])
+        ran = {t["key"] for t in self._all(
+            "SELECT key FROM tasks WHERE job_id = ? AND allocation = ? AND attempt = ?",
+            (row["job_id"], row["allocation"], row["number"]),
+        )}  # fmt: skip
+        return Attempt(
+            key=row["attempt_key"],
+            job_id=row["job_id"],
+            allocation=row["allocation"],
+            number=row["number"],
+            state=AttemptState(row["state"]),
+            folder=self.run_folder(row["job_id"]).attempt(row["attempt_key"]).path,
+            tasks=tuple(task for task in tasks if task.key in ran),
+            handle=row["handle"],
+            submitted_at=as_time_or_none(row["submitted"]),
+            first_missing_at=as_time_or_none(row["first_missing"]),
+        )
+
+    def _mail(self, row: sqlite3.Row) -> Mail:
+        return Mail(
+            mail_id=row["mail_id"],
+            drop_id=row["drop_id"],
+            number=row["number"],
+            kind=row["kind"],
+            to=row["recipient"],
+            job_id=row["job_id"],
+            created=as_time(row["created"]),
+        )
+
+    def _one(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Row | None:
+        row: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
+        return row
+
+    def _all(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        return self._connection.execute(sql, values).fetchall()
+
+    def _number(self, sql: str, values: Sequence[Any] = ()) -> int:
+        row = self._one(sql, values)
+        return int(row[0]) if row is not None and row[0] is not None else 0
+
+
+def _plan(row: sqlite3.Row) -> Plan:
+    return plans.from_json(json.loads(row["plan"]))
+
+
+def _problem(written: Mapping[str, Any]) -> Problem:
+    return Problem(
+        level=Level(written["level"]),
+        place=Place(written["file"], written["sheet"], written["row"], written["column"], written["cell"]),
+        message=written["message"],
+        found=written["found"],
+        suggestion=written["suggestion"],
+    )
+
+
+def _task(row: sqlite3.Row) -> TaskStanding:
+    return TaskStanding(
+        key=row["key"],
+        task_id=row["task_id"],
+        modality=row["modality"],
+        state=TaskState(row["state"]),
+        started=as_time_or_none(row["started"]),
+        ended=as_time_or_none(row["ended"]),
+        attempt=row["attempt"],
+        slurm_job_id=None,
+        log=row["log"],
+        message=row["message"],
+        progress=None if row["progress"] is None else json.loads(row["progress"]),
+    )
