@@ -24,14 +24,18 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         _bring_up_to_date(connection, path)
     except sqlite3.Error as error:
-        raise LedgerUnavailable(f"The ledger {path} cannot be opened: {error}. Nothing is taken in until it can.") from error
+        raise LedgerUnavailable(
+            f"The ledger {path} cannot be opened: {error}. Nothing is taken in until it can."
+        ) from error
     return connection
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
     """Return a connection that cannot write. Raises LedgerUnavailable when there is no ledger, or a newer one."""
     if not path.is_file():
-        raise LedgerUnavailable(f"There is no ledger at {path}. 'dropbox-agent init' or 'dropbox-agent adopt' makes one.")
+        raise LedgerUnavailable(
+            f"There is no ledger at {path}. 'dropbox-agent init' or 'dropbox-agent adopt' makes one."
+        )
     connection = _connect(path)
     connection.execute("PRAGMA query_only = ON")
     version = _version(connection)

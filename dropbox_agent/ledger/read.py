@@ -121,7 +121,9 @@ class Reader:
 
     def history(self, kind: str, id_: str) -> list[tuple[str | None, str]]:
         """Return the moves (from, to) of one thing, oldest first."""
-        rows = self._all("SELECT from_state, to_state FROM history WHERE kind = ? AND id = ? ORDER BY history_id", (kind, id_))
+        rows = self._all(
+            "SELECT from_state, to_state FROM history WHERE kind = ? AND id = ? ORDER BY history_id", (kind, id_)
+        )
         return [(row["from_state"], row["to_state"]) for row in rows]
 
     # --- attempts ----------------------------------------------------------------------------------------------------

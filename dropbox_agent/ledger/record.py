@@ -11,7 +11,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from dropbox_agent import plan as plans
 from dropbox_agent.errors import LedgerInUse, LedgerUnavailable, MoveRefused
 from dropbox_agent.ledger.database import as_text, open_for_writing
 from dropbox_agent.ledger.read import Reader
-from dropbox_agent.model import Attempt, Drop, Job, Mail, Observation, Plan, Problem, RunFolder, TaskObservation
+from dropbox_agent.model import Attempt, Drop, Job, Mail, Observation, Plan, Problem, TaskObservation
 from dropbox_agent.states import FINAL_TASK_STATES, AttemptState, DropState, JobState, TaskState
 
 PROGRESS_SECONDS = 1.0
@@ -278,7 +278,9 @@ class Ledger(Reader):
             self._add_mail(drop_id, "begin", job_id, job.user_email, now)
             self._end_own_task(job_id, "send_job_start_email", TaskState.SUCCEEDED, f"To {job.user_email}.", now)
         else:
-            self._end_own_task(job_id, "send_job_start_email", TaskState.SKIPPED, _no_mail(job.user_email, "begin"), now)
+            self._end_own_task(
+                job_id, "send_job_start_email", TaskState.SKIPPED, _no_mail(job.user_email, "begin"), now
+            )
 
     def _add_mail(self, drop_id: int, kind: str, job_id: str | None, recipient: str, now: datetime) -> None:
         self._do(
@@ -346,9 +348,7 @@ class Ledger(Reader):
                 )
 
     def _end_job_if_done(self, job_id: str, now: datetime) -> None:
-        rows = self._all(
-            "SELECT state FROM tasks WHERE job_id = ? AND task_id <> 'send_job_end_email'", (job_id,)
-        )
+        rows = self._all("SELECT state FROM tasks WHERE job_id = ? AND task_id <> 'send_job_end_email'", (job_id,))
         states = {TaskState(row["state"]) for row in rows}
         if not states <= FINAL_TASK_STATES:
             return
@@ -434,11 +434,6 @@ def backoff(tries: int) -> timedelta:
     return timedelta(seconds=BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS) - 1)])
 
 
-def with_folder(attempt: Attempt, folder: Path) -> Attempt:
-    """Return the attempt with its folder."""
-    return replace(attempt, folder=folder)
-
-
 def _first_state(task_id: str, skip: str | None) -> tuple[TaskState, str | None]:
     if skip is not None:
         return TaskState.SKIPPED, skip
@@ -459,7 +454,7 @@ def _lock_or_refuse(path: Path) -> int:
         lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise LedgerUnavailable(
-            f"The folder of the ledger {path.parent} cannot be written: {error.strerror}. Set state_dir to one that can."
+            f"The ledger's folder {path.parent} cannot be written: {error.strerror}. Set state_dir to one that can."
         ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -469,6 +464,3 @@ def _lock_or_refuse(path: Path) -> int:
             f"Another agent works on {path} (it holds {path.with_suffix('.lock')}). Stop it first, or leave it to work."
         ) from error
     return lock
-
-
-__all__ = ["DueMail", "Ledger", "RunFolder", "Untold", "backoff"]

@@ -1,0 +1,34 @@
+"""Places to run attempts: ``local`` (this machine) and ``rehearsal`` (runs nothing).
+
+Each takes an attempt whose intent is already in the ledger, and says what it sees of it. The truth about what ran is
+in the attempt's folder: the start token, the end record of each task, and the end record of the allocation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from dropbox_agent.executors.local import LocalExecutor
+from dropbox_agent.executors.rehearsal import RehearsalExecutor
+from dropbox_agent.model import Attempt, Observation, TaskSettings
+
+
+class Executor(Protocol):
+    """What the agent asks of a place to run."""
+
+    def room(self, live: int) -> int:
+        """Return how many more attempts may be handed over while ``live`` may still run."""
+
+    def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
+        """Hand an attempt over; return what the executor calls it. Raises SubmitFailed.
+
+        Handing the same attempt over twice is harmless: the second copy finds the start token taken and does nothing.
+        """
+
+    def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
+        """Return what is to be seen of each attempt, in one look."""
+
+
+__all__ = ["Executor", "LocalExecutor", "RehearsalExecutor"]

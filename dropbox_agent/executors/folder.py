@@ -1,0 +1,136 @@
+"""Prepare an attempt's folder, and read what the wrapper left in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from dropbox_agent.errors import SubmitFailed
+from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskObservation, TaskSettings
+from dropbox_agent.states import AttemptState, TaskState
+
+ATTEMPT_VARIABLE = "DROPBOX_AGENT_ATTEMPT"
+"""In the environment of every process of an attempt: its key, by which leftovers are recognised."""
+KEPT_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR")
+"""What a task sees of the agent's environment; nothing else is handed on."""
+
+
+def prepare(attempt: Attempt, settings: Mapping[str, TaskSettings], environ: Mapping[str, str]) -> AttemptFolder:
+    """Write all an attempt needs into its folder and return it. Raises SubmitFailed when the folder cannot be written.
+
+    Preparing it again writes the same, unless the attempt has started: then nothing is touched.
+    """
+    folder = AttemptFolder(attempt.folder)
+    if folder.token.exists():
+        return folder
+    try:
+        work_dir = attempt.folder.parent.parent.parent
+        if not work_dir.is_dir():
+            raise SubmitFailed(
+                f"The work folder {work_dir} is not there, so nothing was started. It is tried again.", retry=True
+            )
+        folder.path.mkdir(parents=True, exist_ok=True)
+        for task in attempt.tasks:
+            _write(folder.settings(task.key), settings[task.key].model_dump_json(indent=1))
+        _write(folder.wrapper, resources.files(__package__).joinpath("wrapper.py").read_text("utf-8"))
+        _write(folder.allocation, json.dumps(_allocation(attempt, folder, environ), indent=1))
+    except OSError as error:
+        raise SubmitFailed(
+            f"The run folder {attempt.folder} could not be written: {error.strerror}. It is tried again.", retry=True
+        ) from error
+    return folder
+
+
+def _allocation(attempt: Attempt, folder: AttemptFolder, environ: Mapping[str, str]) -> dict[str, Any]:
+    inside = {task.key for task in attempt.tasks}
+    python = [sys.executable, "-I", "-m", "dropbox_agent.tasks"]
+    return {
+        "key": attempt.key,
+        "job_id": attempt.job_id,
+        "folder": str(folder.path),
+        "token": str(folder.token),
+        "end": str(folder.end),
+        "environment": _environment(attempt, environ),
+        "tasks": [
+            {
+                "key": task.key,
+                "task_id": task.task_id,
+                "argv": [*python, task.task_id, str(folder.settings(task.key))],
+                "needs": [key for key in task.needs if key in inside],
+                "log": str(folder.log(task.key)),
+                "started": str(folder.started(task.key)),
+                "ended": str(folder.ended(task.key)),
+                "outcome": str(folder.outcome(task.key)),
+            }
+            for task in attempt.tasks
+        ],
+    }  # fmt: skip
+
+
+def _environment(attempt: Attempt, environ: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: environ[name] for name in KEPT_VARIABLES if name in environ}
+    return {**kept, "LANG": "C.UTF-8", ATTEMPT_VARIABLE: attempt.key}
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def look(attempt: Attempt) -> Observation:
+    """Return what the attempt's folder says. ``seen`` is False when nothing shows that it ever started."""
+    folder = AttemptFolder(attempt.folder)
+    if not folder.token.is_dir():
+        return Observation(attempt, False, attempt.state)
+    ended = read_json(folder.end) is not None
+    state = AttemptState.ENDED if ended else AttemptState.RUNNING
+    tasks = tuple(seen for task in attempt.tasks if (seen := _task(folder, task.key)) is not None)
+    return Observation(attempt, True, state, tasks)
+
+
+def _task(folder: AttemptFolder, key: str) -> TaskObservation | None:
+    end, start = read_json(folder.ended(key)), read_json(folder.started(key))
+    if end is not None:
+        return TaskObservation(
+            key=key,
+            state=TaskState(end["state"]),
+            started=_time(end.get("started")),
+            ended=_time(end.get("ended")),
+            message=end.get("message"),
+            exit_code=end.get("exit_code"),
+            progress=read_json(folder.progress(key)),
+            log=str(folder.log(key)),
+        )
+    if start is None:
+        return None
+    progress = read_json(folder.progress(key))
+    return TaskObservation(
+        key=key,
+        state=TaskState.RUNNING,
+        started=_time(start.get("started")),
+        progress=progress,
+        log=str(folder.log(key)),
+    )
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the object in a file, or None when it is missing or not whole."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

@@ -1,0 +1,147 @@
+"""Run attempts on this machine: one process group each, as many at a time as there are places."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from dropbox_agent.errors import SubmitFailed
+from dropbox_agent.executors import wrapper
+from dropbox_agent.executors.folder import ATTEMPT_VARIABLE, look, prepare, read_json
+from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskObservation, TaskSettings
+from dropbox_agent.states import AttemptState, TaskState
+
+OWNER_GRACE = timedelta(seconds=60)
+"""How long a taken start token may be without its owner's name before the attempt counts as lost."""
+
+
+class LocalExecutor:
+    """Starts each attempt's wrapper in a session of its own, so that it outlives the agent and is found again."""
+
+    def __init__(self, slots: int, environ: Mapping[str, str]) -> None:
+        self._slots = slots
+        self._environ = dict(environ)
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def room(self, live: int) -> int:
+        """Return how many places are free."""
+        return max(0, self._slots - live)
+
+    def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
+        """Start the attempt's wrapper; return ``boot:pid:start``, which names this process and no later one."""
+        folder = prepare(attempt, settings, self._environ)
+        argv = [sys.executable, "-I", str(folder.wrapper), str(folder.allocation)]
+        try:
+            with folder.wrapper_log.open("ab") as log:
+                child = subprocess.Popen(
+                    argv,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    cwd=folder.path,
+                    env={**self._kept(), ATTEMPT_VARIABLE: attempt.key},
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise SubmitFailed(
+                f"{argv[0]} could not be started in {folder.path}: {error.strerror}. It is tried again.", retry=True
+            ) from error
+        self._children[attempt.key] = child
+        return f"{wrapper.boot_id()}:{child.pid}:{wrapper.process_start(child.pid)}"
+
+    def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
+        """Return what the folders and the process table say of each attempt."""
+        self._reap()
+        return [self._observation(attempt, now) for attempt in attempts]
+
+    def _observation(self, attempt: Attempt, now: datetime) -> Observation:
+        # The process is looked at before its folder: it writes its end record before it ends, so "gone, and no end
+        # record" cannot be a record that is about to come.
+        alive = self._is_alive(attempt)
+        seen = look(attempt)
+        if seen.seen and seen.state is AttemptState.ENDED:
+            return seen
+        if alive:
+            return replace(seen, seen=True, state=AttemptState.RUNNING if seen.seen else AttemptState.SUBMITTED)
+        if not seen.seen:
+            return self._never_started(attempt, seen)
+        if self._owner(attempt) is None and (now - (attempt.first_missing_at or now)) < OWNER_GRACE:
+            return replace(seen, seen=False)
+        if leftovers(attempt.key):
+            return replace(seen, text="Its wrapper is gone; waiting for the process it left behind.")
+        return _lost(seen, "The process that ran it is gone and left no end record (killed, or the machine went down).")
+
+    def _never_started(self, attempt: Attempt, seen: Observation) -> Observation:
+        """Without a start token nothing ran: hand it over again, unless it has just failed to start here."""
+        if attempt.handle is None or not attempt.handle.startswith(f"{wrapper.boot_id()}:"):
+            return seen
+        log = AttemptFolder(attempt.folder).wrapper_log
+        return _lost(replace(seen, seen=True), f"Its wrapper ended before it started anything. See {log}.")
+
+    def _is_alive(self, attempt: Attempt) -> bool:
+        names = [attempt.handle or "", self._owner(attempt) or ""]
+        return any(_names_a_living_process(name) for name in names)
+
+    def _owner(self, attempt: Attempt) -> str | None:
+        owner = read_json(AttemptFolder(attempt.folder).token / "owner.json")
+        return None if owner is None else f"{owner.get('boot')}:{owner.get('pid')}:{owner.get('start')}"
+
+    def _reap(self) -> None:
+        for key, child in list(self._children.items()):
+            if child.poll() is not None:
+                del self._children[key]
+
+    def _kept(self) -> dict[str, str]:
+        return {name: self._environ[name] for name in ("PATH", "HOME") if name in self._environ}
+
+
+def _lost(seen: Observation, text: str) -> Observation:
+    """Return the observation of an attempt that ended without saying how: the task it was in has failed."""
+    ended = {task.key for task in seen.tasks if task.state is not TaskState.RUNNING}
+    unfinished = next((task.key for task in seen.attempt.tasks if task.key not in ended), None)
+    tasks = [task for task in seen.tasks if task.key in ended]
+    if unfinished is not None:
+        tasks.append(_failed(seen, unfinished, text))
+    return replace(seen, state=AttemptState.LOST, tasks=tuple(tasks), text=text)
+
+
+def _failed(seen: Observation, key: str, text: str) -> TaskObservation:
+    before = next((task for task in seen.tasks if task.key == key), TaskObservation(key, TaskState.RUNNING))
+    return replace(before, state=TaskState.FAILED, message=text)
+
+
+def _names_a_living_process(name: str) -> bool:
+    boot, _, rest = name.partition(":")
+    pid, _, start = rest.partition(":")
+    if not pid.isdigit() or boot != wrapper.boot_id():
+        return False
+    return str(wrapper.process_start(int(pid))) == start and not _is_zombie(int(pid))
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[0] == b"Z"
+    except (OSError, IndexError):
+        return True
+
+
+def leftovers(key: str) -> list[int]:
+    """Return the pids of living processes that belong to an attempt."""
+    mark = f"{ATTEMPT_VARIABLE}={key}".encode()
+    found = []
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit() and mark in _environment_of(entry.name) and not _is_zombie(int(entry.name)):
+            found.append(int(entry.name))
+    return found
+
+
+def _environment_of(pid: str) -> list[bytes]:
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []

@@ -1,0 +1,35 @@
+"""Run nothing: every task of an attempt ends well at once. For dry runs and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from dropbox_agent.model import Attempt, Observation, TaskObservation, TaskSettings
+from dropbox_agent.states import AttemptState, TaskState
+
+
+class RehearsalExecutor:
+    """Takes every attempt and answers that it succeeded; touches no file."""
+
+    def room(self, live: int) -> int:
+        """There is always room."""
+        return 1_000_000
+
+    def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
+        """Return a handle; nothing is started."""
+        return f"rehearsal:{attempt.key}"
+
+    def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
+        """Return that everything that was handed over succeeded."""
+        return [self._observation(attempt, now) for attempt in attempts]
+
+    def _observation(self, attempt: Attempt, now: datetime) -> Observation:
+        if attempt.handle is None:
+            return Observation(attempt, False, attempt.state)
+        said = "Rehearsed: nothing was run (executor.kind is rehearsal)."
+        tasks = tuple(
+            TaskObservation(task.key, TaskState.SUCCEEDED, started=now, ended=now, message=said, exit_code=0)
+            for task in attempt.tasks
+        )
+        return Observation(attempt, True, AttemptState.ENDED, tasks)

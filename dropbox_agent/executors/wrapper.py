@@ -1,0 +1,163 @@
+"""Run the tasks of one allocation, one after the other, at most once. Copied into each attempt's folder.
+
+Standard library only, one file: it must run on a node that has nothing but Python. Called as ``wrapper.py
+allocation.json``. Its first act takes the start token (``mkdir``); a second copy exits with 75 and does nothing. Each
+task leaves a start record and an end record; the last act is the end record of the allocation.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import signal
+import subprocess
+import sys
+from typing import Any, BinaryIO
+
+TAKEN = 75
+"""Exit code of a copy that found the start token taken (EX_TEMPFAIL)."""
+
+
+def main(allocation_path: str) -> int:
+    with open(allocation_path, encoding="utf-8") as file:
+        allocation = json.load(file)
+    os.chdir(allocation["folder"])
+    if not take_token(allocation):
+        return TAKEN
+    run = Run()
+    ended: dict[str, str] = {}
+    for task in allocation["tasks"]:
+        if run.stopped_by or any(ended.get(key) not in ("succeeded", "skipped") for key in task["needs"]):
+            continue
+        ended[task["key"]] = run.task(task, allocation["environment"])
+    write_record(allocation["end"], {"key": allocation["key"], "ended": now(), "tasks": ended})
+    return 0 if all(state in ("succeeded", "skipped") for state in ended.values()) else 1
+
+
+def take_token(allocation: dict[str, Any]) -> bool:
+    """Return whether this copy is the one that runs. mkdir is atomic on every share we know."""
+    try:
+        os.mkdir(allocation["token"])
+    except FileExistsError:
+        print(f"The start token {allocation['token']} is taken: another copy runs or ran this attempt.")
+        return False
+    owner = {"pid": os.getpid(), "start": process_start(os.getpid()), "boot": boot_id(), "host": os.uname().nodename}
+    write_record(os.path.join(allocation["token"], "owner.json"), owner)
+    return True
+
+
+class Run:
+    """The task that runs now, and whether somebody asked to stop."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.stopped_by: int | None = None
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self.stop)
+
+    def stop(self, number: int, _frame: object) -> None:
+        self.stopped_by = number
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+
+    def task(self, task: dict[str, Any], environment: dict[str, str]) -> str:
+        """Run one task; return its state."""
+        started = now()
+        with open(task["log"], "ab") as log:
+            write_record(task["started"], {"key": task["key"], "started": started})
+            code, reason = self.process_of(task, environment, log)
+        record = end_record(task, started, code, reason, self.stopped_by)
+        write_record(task["ended"], record)
+        return str(record["state"])
+
+    def process_of(
+        self, task: dict[str, Any], environment: dict[str, str], log: BinaryIO
+    ) -> tuple[int | None, str | None]:
+        # A signal between the fork and the assignment would find no process to pass it on to.
+        signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        try:
+            if self.stopped_by:
+                return None, "stopped before it started"
+            self.process = subprocess.Popen(
+                task["argv"], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment,
+                preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, signals),
+            )  # fmt: skip
+        except OSError as error:
+            return None, f"{task['argv'][0]} could not be started: {error.strerror}"
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+        return self.process.wait(), None
+
+
+def end_record(
+    task: dict[str, Any], started: str, code: int | None, reason: str | None, stopped_by: int | None
+) -> dict[str, Any]:
+    outcome = read_outcome(task["outcome"])
+    record = {"key": task["key"], "task_id": task["task_id"], "started": started, "ended": now(), "exit_code": code}
+    record["facts"] = outcome.get("facts", {})
+    if stopped_by and code != 0:
+        return dict(record, state="cancelled", message=f"Stopped by signal {stopped_by}.")
+    if code == 0 and outcome.get("state") in ("succeeded", "skipped"):
+        return dict(record, state=outcome["state"], message=outcome["message"])
+    return dict(record, state="failed", message=failure(task, code, reason, outcome))
+
+
+def failure(task: dict[str, Any], code: int | None, reason: str | None, outcome: dict[str, Any]) -> str:
+    if reason is not None:
+        return f"{task['task_id']}: {reason}."
+    if outcome.get("state") == "failed":
+        return str(outcome["message"])
+    if code is not None and code < 0:
+        return f"{task['task_id']} was ended by signal {-code}. Its log: {task['log']}"
+    return f"{task['task_id']} ended with exit code {code} and left no outcome. Its log: {task['log']}"
+
+
+def read_outcome(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            outcome = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return outcome if isinstance(outcome, dict) and isinstance(outcome.get("message"), str) else {}
+
+
+def write_record(path: str, record: dict[str, Any]) -> None:
+    """Temporary name, fsync, rename, fsync of the folder: a reader sees all of it or nothing."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(record, file)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def process_start(pid: int) -> int | None:
+    """Field 22 of /proc/PID/stat: with the boot id it tells this process from a later one of the same pid."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rsplit(b")", 1)[1].split()[19])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def boot_id() -> str | None:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return None
+
+
+def now() -> str:
+    return datetime.datetime.now(datetime.timezone.utc).isoformat()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
