@@ -6,6 +6,7 @@ Nothing is concluded from an inbox whose marker is missing or names another ledg
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -255,9 +256,9 @@ class Inbox:
 
     def _copy(self, name: str, sighting: Sighting, now: datetime) -> Drop | None:
         """Copy the settled bytes to ``spool/<sha256>``; None when they were no longer the settled ones."""
-        self.spool.mkdir(parents=True, exist_ok=True)
         temporary = self.spool / f".{uuid.uuid4().hex}.tmp"
         try:
+            self.spool.mkdir(parents=True, exist_ok=True)
             with open_regular(self.path / name) as source:
                 before = os.fstat(source.fileno())
                 digest, size = _copy_and_hash(source, temporary, self.max_bytes + 1)
@@ -269,8 +270,14 @@ class Inbox:
             spooled = self.spool / digest
             temporary.replace(spooled)
             _sync_folder(self.spool)
+        except OSError as error:
+            raise InboxUnavailable(
+                f"{self.path / name} could not be copied to the spool {self.spool}: {error.strerror}. "
+                "Nothing is taken in until it can be; what runs goes on."
+            ) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
         owner, modified = before.st_uid, before.st_mtime
         return Drop(self.path, name, digest, size, spooled, owner, modified, now, again=sighting.again)
 
