@@ -54,6 +54,20 @@ class SubmitFailed(AgentError):
         super().__init__(message)
 
 
+class TemplateUnusable(AgentError):
+    """A template is missing or wrong; the message names file and line."""
+
+
+class DeliveryFailed(AgentError):
+    """A file could not be written beside a manifest; it is tried again."""
+
+    def __init__(self, folder: Path, name: str, reason: str) -> None:
+        self.folder = folder
+        self.name = name
+        self.reason = reason
+        super().__init__(f"Could not write {name} into {folder}: {reason}. It will be tried again.")
+
+
 class TaskFailed(Exception):
     """A built-in task ended badly. The message is for the scientist: what happened, what to do."""
 
