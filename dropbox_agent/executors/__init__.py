@@ -27,6 +27,9 @@ class Executor(Protocol):
         Handing the same attempt over twice is harmless: the second copy finds the start token taken and does nothing.
         """
 
+    def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
+        """Return whether an attempt that was handed over and is not seen may be handed over again."""
+
     def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
         """Return what is to be seen of each attempt, in one look."""
 

@@ -54,6 +54,10 @@ class LocalExecutor:
         self._children[attempt.key] = child
         return f"{wrapper.boot_id()}:{child.pid}:{wrapper.process_start(child.pid)}"
 
+    def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
+        """Return whether its start token is still free: then nothing of it ever ran."""
+        return not AttemptFolder(attempt.folder).token.exists()
+
     def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
         """Return what the folders and the process table say of each attempt."""
         self._reap()

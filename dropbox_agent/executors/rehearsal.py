@@ -20,6 +20,10 @@ class RehearsalExecutor:
         """Return a handle; nothing is started."""
         return f"rehearsal:{attempt.key}"
 
+    def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
+        """Nothing is ever lost here."""
+        return False
+
     def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
         """Return that everything that was handed over succeeded."""
         return [self._observation(attempt, now) for attempt in attempts]

@@ -11,7 +11,7 @@ from typing import Any
 
 from dropbox_agent import plan as plans
 from dropbox_agent.errors import LedgerUnavailable
-from dropbox_agent.ledger.database import as_time, as_time_or_none, open_for_reading
+from dropbox_agent.ledger.database import as_text, as_time, as_time_or_none, open_for_reading
 from dropbox_agent.model import (
     Attempt,
     JobStanding,
@@ -108,14 +108,14 @@ class Reader:
         )
         return [(row["name"], row["error"]) for row in [*statuses, *mails]]
 
-    def is_idle(self) -> bool:
-        """Return whether every job is final, every status told and every mail out."""
+    def is_idle(self, tries: int) -> bool:
+        """Return whether every job is final, and every status and mail is out or has failed ``tries`` times."""
         return not any(
             self._number(f"SELECT count(*) FROM {table}")
             for table in (
                 "jobs WHERE state IN ('accepted', 'running')",
-                "drops WHERE changes > told",
-                "outbox WHERE sent IS NULL",
+                f"drops WHERE changes > told AND tell_tries < {tries:d}",
+                f"outbox WHERE sent IS NULL AND tries < {tries:d}",
             )
         )
 
@@ -142,10 +142,10 @@ class Reader:
         )
         return [self._attempt(row) for row in rows]
 
-    def may_try(self, attempt: Attempt, now_text: str) -> bool:
+    def may_try(self, attempt: Attempt, now: datetime) -> bool:
         """Return whether an attempt that was not taken may be handed over again now."""
         row = self._one("SELECT try_at FROM attempts WHERE attempt_key = ?", (attempt.key,))
-        return row is not None and (row["try_at"] is None or row["try_at"] <= now_text)
+        return row is not None and (row["try_at"] is None or row["try_at"] <= as_text(now))
 
     def run_folder(self, job_id: str) -> RunFolder:
         """Return the run folder of a job."""

@@ -324,6 +324,15 @@ class Ledger(Reader):
             (observation.state.value, observation.text, at, attempt.key),
         )
         self._cancel_unreachable(attempt.job_id, at)
+        if observation.state in (AttemptState.ENDED, AttemptState.LOST):
+            self._cancel_not_reached(attempt, at)
+
+    def _cancel_not_reached(self, attempt: Attempt, at: str) -> None:
+        self._do(
+            "UPDATE tasks SET state = 'cancelled', message = 'Not reached before its attempt was stopped.', ended = ?,"
+            " updated = ? WHERE job_id = ? AND allocation = ? AND attempt = ? AND state IN ('submitted', 'running')",
+            (at, at, attempt.job_id, attempt.allocation, attempt.number),
+        )
 
     def _record_task(self, attempt: Attempt, task: TaskObservation, at: str) -> None:
         self._do(

@@ -1,0 +1,354 @@
+"""The local executor and its wrapper, with real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dropbox_agent.errors import SubmitFailed
+from dropbox_agent.executors import LocalExecutor, RehearsalExecutor, wrapper
+from dropbox_agent.executors.folder import look, prepare
+from dropbox_agent.executors.local import leftovers
+from dropbox_agent.model import Attempt, AttemptFolder, PlannedTask, TaskSettings
+from dropbox_agent.states import AttemptState, TaskState
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+WRAPPER = Path(wrapper.__file__)
+
+
+def planned(key: str, needs: tuple[str, ...] = ()) -> PlannedTask:
+    return PlannedTask(key, key, None, needs, 1, None, {}, {})
+
+
+def an_attempt(folder: Path, *keys: str, handle: str | None = None) -> Attempt:
+    keys = keys or ("first", "second")
+    tasks = tuple(planned(key, keys[:n]) for n, key in enumerate(keys))
+    return Attempt("dbx-abc", "job", 1, 1, AttemptState.SUBMITTING, folder, tasks, handle)
+
+
+def write_allocation(attempt: Attempt, **scripts: str) -> Path:
+    """Write an allocation whose tasks are small Python scripts, as prepare writes those of the built-in tasks."""
+    folder = AttemptFolder(attempt.folder)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    tasks = [
+        {
+            "key": task.key,
+            "task_id": task.task_id,
+            "argv": [sys.executable, "-c", textwrap.dedent(scripts[task.key]), str(folder.outcome(task.key))],
+            "needs": list(task.needs),
+            "log": str(folder.log(task.key)),
+            "started": str(folder.started(task.key)),
+            "ended": str(folder.ended(task.key)),
+            "outcome": str(folder.outcome(task.key)),
+        }
+        for task in attempt.tasks
+    ]
+    allocation = {
+        "key": attempt.key,
+        "folder": str(folder.path),
+        "token": str(folder.token),
+        "end": str(folder.end),
+        "environment": {"PATH": os.environ["PATH"], "DROPBOX_AGENT_ATTEMPT": attempt.key},
+        "tasks": tasks,
+    }
+    folder.allocation.write_text(json.dumps(allocation))
+    return folder.allocation
+
+
+SUCCEEDS = """
+    import json, sys
+    json.dump({"state": "succeeded", "message": "Done.", "facts": {"files": 3}}, open(sys.argv[1], "w"))
+"""
+FAILS = """
+    import json, sys
+    json.dump({"state": "failed", "message": "The disk is full.", "facts": {}}, open(sys.argv[1], "w"))
+    sys.exit(1)
+"""
+SLEEPS = "import time; time.sleep(60)"
+
+
+def run_wrapper(allocation: Path) -> int:
+    return subprocess.run([sys.executable, str(WRAPPER), str(allocation)], timeout=30, check=False).returncode
+
+
+def start_wrapper(allocation: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, str(WRAPPER), str(allocation)], start_new_session=True)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def end_processes() -> Iterator[list[subprocess.Popen[bytes]]]:
+    children: list[subprocess.Popen[bytes]] = []
+    yield children
+    for child in children:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait(20)
+
+
+def record_of(folder: AttemptFolder, key: str) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(folder.ended(key).read_text())
+    del record["started"], record["ended"]
+    return record
+
+
+def test_tasks_run_in_order_and_each_leaves_an_end_record(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "a 0'; echo")
+    assert run_wrapper(write_allocation(attempt, first=SUCCEEDS, second=SUCCEEDS)) == 0
+    folder = AttemptFolder(attempt.folder)
+    assert record_of(folder, "second") == {
+        "key": "second",
+        "task_id": "second",
+        "exit_code": 0,
+        "state": "succeeded",
+        "message": "Done.",
+        "facts": {"files": 3},
+    }
+    assert json.loads(folder.end.read_text())["tasks"] == {"first": "succeeded", "second": "succeeded"}
+
+
+def test_a_task_whose_need_failed_is_not_run(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "a")
+    assert run_wrapper(write_allocation(attempt, first=FAILS, second=SUCCEEDS)) == 1
+    seen = look(attempt)
+    assert [(task.key, task.state, task.message) for task in seen.tasks] == [
+        ("first", TaskState.FAILED, "The disk is full.")
+    ]
+    assert seen.state is AttemptState.ENDED
+
+
+def test_a_second_copy_finds_the_start_token_taken_and_does_nothing(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "a")
+    allocation = write_allocation(attempt, first=SUCCEEDS, second=SUCCEEDS)
+    assert run_wrapper(allocation) == 0
+    before = AttemptFolder(attempt.folder).ended("first").stat().st_ino
+    assert run_wrapper(allocation) == wrapper.TAKEN
+    assert AttemptFolder(attempt.folder).ended("first").stat().st_ino == before
+
+
+def test_of_two_copies_started_together_exactly_one_runs(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "a", "first")
+    count = tmp_path / "count"
+    script = SUCCEEDS + f"    open({str(count)!r}, 'a').write('x')\n"
+    allocation = write_allocation(attempt, first=script)
+    codes = sorted(child.wait(30) for child in [start_wrapper(allocation) for _ in range(4)])
+    assert codes == [0, 75, 75, 75]
+    assert count.read_text() == "x"
+
+
+def test_a_task_that_ends_without_an_outcome_has_failed_and_names_its_log(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "a", "first")
+    run_wrapper(write_allocation(attempt, first="raise SystemExit(3)"))
+    folder = AttemptFolder(attempt.folder)
+    (task,) = look(attempt).tasks
+    assert task.message == f"first ended with exit code 3 and left no outcome. Its log: {folder.log('first')}"
+
+
+def test_exit_code_zero_without_an_outcome_is_a_failure(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "a", "first")
+    run_wrapper(write_allocation(attempt, first="pass"))
+    assert look(attempt).tasks[0].state is TaskState.FAILED
+
+
+def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "a", "first")
+    path = write_allocation(attempt, first="pass")
+    allocation = json.loads(path.read_text())
+    allocation["tasks"][0]["argv"] = ["/not/there"]
+    path.write_text(json.dumps(allocation))
+    run_wrapper(path)
+    assert look(attempt).tasks[0].message == "first: /not/there could not be started: No such file or directory."
+
+
+def test_term_ends_the_task_and_is_recorded_as_cancelled(
+    tmp_path: Path, end_processes: list[subprocess.Popen[bytes]]
+) -> None:
+    attempt = an_attempt(tmp_path / "a")
+    child = start_wrapper(write_allocation(attempt, first=SLEEPS, second=SUCCEEDS))
+    end_processes.append(child)
+    wait_for(lambda: leftovers(attempt.key))
+    child.terminate()
+    assert child.wait(20) == 1
+    assert [(task.key, task.state) for task in look(attempt).tasks] == [("first", TaskState.CANCELLED)]
+    assert leftovers(attempt.key) == []
+
+
+def test_the_wrapper_needs_nothing_but_the_standard_library(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "a", "first")
+    allocation = write_allocation(attempt, first=SUCCEEDS)
+    code = subprocess.run([sys.executable, "-I", "-S", str(WRAPPER), str(allocation)], timeout=30, check=False)
+    assert code.returncode == 0
+
+
+def local(slots: int = 2) -> LocalExecutor:
+    return LocalExecutor(slots, os.environ)
+
+
+def settings(tmp_path: Path, attempt: Attempt) -> dict[str, TaskSettings]:
+    return {
+        task.key: TaskSettings(
+            task_id=task.task_id,
+            key=task.key,
+            job_id="job",
+            job_type="ecephys",
+            project_name="Ephys Platform",
+            subject_id="0012",
+            acq_datetime=NOW,
+            platform=None,
+            modalities=["ecephys"],
+            s3_prefix="0012_2026-01-31_12-00-00",
+            bucket=f"file://{tmp_path}/bucket",
+            run_folder=tmp_path / "work" / "job",
+            attempt_key=attempt.key,
+            sources={},
+        )
+        for task in attempt.tasks
+    }
+
+
+def local_attempt(tmp_path: Path) -> Attempt:
+    (tmp_path / "work").mkdir(exist_ok=True)
+    return an_attempt(tmp_path / "work" / "job" / "attempts" / "dbx-abc", "remove_staging_folder")
+
+
+def observe_until_ended(executor: LocalExecutor, attempt: Attempt) -> Any:
+    seen: list[Any] = []
+
+    def ended() -> bool:
+        seen[:] = executor.observe([attempt], NOW)
+        return seen[0].state in (AttemptState.ENDED, AttemptState.LOST)
+
+    wait_for(ended)
+    return seen[0]
+
+
+def test_a_built_in_task_runs_on_this_machine(tmp_path: Path) -> None:
+    attempt = local_attempt(tmp_path)
+    executor = local()
+    handle = executor.submit(attempt, settings(tmp_path, attempt))
+    seen = observe_until_ended(executor, an_attempt(attempt.folder, "remove_staging_folder", handle=handle))
+    assert [(task.key, task.state) for task in seen.tasks] == [("remove_staging_folder", TaskState.SUCCEEDED)]
+
+
+def test_a_missing_work_folder_is_said_and_not_made(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "work" / "job" / "attempts" / "dbx-abc", "remove_staging_folder")
+    with pytest.raises(SubmitFailed, match=r"The work folder .*/work is not there, so nothing was started") as failed:
+        local().submit(attempt, settings(tmp_path, attempt))
+    assert failed.value.retry
+    assert not (tmp_path / "work").exists()
+
+
+def test_preparing_a_started_attempt_again_touches_nothing(tmp_path: Path) -> None:
+    attempt = local_attempt(tmp_path)
+    folder = prepare(attempt, settings(tmp_path, attempt), os.environ)
+    folder.token.mkdir()
+    before = folder.allocation.stat().st_ino
+    prepare(attempt, settings(tmp_path, attempt), os.environ)
+    assert folder.allocation.stat().st_ino == before
+
+
+def test_no_variable_of_the_agent_reaches_a_task(tmp_path: Path) -> None:
+    attempt = local_attempt(tmp_path)
+    folder = prepare(attempt, settings(tmp_path, attempt), {"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "x"})
+    environment = json.loads(folder.allocation.read_text())["environment"]
+    assert environment == {"PATH": "/bin", "LANG": "C.UTF-8", "DROPBOX_AGENT_ATTEMPT": "dbx-abc"}
+
+
+def started(tmp_path: Path, end_processes: list[subprocess.Popen[bytes]]) -> tuple[Attempt, subprocess.Popen[bytes]]:
+    attempt = an_attempt(tmp_path / "a")
+    child = start_wrapper(write_allocation(attempt, first=SLEEPS, second=SUCCEEDS))
+    end_processes.append(child)
+    folder = AttemptFolder(attempt.folder)
+    wait_for(folder.started("first").exists)
+    return attempt, child
+
+
+def test_another_agent_finds_the_process_that_runs_by_its_start_token(
+    tmp_path: Path, end_processes: list[subprocess.Popen[bytes]]
+) -> None:
+    attempt, _ = started(tmp_path, end_processes)
+    (seen,) = local().observe([attempt], NOW)
+    assert (seen.seen, seen.state) == (True, AttemptState.RUNNING)
+    assert [(task.key, task.state) for task in seen.tasks] == [("first", TaskState.RUNNING)]
+
+
+def test_an_attempt_whose_processes_were_killed_is_lost_and_says_so(
+    tmp_path: Path, end_processes: list[subprocess.Popen[bytes]]
+) -> None:
+    attempt, child = started(tmp_path, end_processes)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait(20)
+    wait_for(lambda: not leftovers(attempt.key))
+    (seen,) = local().observe([attempt], NOW)
+    assert seen.state is AttemptState.LOST
+    (task,) = seen.tasks
+    assert (task.key, task.state) == ("first", TaskState.FAILED)
+    assert "left no end record" in str(task.message)
+
+
+def test_a_task_that_outlives_its_wrapper_is_waited_for(
+    tmp_path: Path, end_processes: list[subprocess.Popen[bytes]]
+) -> None:
+    attempt, child = started(tmp_path, end_processes)
+    wait_for(lambda: len(leftovers(attempt.key)) == 1)
+    child.kill()
+    child.wait(20)
+    (seen,) = local().observe([attempt], NOW)
+    assert (seen.state, seen.text) == (
+        AttemptState.RUNNING,
+        "Its wrapper is gone; waiting for the process it left behind.",
+    )
+
+
+def test_a_pid_that_belongs_to_somebody_else_now_is_not_ours(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "a", handle=f"{wrapper.boot_id()}:{os.getpid()}:1")
+    (seen,) = local().observe([attempt], NOW)
+    assert seen.state is AttemptState.LOST
+
+
+def test_an_attempt_from_before_a_restart_of_the_machine_may_be_repeated(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "a", handle="another-boot:1:1")
+    (seen,) = local().observe([attempt], NOW)
+    assert not seen.seen
+    assert local().may_repeat(attempt, NOW)
+
+
+def test_a_start_token_without_an_owner_is_given_a_minute_and_never_repeated(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "a")
+    AttemptFolder(attempt.folder).token.mkdir(parents=True)
+    (seen,) = local().observe([attempt], NOW)
+    assert not seen.seen
+    assert not local().may_repeat(attempt, NOW)
+    missing = Attempt(**{**attempt.__dict__, "first_missing_at": NOW})
+    (later,) = local().observe([missing], NOW + timedelta(seconds=61))
+    assert later.state is AttemptState.LOST
+
+
+def test_a_rehearsal_runs_nothing_and_ends_in_succeeded(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "a")
+    executor = RehearsalExecutor()
+    handle = executor.submit(attempt, {})
+    (seen,) = executor.observe([an_attempt(tmp_path / "a", handle=handle)], NOW)
+    assert [(task.key, task.state) for task in seen.tasks] == [
+        ("first", TaskState.SUCCEEDED),
+        ("second", TaskState.SUCCEEDED),
+    ]
+    assert list(tmp_path.iterdir()) == []
