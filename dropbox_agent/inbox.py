@@ -180,7 +180,7 @@ class Inbox:
     def _look_at(self, entry: os.DirEntry[str], found: dict[str, Signature], refused: dict[str, str]) -> None:
         if not self._is_candidate(entry.name):
             return
-        label = entry.name.encode("utf-8", "backslashreplace").decode()
+        label = os.fsencode(entry.name).decode("utf-8", "backslashreplace")
         if label != entry.name:
             refused[label] = "Its name is not UTF-8. Rename it with plain letters."
             return

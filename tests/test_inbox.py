@@ -1,0 +1,332 @@
+"""The watched folder: what is taken, what is left alone, what is waited for. Real folders; time is an argument."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import zipfile
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dropbox_agent.errors import InboxUnavailable
+from dropbox_agent.inbox import MARKER, Inbox, mark
+from dropbox_agent.model import Drop
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+LEDGER = "ledger-1"
+
+
+def later(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Inbox:
+    return new_inbox(tmp_path)
+
+
+def new_inbox(tmp_path: Path) -> Inbox:
+    folder = tmp_path / "in box's"
+    folder.mkdir(exist_ok=True)
+    mark(folder, LEDGER)
+    return again(folder, tmp_path)
+
+
+def again(folder: Path, tmp_path: Path) -> Inbox:
+    suffixes = {".xlsx", ".csv", ".yaml", ".json"}
+    return Inbox(folder, tmp_path / "spool", suffixes, lambda name: ".status." in name, settle_seconds=2)
+
+
+def look(inbox: Inbox, now: datetime, take: bool = True) -> list[Drop]:
+    drops = list(inbox.settled(now, LEDGER))
+    if take:
+        for drop in drops:
+            inbox.taken(drop)
+    return drops
+
+
+def names(drops: list[Drop]) -> list[str]:
+    return [drop.name for drop in drops]
+
+
+def zipped(text: str = "x") -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a", text)
+    return buffer.getvalue()
+
+
+def test_a_file_that_stopped_changing_is_copied_into_the_spool(inbox: Inbox) -> None:
+    (inbox.path / "a.csv").write_text("a,b\n")
+    assert look(inbox, NOW) == []
+    (drop,) = look(inbox, later(2))
+    digest = hashlib.sha256(b"a,b\n").hexdigest()
+    assert drop == Drop(
+        inbox=inbox.path,
+        name="a.csv",
+        sha256=digest,
+        size=4,
+        spooled=inbox.spool / digest,
+        owner=os.getuid(),
+        modified=(inbox.path / "a.csv").stat().st_mtime,
+        settled_at=later(2),
+    )
+    assert drop.spooled.read_text() == "a,b\n"
+    assert [path.name for path in inbox.spool.iterdir()] == [digest]
+
+
+def test_a_file_still_growing_is_left_alone(inbox: Inbox) -> None:
+    for second in range(0, 10):
+        with (inbox.path / "a.csv").open("a") as file:
+            file.write("x")
+        assert look(inbox, later(second)) == []
+    assert names(look(inbox, later(12))) == ["a.csv"]
+
+
+def test_a_file_rewritten_with_the_same_size_and_time_has_not_settled(inbox: Inbox) -> None:
+    path = inbox.path / "a.csv"
+    path.write_text("one")
+    os.utime(path, (1, 1))
+    assert look(inbox, NOW) == []
+    path.write_text("two")
+    os.utime(path, (1, 1))
+    assert look(inbox, later(2)) == []
+    assert names(look(inbox, later(4))) == ["a.csv"]
+
+
+def test_what_is_taken_is_left_alone_until_it_changes(inbox: Inbox) -> None:
+    path = inbox.path / "a.csv"
+    path.write_text("one")
+    look(inbox, NOW)
+    assert names(look(inbox, later(2))) == ["a.csv"]
+    assert look(inbox, later(20)) == []
+    path.write_text("other")
+    assert look(inbox, later(40)) == []
+    assert names(look(inbox, later(42))) == ["a.csv"]
+
+
+def test_what_was_not_recorded_is_yielded_again(inbox: Inbox) -> None:
+    (inbox.path / "a.csv").write_text("one")
+    look(inbox, NOW)
+    assert names(look(inbox, later(2), take=False)) == ["a.csv"]
+    assert names(look(inbox, later(4))) == ["a.csv"]
+
+
+def test_a_new_agent_yields_everything_once_more(inbox: Inbox, tmp_path: Path) -> None:
+    (inbox.path / "a.csv").write_text("one")
+    look(inbox, NOW)
+    look(inbox, later(2))
+    second = again(inbox.path, tmp_path)
+    look(second, later(10))
+    assert names(look(second, later(12))) == ["a.csv"]
+
+
+def test_a_file_that_was_away_for_two_scans_and_is_back_says_so(inbox: Inbox) -> None:
+    path = inbox.path / "a.csv"
+    path.write_text("one")
+    look(inbox, NOW)
+    look(inbox, later(2))
+    path.unlink()
+    look(inbox, later(20))
+    look(inbox, later(40))
+    path.write_text("one")
+    look(inbox, later(60))
+    assert [(drop.name, drop.again) for drop in look(inbox, later(62))] == [("a.csv", True)]
+
+
+def test_a_name_that_one_listing_misses_is_not_gone(inbox: Inbox) -> None:
+    """An editor saves by writing a new file over the old name; between the two the name is missing."""
+    path = inbox.path / "a.csv"
+    path.write_text("one")
+    look(inbox, NOW)
+    look(inbox, later(2))
+    path.rename(inbox.path / "a.csv~")
+    look(inbox, later(20))
+    (inbox.path / "a.csv~").rename(path)
+    look(inbox, later(40))
+    assert [drop.again for drop in look(inbox, later(42))] == [False]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "~$a.xlsx",
+        ".a.csv",
+        "._a.csv",
+        ".~lock.a.csv#",
+        "a.csv~",
+        "a.csv.part",
+        "a.tmp",
+        "#a.csv#",
+        "a.txt",
+        "a.csv:Zone.Identifier",
+        "a.csv.status.json",
+        "Thumbs.db",
+        "4913",
+    ],
+)
+def test_names_that_are_not_manifests_are_never_looked_at(inbox: Inbox, name: str) -> None:
+    (inbox.path / name).write_text("x")
+    look(inbox, NOW)
+    assert look(inbox, later(100)) == []
+    assert (inbox.waiting(), inbox.left_alone()) == ([], [])
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_link(path: Path) -> None:
+    path.symlink_to("/etc/hostname")
+
+
+def make_loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize("make", [make_fifo, make_link, make_loop, make_folder])
+def test_what_is_no_plain_file_is_neither_followed_nor_waited_for(inbox: Inbox, make: Callable[[Path], None]) -> None:
+    make(inbox.path / "a.csv")
+    look(inbox, NOW)
+    assert look(inbox, later(100)) == []
+    assert [name for name, _ in inbox.left_alone()] == ["a.csv"]
+
+
+def test_a_name_that_is_not_utf8_is_told(inbox: Inbox) -> None:
+    (Path(os.fsdecode(os.fsencode(inbox.path) + b"/bad\xff.csv"))).write_text("x")
+    assert look(inbox, NOW) == []
+    assert inbox.left_alone() == [("bad\\xff.csv", "Its name is not UTF-8. Rename it with plain letters.")]
+
+
+def test_a_workbook_open_in_excel_waits_and_says_why(inbox: Inbox) -> None:
+    (inbox.path / "a.xlsx").write_bytes(zipped())
+    (inbox.path / "~$a.xlsx").write_bytes(b"owner")
+    look(inbox, NOW)
+    assert look(inbox, later(2)) == []
+    (waiting,) = inbox.waiting()
+    assert (waiting.reason, waiting.may_wait_long) == (
+        "It is open in Excel or LibreOffice. Save it and close it there.",
+        True,
+    )
+    (inbox.path / "~$a.xlsx").unlink()
+    assert names(look(inbox, later(4))) == ["a.xlsx"]
+
+
+def test_a_workbook_open_in_excel_for_too_long_is_taken_as_it_was_last_saved(inbox: Inbox) -> None:
+    (inbox.path / "a.xlsx").write_bytes(zipped())
+    (inbox.path / "~$a.xlsx").write_bytes(b"owner")
+    look(inbox, NOW)
+    assert names(look(inbox, later(61))) == ["a.xlsx"]
+
+
+def test_a_torn_workbook_waits_for_its_end(inbox: Inbox) -> None:
+    whole = zipped("x" * 1000)
+    (inbox.path / "a.xlsx").write_bytes(whole[:200])
+    look(inbox, NOW)
+    assert look(inbox, later(2)) == []
+    (inbox.path / "a.xlsx").write_bytes(whole)
+    look(inbox, later(4))
+    (drop,) = look(inbox, later(6))
+    assert drop.sha256 == hashlib.sha256(whole).hexdigest()
+
+
+def test_an_empty_file_is_given_time_and_then_taken(inbox: Inbox) -> None:
+    (inbox.path / "a.csv").touch()
+    look(inbox, NOW)
+    assert look(inbox, later(30)) == []
+    assert names(look(inbox, later(61))) == ["a.csv"]
+
+
+def test_of_a_huge_file_only_one_byte_more_than_allowed_is_copied(inbox: Inbox) -> None:
+    inbox.max_bytes = 1000
+    with (inbox.path / "a.csv").open("wb") as file:
+        file.truncate(1 << 40)
+    look(inbox, NOW)
+    (drop,) = look(inbox, later(2))
+    assert (drop.size, drop.spooled.stat().st_size) == (1001, 1001)
+
+
+def test_an_inbox_that_is_not_there_is_said_and_not_made(tmp_path: Path) -> None:
+    inbox = again(tmp_path / "away", tmp_path)
+    with pytest.raises(InboxUnavailable, match=r"is not there\. Nothing is made in its place"):
+        look(inbox, NOW)
+    assert not (tmp_path / "away").exists()
+    assert "is not there" in str(inbox.trouble)
+
+
+def test_an_empty_folder_where_the_share_was_mounted_is_not_believed(inbox: Inbox) -> None:
+    (inbox.path / "a.csv").write_text("one")
+    look(inbox, NOW)
+    (inbox.path / MARKER).unlink()
+    with pytest.raises(InboxUnavailable, match="has no marker"):
+        look(inbox, later(20))
+    mark(inbox.path, LEDGER)
+    assert names(look(inbox, later(40))) == ["a.csv"]
+    assert inbox.trouble is None
+
+
+def test_an_inbox_of_another_ledger_is_refused(inbox: Inbox) -> None:
+    mark(inbox.path, "ledger-2")
+    with pytest.raises(InboxUnavailable, match=r"belongs to another ledger \(ledger-2, ours is ledger-1\)"):
+        look(inbox, NOW)
+
+
+def test_a_full_spool_is_said_and_nothing_is_lost(inbox: Inbox, tmp_path: Path) -> None:
+    inbox.spool = tmp_path / "file"
+    inbox.spool.write_text("a file where the folder should be")
+    (inbox.path / "a.csv").write_text("one")
+    look(inbox, NOW)
+    with pytest.raises(InboxUnavailable, match="could not be copied to the spool"):
+        look(inbox, later(2))
+    inbox.spool = tmp_path / "spool"
+    assert names(look(inbox, later(20))) == ["a.csv"]
+
+
+def test_between_two_scans_nothing_is_listed_until_an_event_comes(inbox: Inbox) -> None:
+    look(inbox, NOW)
+    assert not inbox.is_due(later(9))
+    assert not inbox.hint("a.csv.status.json")
+    assert not inbox.is_due(later(9))
+    assert inbox.hint("a.csv")
+    assert inbox.is_due(later(9))
+
+
+def test_events_wake_the_scanner(inbox: Inbox) -> None:
+    import threading
+
+    woken = threading.Event()
+    stop = inbox.listen(woken.set)
+    try:
+        (inbox.path / "a.csv").write_text("one")
+        assert woken.wait(10)
+    finally:
+        stop()
+
+
+Chunks = st.lists(st.tuples(st.binary(min_size=1, max_size=5), st.floats(0.1, 1.9)), min_size=1, max_size=12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(chunks=Chunks)
+def test_a_file_that_grows_within_every_settle_time_is_only_ever_taken_whole(
+    chunks: list[tuple[bytes, float]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    inbox = new_inbox(tmp_path_factory.mktemp("x"))
+    now, whole = NOW, b""
+    for chunk, pause in chunks:
+        whole += chunk
+        (inbox.path / "a.csv").write_bytes(whole)
+        assert look(inbox, now) == []
+        now += timedelta(seconds=pause)
+    taken = [*look(inbox, now + timedelta(seconds=2)), *look(inbox, now + timedelta(seconds=4.1))]
+    assert [drop.sha256 for drop in taken] == [hashlib.sha256(whole).hexdigest()]
