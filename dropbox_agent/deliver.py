@@ -1,0 +1,245 @@
+"""Write what people and programs are told beside a manifest: whole or not at all, and never through somebody's link."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, parseaddr
+from pathlib import Path
+
+from dropbox_agent.errors import DeliveryFailed
+from dropbox_agent.model import Mail
+from dropbox_agent.report import MailText, Report, one_line
+
+README = "README.txt"
+TEMPLATE = "TEMPLATE.xlsx"
+OWN_PREFIX = ".dropbox-agent"
+"""What the agent keeps in an inbox for itself: its marker, its temporary files."""
+OURS = re.compile(
+    r".+\.(status\.json|status\.html|errors\.xlsx|\d{2,}-[a-z]+\.eml|cancel|retry)|readme\.txt|template\.xlsx",
+    re.IGNORECASE | re.DOTALL,
+)
+NAME_BYTES = 255
+"""The longest file name that file systems take."""
+STEM_BYTES = 120
+"""What is kept of a manifest's name when a name made from it would be too long."""
+HASH_CHARACTERS = 8
+FILE_MODE = 0o644
+SUBJECT_CHARACTERS = 150
+ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+"""An address that means the same to every mail program; no =, ? or quotes, which could hide an encoded newline."""
+NOBODY = "undisclosed-recipients:;"
+REASONS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EROFS: "the folder is read-only",
+    errno.ENOENT: "the folder is not there",
+    errno.ENOTDIR: "the folder is not a folder",
+    errno.EACCES: "the agent's user may not write there",
+    errno.EPERM: "the agent's user may not write there",
+    errno.EISDIR: "a folder of that name is in the way",
+    errno.ENAMETOOLONG: "the name is too long for this file system",
+    errno.ESTALE: "the share does not answer",
+    errno.EIO: "the share or disk does not answer",
+}
+"""What came back -> what an operator understands."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """Every file name that belongs to one manifest. The only place that knows them."""
+
+    manifest: str
+
+    @property
+    def status_json(self) -> str:
+        return self._beside(".status.json")
+
+    @property
+    def status_html(self) -> str:
+        return self._beside(".status.html")
+
+    @property
+    def errors_xlsx(self) -> str:
+        return self._beside(".errors.xlsx")
+
+    @property
+    def cancel(self) -> str:
+        return self._beside(".cancel")
+
+    @property
+    def retry(self) -> str:
+        return self._beside(".retry")
+
+    def mail(self, number: int, kind: str) -> str:
+        return self._beside(f".{number:02d}-{kind}.eml")
+
+    def _beside(self, ending: str) -> str:
+        if len(os.fsencode(self.manifest + ending)) <= NAME_BYTES:
+            return self.manifest + ending
+        return _shortened(self.manifest) + ending
+
+
+def is_ours(name: str) -> bool:
+    """Return whether a file of that name in an inbox is the agent's own, and so never a manifest."""
+    return name.casefold().startswith(OWN_PREFIX) or OURS.fullmatch(name) is not None
+
+
+def status(folder: Path, name: str, report: Report) -> None:
+    """Write the two status files of a manifest. Raises DeliveryFailed."""
+    names = Names(name)
+    text = json.dumps(report.status, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    # A lone surrogate (a file name that is not UTF-8) becomes \udcff, which is how JSON writes it.
+    write(folder, names.status_json, text.encode("utf-8", "backslashreplace"))
+    write(folder, names.status_html, report.html.encode("utf-8", "replace"))
+
+
+def email(folder: Path, name: str, mail: Mail, text: MailText, sender: str, thread: str) -> Path:
+    """Write a mail beside its manifest and return its path; the same mail gives the same bytes. Raises DeliveryFailed.
+
+    ``thread`` is what the mails of one manifest have in common (its sha256).
+    """
+    file = Names(name).mail(mail.number, mail.kind)
+    write(folder, file, bytes(message(mail, text, sender, thread)))
+    return folder / file
+
+
+def message(mail: Mail, text: MailText, sender: str, thread: str) -> EmailMessage:
+    """Return the mail as it is sent or stored; the same arguments give the same bytes."""
+    message = EmailMessage(policy=SMTP)
+    message["From"] = _sender(sender)
+    message["To"] = _recipient(mail.to)
+    message["Subject"] = _header(text.subject)
+    message["Date"] = format_datetime(mail.created)
+    message["Message-ID"] = _message_id(thread, mail.drop_id, mail.number, sender)
+    if mail.number > 1:
+        message["References"] = _message_id(thread, mail.drop_id, 1, sender)
+        message["In-Reply-To"] = _message_id(thread, mail.drop_id, 1, sender)
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(_body(text.text))
+    message.add_alternative(_body(text.html), subtype="html")
+    message.set_boundary("=_" + _hash(thread, str(mail.drop_id), str(mail.number), text.text, text.html)[:40])
+    return message
+
+
+def write(folder: Path, name: str, content: bytes) -> None:
+    """Put a file into a folder, whole or not at all; what stood under its name is replaced. Raises DeliveryFailed."""
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        raise DeliveryFailed(folder, one_line(name), "this is not the name of a file")
+    try:
+        with _opened(folder) as place:
+            _replace(place, name, content)
+    except OSError as error:
+        raise DeliveryFailed(folder, name, _reason(error)) from error
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files a killed agent left; call it before anything is written. Raises DeliveryFailed."""
+    try:
+        with _opened(folder) as place:
+            for name in os.listdir(place):
+                if name.startswith(f"{OWN_PREFIX}-") and name.endswith(".tmp"):
+                    # What cannot be removed is no temporary file, and in nobody's way.
+                    with suppress(OSError):
+                        os.unlink(name, dir_fd=place)
+    except OSError as error:
+        raise DeliveryFailed(folder, f"{OWN_PREFIX}-*.tmp", _reason(error)) from error
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    # Everything happens relative to this descriptor, so the folder cannot be exchanged half-way.
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield place
+    finally:
+        os.close(place)
+
+
+def _replace(place: int, name: str, content: bytes) -> None:
+    temporary = f"{OWN_PREFIX}-{secrets.token_hex(8)}.tmp"
+    try:
+        _write_new(place, temporary, content)
+        # Renaming replaces a link that stands under the name; it never follows it.
+        os.replace(temporary, name, src_dir_fd=place, dst_dir_fd=place)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary, dir_fd=place)
+        raise
+    # Some shares cannot sync a folder; the file itself is on disk already.
+    with suppress(OSError):
+        os.fsync(place)
+
+
+def _write_new(place: int, name: str, content: bytes) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(name, flags, FILE_MODE, dir_fd=place), "wb") as file:
+        # The scientist reads it, whatever umask the service has; shares without modes refuse the call.
+        with suppress(OSError):
+            os.fchmod(file.fileno(), FILE_MODE)
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _reason(error: OSError) -> str:
+    known = REASONS.get(error.errno or 0)
+    came_back = error.strerror or str(error)
+    return f"{known} ({came_back})" if known else came_back
+
+
+def _shortened(manifest: str) -> str:
+    """Return the beginning of a long name and a hash of all of it."""
+    beginning = manifest.encode("utf-8", "surrogateescape")[:STEM_BYTES].decode("utf-8", "ignore")
+    return f"{beginning}~{_hash(manifest)[:HASH_CHARACTERS]}"
+
+
+# --- mails -----------------------------------------------------------------------------------------------------------
+
+
+def _recipient(address: str) -> Address | str:
+    """Return the address as a header; nobody, when it is not one plain address: the mail is still there to be read."""
+    plain = address.strip()
+    return Address(addr_spec=plain) if ADDRESS.fullmatch(plain) else NOBODY
+
+
+def _sender(sender: str) -> Address | str:
+    label, address = parseaddr(sender)
+    if not ADDRESS.fullmatch(address):
+        return Address(display_name=_header(sender), addr_spec="dropbox-agent@localhost")
+    return Address(display_name=_header(label), addr_spec=address)
+
+
+def _message_id(thread: str, drop_id: int, number: int, sender: str) -> str:
+    address = parseaddr(sender)[1]
+    domain = address.rpartition("@")[2] if ADDRESS.fullmatch(address) else "localhost"
+    return f"<{_hash(thread, str(drop_id))[:24]}.{number}@{domain}>"
+
+
+def _header(text: str) -> str:
+    """Return text that stays inside its header: no control characters, nothing that reads as an encoded word.
+
+    Some Python 3.11 and 3.12 releases write a newline that hides in an encoded word (CVE-2024-6923).
+    """
+    return one_line(text, SUBJECT_CHARACTERS).replace("=?", "= ?")
+
+
+def _body(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
