@@ -178,7 +178,7 @@ class Inbox:
         return found
 
     def _look_at(self, entry: os.DirEntry[str], found: dict[str, Signature], refused: dict[str, str]) -> None:
-        if not self._is_candidate(entry.name):
+        if not self.is_candidate(entry.name):
             return
         label = os.fsencode(entry.name).decode("utf-8", "backslashreplace")
         if label != entry.name:
@@ -197,7 +197,8 @@ class Inbox:
             return
         found[entry.name] = signature(facts)
 
-    def _is_candidate(self, name: str) -> bool:
+    def is_candidate(self, name: str) -> bool:
+        """Return whether a file of that name is looked at: a manifest's suffix, no lock or temporary name, not ours."""
         if name.startswith(SKIPPED_PREFIXES) or ":" in name or self.is_ours(name):
             return False
         return Path(name).suffix.lower() in self.suffixes
@@ -304,7 +305,7 @@ class Inbox:
 
     def hint(self, name: str) -> bool:
         """Note that something may have happened to ``name``; return whether it can matter."""
-        if not self._is_candidate(name):
+        if not self.is_candidate(name):
             return False
         self._hint.set()
         return True

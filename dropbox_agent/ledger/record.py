@@ -80,11 +80,14 @@ class Ledger(Reader):
         The same bytes again are no news, except after a refusal: whoever touches or brings back a refused manifest
         wants it looked at again, because what was wrong may have been outside it.
         """
+        where = (str(drop.inbox), drop.name, drop.sha256)
         latest = self._one(
             "SELECT sha256, state, modified FROM drops WHERE inbox = ? AND name = ? ORDER BY version DESC LIMIT 1",
-            (str(drop.inbox), drop.name),
+            where[:2],
         )
-        if latest is None or latest["sha256"] != drop.sha256:
+        if latest is None:
+            return self._one("SELECT 1 FROM seen WHERE inbox = ? AND name = ? AND sha256 = ?", where) is None
+        if latest["sha256"] != drop.sha256:
             return True
         return latest["state"] == DropState.REFUSED.value and (drop.again or latest["modified"] != drop.modified)
 
@@ -109,6 +112,12 @@ class Ledger(Reader):
             for recipient in recipients:
                 self._add_mail(drop_id, "refused", None, recipient, now)
             return drop_id
+
+    def leave_alone(self, inbox: Path, files: Iterable[tuple[str, str]]) -> None:
+        """Record (name, sha256) of files that are never to be processed as they are."""
+        with self._transaction():
+            for name, sha256 in files:
+                self._do("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (str(inbox), name, sha256))
 
     # --- attempts ----------------------------------------------------------------------------------------------------
 
@@ -285,8 +294,9 @@ class Ledger(Reader):
     def _add_mail(self, drop_id: int, kind: str, job_id: str | None, recipient: str, now: datetime) -> None:
         self._do(
             "INSERT OR IGNORE INTO outbox (drop_id, number, kind, job_id, recipient, created)"
-            " SELECT ?, 1 + ifnull(max(number), 0), ?, ?, ?, ? FROM outbox WHERE drop_id = ?",
-            (drop_id, kind, job_id, recipient, as_text(now), drop_id),
+            " SELECT drops.drop_id, (SELECT 1 + ifnull(max(number), 0) FROM outbox JOIN drops AS of USING (drop_id)"
+            " WHERE of.inbox = drops.inbox AND of.name = drops.name), ?, ?, ?, ? FROM drops WHERE drops.drop_id = ?",
+            (kind, job_id, recipient, as_text(now), drop_id),
         )
 
     def _end_own_task(self, job_id: str, task_id: str, state: TaskState, message: str, now: datetime) -> None:

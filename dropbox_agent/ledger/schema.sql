@@ -67,6 +67,13 @@ CREATE TABLE drops (
     UNIQUE (inbox, name, version)
 );
 
+CREATE TABLE seen (                   -- what lay in an inbox when it was adopted and is to be left alone
+    inbox  TEXT NOT NULL,
+    name   TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    PRIMARY KEY (inbox, name, sha256)
+) WITHOUT ROWID;
+
 CREATE TABLE jobs (
     job_id      TEXT PRIMARY KEY,
     drop_id     INTEGER NOT NULL REFERENCES drops,
@@ -147,7 +154,7 @@ CREATE UNIQUE INDEX one_live_attempt ON attempts (job_id, allocation)
 CREATE TABLE outbox (
     mail_id INTEGER PRIMARY KEY,
     drop_id INTEGER NOT NULL REFERENCES drops,
-    number  INTEGER NOT NULL,         -- the NN of NAME.NN-kind.eml
+    number  INTEGER NOT NULL,         -- the NN of NAME.NN-kind.eml, over all versions of the manifest
     kind    TEXT NOT NULL CHECK (kind IN ('begin', 'end', 'fail', 'retry', 'refused')),
     job_id  TEXT REFERENCES jobs,
     recipient TEXT NOT NULL,

@@ -1,0 +1,565 @@
+"""The durable record: what is accepted, what may move, what is ready, what is left after a crash. Real SQLite files."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from enum import Enum
+from pathlib import Path
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from dropbox_agent import states
+from dropbox_agent.errors import LedgerInUse, LedgerUnavailable, MoveRefused
+from dropbox_agent.ledger import Ledger, Reader
+from dropbox_agent.ledger.database import SCHEMA_VERSION
+from dropbox_agent.model import (
+    Attempt,
+    Drop,
+    Job,
+    Level,
+    Observation,
+    Place,
+    Plan,
+    PlannedTask,
+    Problem,
+    Row,
+    TaskObservation,
+)
+from dropbox_agent.states import AttemptState, DropState, JobState, TaskState
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+INBOX = Path("/inbox")
+
+
+def later(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = open_ledger(tmp_path)
+    yield opened
+    opened.close()
+
+
+def open_ledger(folder: Path) -> Ledger:
+    return Ledger.open(folder / "state" / "ledger.sqlite", folder / "work", NOW)
+
+
+def a_drop(name: str = "a.csv", sha256: str = "1" * 64, modified: float = 1.0, again: bool = False) -> Drop:
+    return Drop(INBOX, name, sha256, 3, Path("/spool") / sha256, 1000, modified, NOW, again)
+
+
+def task(key: str, needs: tuple[str, ...] = (), allocation: int | None = 1, skip: str | None = None) -> PlannedTask:
+    task_id, _, modality = key.rstrip("]").partition("[")
+    return PlannedTask(key, task_id, modality or None, needs, allocation, skip, {"job_settings": {"a": 1}}, {"a": "x"})
+
+
+TASKS = (
+    task("send_job_start_email", allocation=None),
+    task("check_s3_folder_exists"),
+    task("create_staging_folder", ("check_s3_folder_exists",)),
+    task("modality_transformation_settings", allocation=None),
+    task("compress_data[behavior]", ("create_staging_folder",), 2),
+    task("compress_data[ecephys]", ("create_staging_folder",), 3),
+    task("upload_data_to_s3", ("compress_data[behavior]", "compress_data[ecephys]"), 4),
+    task("remove_source_folders", ("upload_data_to_s3",), None, "Not asked for."),
+    task("send_job_end_email", allocation=None),
+)
+
+
+def a_plan(prefix: str = "0012_2026-01-31_12-00-00", tasks: tuple[PlannedTask, ...] = TASKS) -> Plan:
+    return Plan("ecephys", prefix, "default", f"file:///bucket/{prefix}", tasks, "f" * 64)
+
+
+def a_job(
+    prefix: str = "0012_2026-01-31_12-00-00", email: str | None = "a@b.org", types: str = "all", row: int = 2
+) -> Job:
+    return Job(
+        row=Row(Place("a.csv", None, row), {}),
+        job_type="ecephys",
+        project_name="Ephys Platform",
+        subject_id="0012",
+        acq_datetime=datetime.fromisoformat("2026-01-31T12:00:00-08:00"),
+        platform=None,
+        modalities=("behavior", "ecephys"),
+        bucket="default",
+        s3_prefix=prefix,
+        user_email=email,
+        email_types=frozenset({types} if types else ()),
+        tasks={},
+    )
+
+
+def accept(ledger: Ledger, *prefixes: str, drop: Drop | None = None) -> int:
+    names = prefixes or ("0012_2026-01-31_12-00-00",)
+    made = ledger.accept(
+        drop or a_drop(), [(a_job(name, row=n), a_plan(name)) for n, name in enumerate(names, 2)], [], NOW
+    )
+    assert made is not None
+    return made
+
+
+def seen(attempt: Attempt, state: TaskState, ended: AttemptState = AttemptState.ENDED) -> Observation:
+    tasks = tuple(
+        TaskObservation(t.key, state, started=NOW, ended=NOW, message=f"It {state.value}.") for t in attempt.tasks
+    )
+    return Observation(attempt, True, ended, tasks)
+
+
+def run_next(ledger: Ledger, state: TaskState = TaskState.SUCCEEDED) -> list[str]:
+    """Run everything that is ready to its end; return the keys of the tasks."""
+    attempts = [ledger.submitting(job_id, allocation, NOW) for job_id, allocation in ledger.ready()]
+    for attempt in attempts:
+        ledger.submitted(attempt, "handle", NOW)
+    ledger.observed([seen(attempt, state) for attempt in attempts], NOW)
+    return [t.key for attempt in attempts for t in attempt.tasks]
+
+
+def states_of(ledger: Ledger, drop_id: int) -> dict[str, str]:
+    (job, *_) = ledger.standing(drop_id).jobs
+    return {task.key: task.state.value for task in job.tasks}
+
+
+# --- drops -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_accepted_drop_stands_with_its_jobs_and_plans(ledger: Ledger) -> None:
+    problem = Problem(Level.WARNING, Place("a.csv", None, 2, "user_email", "B2"), "Nobody is told.", "x", "y")
+    drop_id = ledger.accept(a_drop(), [(a_job(), a_plan())], [problem], NOW)
+    assert drop_id is not None
+    standing = ledger.standing(drop_id)
+    assert (standing.state, standing.name, standing.noticed) == (DropState.ACCEPTED, "a.csv", NOW)
+    assert standing.problems == (problem,)
+    (job,) = standing.jobs
+    assert job.plan == a_plan()
+    assert (job.manifest, job.row, job.acq_datetime) == ("a.csv", 2, a_job().acq_datetime)
+    assert job.job_id.startswith("0012_2026-01-31_12-00-00.")
+
+
+def test_what_the_agent_does_itself_has_a_state_from_the_start(ledger: Ledger) -> None:
+    assert states_of(ledger, accept(ledger)) == {
+        "send_job_start_email": "succeeded",
+        "check_s3_folder_exists": "waiting",
+        "create_staging_folder": "waiting",
+        "modality_transformation_settings": "succeeded",
+        "compress_data[behavior]": "waiting",
+        "compress_data[ecephys]": "waiting",
+        "upload_data_to_s3": "waiting",
+        "remove_source_folders": "skipped",
+        "send_job_end_email": "waiting",
+    }
+
+
+def test_the_same_bytes_under_the_same_name_are_no_news(ledger: Ledger) -> None:
+    accept(ledger)
+    assert not ledger.is_news(a_drop(modified=2.0, again=True))
+    assert ledger.accept(a_drop(), [(a_job("other"), a_plan("other"))], [], NOW) is None
+    assert len(ledger.jobs()) == 1
+
+
+@pytest.mark.parametrize(
+    ("drop", "is_news"),
+    [
+        (a_drop(), False),
+        (a_drop(modified=2.0), True),
+        (a_drop(again=True), True),
+        (a_drop(sha256="2" * 64), True),
+        (a_drop(name="b.csv"), True),
+    ],
+)
+def test_a_refused_manifest_is_looked_at_again_when_it_is_touched_or_comes_back(
+    ledger: Ledger, drop: Drop, is_news: bool
+) -> None:
+    ledger.refuse(a_drop(), [], [], NOW)
+    assert ledger.is_news(drop) is is_news
+
+
+def test_a_drop_is_recorded_whole_or_not_at_all(ledger: Ledger) -> None:
+    twice = [(a_job("one"), a_plan("one")), (a_job("one"), a_plan("one"))]
+    with pytest.raises(MoveRefused):
+        ledger.accept(a_drop(), twice, [], NOW)
+    assert (ledger.drops(), ledger.jobs()) == ([], [])
+    assert ledger.is_news(a_drop())
+
+
+def test_two_live_jobs_for_one_asset_are_impossible(ledger: Ledger) -> None:
+    accept(ledger, "one")
+    with pytest.raises(MoveRefused, match="location"):
+        accept(ledger, "one", drop=a_drop("b.csv", "2" * 64))
+    live = ledger.live_job_at("file:///bucket/one")
+    assert live is not None
+    assert live[0] == "a.csv"
+
+
+def test_a_refused_drop_mails_who_is_to_be_told(ledger: Ledger) -> None:
+    ledger.refuse(a_drop(), [], ["a@b.org", "a@b.org", "c@d.org"], NOW)
+    assert [(due.mail.kind, due.mail.to, due.mail.number) for due in ledger.due_mails(NOW)] == [
+        ("refused", "a@b.org", 1),
+        ("refused", "c@d.org", 2),
+    ]
+
+
+def test_mails_are_numbered_over_all_versions_of_a_manifest(ledger: Ledger) -> None:
+    ledger.refuse(a_drop(), [], ["a@b.org"], NOW)
+    accept(ledger, drop=a_drop(sha256="2" * 64))
+    assert [(due.mail.number, due.mail.kind) for due in ledger.due_mails(NOW)] == [(1, "refused"), (2, "begin")]
+
+
+# --- the path of a job -----------------------------------------------------------------------------------------------
+
+
+def test_a_job_runs_its_allocations_in_the_order_of_their_needs(ledger: Ledger) -> None:
+    drop_id = accept(ledger)
+    assert run_next(ledger) == ["check_s3_folder_exists", "create_staging_folder"]
+    assert run_next(ledger) == ["compress_data[behavior]", "compress_data[ecephys]"]
+    assert run_next(ledger) == ["upload_data_to_s3"]
+    assert ledger.ready() == []
+    standing = ledger.standing(drop_id)
+    assert (standing.state, standing.jobs[0].state) == (DropState.SUCCEEDED, JobState.SUCCEEDED)
+    assert states_of(ledger, drop_id)["send_job_end_email"] == "succeeded"
+    assert [(due.mail.kind, due.mail.number) for due in ledger.due_mails(NOW)] == [("begin", 1), ("end", 2)]
+
+
+def test_what_needs_a_failed_task_is_not_run_and_says_why(ledger: Ledger) -> None:
+    drop_id = accept(ledger)
+    run_next(ledger, TaskState.FAILED)
+    assert ledger.ready() == []
+    standing = ledger.standing(drop_id)
+    assert standing.state is DropState.FAILED
+    upload = next(task for task in standing.jobs[0].tasks if task.key == "upload_data_to_s3")
+    assert (upload.state, upload.message) == (
+        TaskState.CANCELLED,
+        "Not run, because compress_data[behavior] did not end well.",
+    )
+    assert [due.mail.kind for due in ledger.due_mails(NOW)] == ["begin", "fail"]
+
+
+def test_a_job_ends_only_when_everything_that_runs_has_ended(ledger: Ledger) -> None:
+    drop_id = accept(ledger)
+    run_next(ledger)
+    behavior, ecephys = (ledger.submitting(job_id, allocation, NOW) for job_id, allocation in ledger.ready())
+    ledger.observed([seen(behavior, TaskState.FAILED), seen(ecephys, TaskState.RUNNING, AttemptState.RUNNING)], NOW)
+    assert ledger.standing(drop_id).state is DropState.RUNNING
+    ledger.observed([seen(ecephys, TaskState.SUCCEEDED)], NOW)
+    assert ledger.standing(drop_id).state is DropState.FAILED
+
+
+def test_a_manifest_has_failed_when_one_of_its_jobs_has(ledger: Ledger) -> None:
+    drop_id = accept(ledger, "one", "two")
+    first, second = (ledger.submitting(job_id, allocation, NOW) for job_id, allocation in ledger.ready())
+    ledger.observed([seen(first, TaskState.FAILED)], NOW)
+    assert ledger.standing(drop_id).state is DropState.RUNNING
+    ledger.observed([seen(second, TaskState.SUCCEEDED)], NOW)
+    while run_next(ledger):
+        pass
+    assert [job.state for job in ledger.standing(drop_id).jobs] == [JobState.FAILED, JobState.SUCCEEDED]
+    assert ledger.standing(drop_id).state is DropState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("types", "end", "mails"),
+    [
+        ("", TaskState.FAILED, []),
+        ("fail", TaskState.SUCCEEDED, []),
+        ("fail", TaskState.FAILED, ["fail"]),
+        ("end", TaskState.SUCCEEDED, ["end"]),
+        ("end", TaskState.FAILED, ["fail"]),
+        ("begin", TaskState.FAILED, ["begin"]),
+        ("all", TaskState.SUCCEEDED, ["begin", "end"]),
+        ("all", TaskState.FAILED, ["begin", "fail"]),
+    ],
+)
+def test_mails_go_to_who_asked_for_them(ledger: Ledger, types: str, end: TaskState, mails: list[str]) -> None:
+    ledger.accept(a_drop(), [(a_job(types=types), a_plan())], [], NOW)
+    while run_next(ledger, end):
+        pass
+    assert [due.mail.kind for due in ledger.due_mails(NOW)] == mails
+
+
+def test_an_attempt_that_was_stopped_leaves_no_task_without_an_end(ledger: Ledger) -> None:
+    drop_id = accept(ledger)
+    ((job_id, allocation),) = ledger.ready()
+    attempt = ledger.submitting(job_id, allocation, NOW)
+    ledger.observed([Observation(attempt, True, AttemptState.ENDED)], NOW)
+    assert ledger.standing(drop_id).state is DropState.CANCELLED
+
+
+# --- attempts --------------------------------------------------------------------------------------------------------
+
+
+def test_the_key_of_an_attempt_is_deterministic_and_fits_a_slurm_name(ledger: Ledger) -> None:
+    accept(ledger)
+    ((job_id, allocation),) = ledger.ready()
+    attempt = ledger.submitting(job_id, allocation, NOW)
+    assert attempt.key[:4] == "dbx-"
+    assert len(attempt.key) == 24
+    assert attempt.key == attempt.key.lower()
+    assert ledger.live_attempts() == [attempt]
+    assert ledger.ready() == []
+
+
+def test_an_allocation_never_has_two_live_attempts(ledger: Ledger) -> None:
+    accept(ledger)
+    ((job_id, allocation),) = ledger.ready()
+    ledger.submitting(job_id, allocation, NOW)
+    with pytest.raises(MoveRefused):
+        ledger.submitting(job_id, allocation, NOW)
+
+
+def test_an_attempt_that_was_not_taken_waits_longer_each_time(ledger: Ledger) -> None:
+    accept(ledger)
+    ((job_id, allocation),) = ledger.ready()
+    attempt = ledger.submitting(job_id, allocation, NOW)
+    ledger.not_submitted(attempt, "The work folder is not there.", NOW)
+    assert not ledger.may_try(attempt, later(1))
+    assert ledger.may_try(attempt, later(2))
+    ledger.not_submitted(attempt, "The work folder is not there.", later(2))
+    assert not ledger.may_try(attempt, later(6))
+    assert ledger.may_try(attempt, later(7))
+    task = ledger.jobs()[0].tasks[1]
+    assert (task.state, task.message) == (TaskState.SUBMITTED, "The work folder is not there.")
+
+
+def test_since_when_an_attempt_is_missing_is_remembered(ledger: Ledger, tmp_path: Path) -> None:
+    accept(ledger)
+    ((job_id, allocation),) = ledger.ready()
+    attempt = ledger.submitting(job_id, allocation, NOW)
+    ledger.submitted(attempt, "handle", NOW)
+    ledger.observed([Observation(attempt, False, attempt.state)], later(5))
+    ledger.observed([Observation(attempt, False, attempt.state)], later(9))
+    ledger.close()
+    reopened = open_ledger(tmp_path)
+    assert [one.first_missing_at for one in reopened.live_attempts()] == [later(5)]
+    reopened.close()
+
+
+def test_a_late_look_at_an_ended_attempt_changes_nothing(ledger: Ledger) -> None:
+    drop_id = accept(ledger)
+    ((job_id, allocation),) = ledger.ready()
+    attempt = ledger.submitting(job_id, allocation, NOW)
+    ledger.observed([seen(attempt, TaskState.SUCCEEDED)], NOW)
+    before = states_of(ledger, drop_id)
+    ledger.observed([seen(attempt, TaskState.FAILED, AttemptState.LOST)], NOW)
+    assert states_of(ledger, drop_id) == before
+
+
+# --- states ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "moves"),
+    [
+        ("drop", states.DROP_MOVES),
+        ("job", states.JOB_MOVES),
+        ("task", states.TASK_MOVES),
+        ("attempt", states.ATTEMPT_MOVES),
+    ],
+)
+def test_the_moves_of_the_schema_are_those_of_states(
+    ledger: Ledger, kind: str, moves: Mapping[Enum, frozenset[Enum]]
+) -> None:
+    with sqlite3.connect(ledger.path) as connection:
+        stored = set(connection.execute("SELECT from_state, to_state FROM moves WHERE kind = ?", (kind,)))
+    connection.close()
+    assert stored == {(a.value, b.value) for a, following in moves.items() for b in following}
+
+
+@pytest.mark.parametrize("moves", [states.DROP_MOVES, states.JOB_MOVES, states.TASK_MOVES, states.ATTEMPT_MOVES])
+def test_no_path_leads_back(moves: Mapping[Enum, frozenset[Enum]]) -> None:
+    def reachable(state: Enum) -> set[Enum]:
+        return {end for following in moves[state] for end in (following, *reachable(following))}
+
+    assert all(state not in reachable(state) for state in moves)
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "end"),
+    [("jobs", "job_id", "running"), ("drops", "drop_id", "accepted"), ("tasks", "key", "waiting")],
+)
+def test_the_database_refuses_a_move_that_is_not_allowed(ledger: Ledger, table: str, key: str, end: str) -> None:
+    accept(ledger)
+    while run_next(ledger):
+        pass
+    connection = sqlite3.connect(ledger.path)
+    with pytest.raises(sqlite3.IntegrityError, match="may not make this move"):
+        connection.execute(f"UPDATE {table} SET state = ?", (end,))
+    with pytest.raises(sqlite3.IntegrityError, match="history is never changed"):
+        connection.execute("UPDATE history SET to_state = 'x'")
+    connection.close()
+
+
+def test_every_move_is_in_the_history(ledger: Ledger) -> None:
+    drop_id = accept(ledger)
+    while run_next(ledger):
+        pass
+    (job,) = ledger.standing(drop_id).jobs
+    assert ledger.history("drop", str(drop_id)) == [
+        (None, "accepted"),
+        ("accepted", "running"),
+        ("running", "succeeded"),
+    ]
+    assert ledger.history("task", f"{job.job_id}/upload_data_to_s3") == [
+        ("waiting", "submitted"),
+        ("submitted", "succeeded"),
+    ]
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_status_is_due_when_something_changed_and_not_more_than_once_a_second(ledger: Ledger) -> None:
+    drop_id = accept(ledger)
+    (untold,) = ledger.untold(NOW)
+    ledger.told(untold, NOW)
+    assert ledger.untold(NOW) == []
+    ((job_id, allocation),) = ledger.ready()
+    ledger.submitting(job_id, allocation, NOW)
+    assert ledger.untold(later(0.5)) == []
+    assert [one.drop_id for one in ledger.untold(later(1))] == [drop_id]
+
+
+def test_what_changed_while_a_status_was_written_is_still_due(ledger: Ledger) -> None:
+    accept(ledger)
+    (untold,) = ledger.untold(NOW)
+    ((job_id, allocation),) = ledger.ready()
+    ledger.submitting(job_id, allocation, NOW)
+    ledger.told(untold, NOW)
+    assert len(ledger.untold(later(1))) == 1
+
+
+def test_an_answer_that_could_not_be_written_is_tried_again_and_said(ledger: Ledger) -> None:
+    ledger.refuse(a_drop(), [], ["a@b.org"], NOW)
+    (untold,) = ledger.untold(NOW)
+    ledger.not_told(untold, "the disk is full", NOW)
+    (due,) = ledger.due_mails(NOW)
+    ledger.not_mailed(due.mail, "the disk is full", NOW)
+    assert ledger.untold(later(1)) == []
+    assert ledger.due_mails(later(1)) == []
+    assert len(ledger.untold(later(2))) == 1
+    assert len(ledger.due_mails(later(2))) == 1
+    assert ledger.undelivered() == [("a.csv", "the disk is full"), ("a.csv", "the disk is full")]
+    assert not ledger.is_idle(3)
+    assert ledger.is_idle(1)
+
+
+def test_a_mail_that_is_out_is_never_due_again(ledger: Ledger) -> None:
+    ledger.refuse(a_drop(), [], ["a@b.org"], NOW)
+    (due,) = ledger.due_mails(NOW)
+    ledger.mailed(due.mail, NOW)
+    assert ledger.due_mails(later(1000)) == []
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+def test_one_agent_at_a_time(ledger: Ledger, tmp_path: Path) -> None:
+    with pytest.raises(LedgerInUse, match="Another agent works on"):
+        open_ledger(tmp_path)
+
+
+def test_a_reader_sees_what_the_agent_writes_and_cannot_write(ledger: Ledger, tmp_path: Path) -> None:
+    reader = Reader.of(ledger.path, tmp_path / "work")
+    accept(ledger)
+    assert len(reader.jobs()) == 1
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader._connection.execute("DELETE FROM jobs")
+    reader.close()
+
+
+def test_there_is_no_reading_where_no_ledger_is(tmp_path: Path) -> None:
+    with pytest.raises(LedgerUnavailable, match="There is no ledger at"):
+        Reader.of(tmp_path / "ledger.sqlite", tmp_path)
+
+
+def test_a_ledger_of_a_newer_version_is_left_as_it_is(tmp_path: Path) -> None:
+    open_ledger(tmp_path).close()
+    path = tmp_path / "state" / "ledger.sqlite"
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    connection.close()
+    with pytest.raises(LedgerUnavailable, match="Start the agent of the newer version"):
+        open_ledger(tmp_path)
+
+
+def test_a_file_that_is_no_ledger_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "ledger.sqlite"
+    path.parent.mkdir()
+    path.write_text("this is not a database, and it is long enough to be looked at as one " * 50)
+    with pytest.raises(LedgerUnavailable, match="cannot be opened"):
+        open_ledger(tmp_path)
+
+
+class Crashes(RuleBasedStateMachine):
+    """Accept, run, crash and reopen in any order: nothing is lost, nothing is doubled, no end is left again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accepted: set[str] = set()
+        self.ends: dict[tuple[str, str], TaskState] = {}
+        self.started: list[str] = []
+
+    @initialize(folder=st.just(None))
+    def make(self, folder: None) -> None:
+        import tempfile
+
+        self.keep = tempfile.TemporaryDirectory()
+        self.folder = Path(self.keep.name)
+        self.ledger = open_ledger(self.folder)
+
+    def teardown(self) -> None:
+        self.ledger.close()
+        self.keep.cleanup()
+
+    @rule(n=st.integers(0, 5))
+    def accept(self, n: int) -> None:
+        drop = a_drop(f"{n}.csv", str(n) * 64)
+        if self.ledger.accept(drop, [(a_job(f"p{n}"), a_plan(f"p{n}"))], [], NOW) is not None:
+            assert f"p{n}" not in self.accepted, "the same drop was accepted twice"
+            self.accepted.add(f"p{n}")
+
+    @precondition(lambda self: self.ledger.ready())
+    @rule(data=st.data())
+    def intend(self, data: st.DataObject) -> None:
+        job_id, allocation = data.draw(st.sampled_from(self.ledger.ready()))
+        attempt = self.ledger.submitting(job_id, allocation, NOW)
+        assert attempt.key not in self.started
+        self.started.append(attempt.key)
+
+    @precondition(lambda self: self.ledger.live_attempts())
+    @rule(data=st.data(), state=st.sampled_from([TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED]))
+    def observe(self, data: st.DataObject, state: TaskState) -> None:
+        attempt = data.draw(st.sampled_from(self.ledger.live_attempts()))
+        ended = AttemptState.RUNNING if state is TaskState.RUNNING else AttemptState.ENDED
+        tasks = seen(attempt, state).tasks[: 1 if state is not TaskState.SUCCEEDED else None]
+        self.ledger.observed([replace(seen(attempt, state, ended), tasks=tasks)], NOW)
+
+    @rule()
+    def crash(self) -> None:
+        self.ledger.close()
+        self.ledger = open_ledger(self.folder)
+
+    @invariant()
+    def nothing_is_lost_and_no_end_is_left_again(self) -> None:
+        if not hasattr(self, "ledger"):
+            return
+        jobs = self.ledger.jobs()
+        assert {job.s3_prefix for job in jobs} == self.accepted
+        for job in jobs:
+            for one in job.tasks:
+                before = self.ends.get((job.job_id, one.key))
+                assert before in (None, one.state)
+                if one.state in states.FINAL_TASK_STATES:
+                    self.ends[job.job_id, one.key] = one.state
+            if job.state in states.FINAL_JOB_STATES:
+                assert all(one.state in states.FINAL_TASK_STATES for one in job.tasks)
+
+
+Crashes.TestCase.settings = hypothesis_settings(max_examples=25, stateful_step_count=25, deadline=None)
+test_accept_run_crash_and_reopen_in_any_order = Crashes.TestCase
