@@ -1,0 +1,175 @@
+"""Say what would be done with a manifest: read, validate, expand, judge. Changes nothing, anywhere.
+
+``agent`` records what this returns; ``dropbox-agent check`` prints it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from dropbox_agent import manifest, plan, policy, presets, validate
+from dropbox_agent.model import Job, Known, Level, Plan, Presets, Problem, Row
+
+EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+SIBLINGS = 200
+"""How many names beside a missing folder are looked at for a suggestion."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What a manifest asks for, and everything that is wrong with it."""
+
+    rows: tuple[Row, ...]
+    jobs: tuple[tuple[Job, Plan], ...]
+    """The well-formed jobs with their plans, also those that only the outside world objects to."""
+    problems: tuple[Problem, ...]
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        """The problems that refuse a row or the file."""
+        return tuple(problem for problem in self.problems if problem.level is Level.ERROR)
+
+    def acceptable(self) -> tuple[tuple[Job, Plan], ...]:
+        """Return the jobs without any error in their row; none when the file as a whole is wrong."""
+        wrong = {problem.place.row for problem in self.errors}
+        if None in wrong:
+            return ()
+        return tuple((job, plan) for job, plan in self.jobs if not wrong & _lines_of(job.row))
+
+    def addresses(self) -> tuple[str, ...]:
+        """Return the e-mail addresses that stand in the manifest, well formed, each once."""
+        found = (str(row.entry.get("user_email") or "").strip() for row in self.rows)
+        return tuple(dict.fromkeys(address for address in found if EMAIL.fullmatch(address)))
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """A site's rules, against which manifests are examined. Presets are read anew each time: they may change."""
+
+    load_presets: Callable[[], Presets]
+    buckets: Mapping[str, str]
+    """Name -> address."""
+    projects: tuple[str, ...]
+    rules: policy.Rules
+    default_email: str | None = None
+    env_file: str | None = None
+
+    def examine(self, path: Path, name: str, now: datetime) -> Examination:
+        """Return what the manifest at ``path``, called ``name``, asks for, and all its problems."""
+        rows, unreadable = manifest.read(path, name)
+        stored = self.load_presets()
+        jobs, invalid = validate.to_jobs(rows, self.known(stored, now))
+        problems = [*unreadable, *invalid]
+        planned = []
+        for job in jobs:
+            made, clashes = plan.expand(job, stored, self.buckets, self.rules.path_map)
+            problems += clashes
+            if made is not None:
+                problems += policy.check(job, made, self.rules, look_at_folder)
+                planned.append((job, made))
+        return Examination(rows, tuple(planned), tuple(_in_order(problems)))
+
+    def known(self, stored: Presets, now: datetime) -> Known:
+        """Return what a manifest may name."""
+        platforms, modalities = validate.known_names()
+        return Known(
+            job_types=tuple(stored.job_types),
+            broken_job_types=stored.broken,
+            projects=self.projects,
+            platforms=platforms,
+            modalities=modalities,
+            buckets=tuple(self.buckets),
+            task_ids=plan.task_ids(),
+            default_email=self.default_email,
+            now=now,
+        )
+
+
+def presets_in(folder: Path) -> Callable[[], Presets]:
+    """Return what loads the presets of a folder."""
+
+    def load() -> Presets:
+        _, modalities = validate.known_names()
+        return presets.load_folder(folder, plan.task_ids(), modalities)
+
+    return load
+
+
+def look_at_folder(text: str) -> policy.SourceFacts:
+    """Return what this machine says of a folder named in a manifest; never raises."""
+    try:
+        facts = os.stat(text)
+        real = os.path.realpath(text)
+    except (OSError, ValueError):
+        return _missing(text)
+    is_dir = stat.S_ISDIR(facts.st_mode)
+    return policy.SourceFacts(
+        exists=True,
+        is_dir=is_dir,
+        readable=os.access(text, os.R_OK | (os.X_OK if is_dir else 0)),
+        real=real,
+        owner=facts.st_uid,
+        mode=facts.st_mode,
+        siblings=(),
+    )
+
+
+def _missing(text: str) -> policy.SourceFacts:
+    return policy.SourceFacts(
+        exists=False, is_dir=False, readable=False, real=text, owner=-1, mode=0, siblings=_names_beside(text)
+    )
+
+
+def _names_beside(text: str) -> tuple[str, ...]:
+    try:
+        with os.scandir(os.path.dirname(text)) as entries:
+            return tuple(entry.name for _, entry in zip(range(SIBLINGS), entries, strict=False))
+    except (OSError, ValueError):
+        return ()
+
+
+def _lines_of(row: Row) -> set[int | None]:
+    return {row.place.row, *(place.row for place in row.places.values())}
+
+
+def _in_order(problems: Sequence[Problem]) -> list[Problem]:
+    """Errors first, then by place, each once."""
+    once = dict.fromkeys(problems)
+    return sorted(once, key=lambda p: (p.level is not Level.ERROR, p.place.row or 0, p.place.column or ""))
+
+
+def as_json(examination: Examination) -> dict[str, Any]:
+    """Return the examination as ``check --json`` prints it."""
+    return {
+        "ok": not examination.errors,
+        "jobs": [
+            {
+                "s3_prefix": job.s3_prefix,
+                "bucket": job.bucket,
+                "job_type": job.job_type,
+                "plan": [_task_as_json(task) for task in made.tasks],
+            }
+            for job, made in examination.jobs
+        ],
+        "problems": [problem.as_json() for problem in examination.problems],
+    }
+
+
+def _task_as_json(task: Any) -> dict[str, Any]:
+    return {
+        "key": task.key,
+        "task_id": task.task_id,
+        "modality": task.modality,
+        "needs": list(task.needs),
+        "skip": task.skip,
+        "allocation": task.allocation,
+        "settings": dict(task.settings),
+        "origin": dict(task.origin),
+    }
