@@ -1,0 +1,293 @@
+"""Build the parts from the settings: the only place where settings become inboxes, ledgers and executors."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+from urllib.request import url2pathname
+
+from dropbox_agent import deliver, manifest, plan, policy, report
+from dropbox_agent import settings as site
+from dropbox_agent.agent import Agent, database
+from dropbox_agent.errors import AgentError, InboxUnavailable
+from dropbox_agent.examine import Examiner, presets_in
+from dropbox_agent.executors import Executor, LocalExecutor, RehearsalExecutor
+from dropbox_agent.inbox import MARKER, Inbox, guard, mark, open_regular
+from dropbox_agent.ledger import Ledger, Reader
+from dropbox_agent.manifest import template
+from dropbox_agent.model import Presets
+from dropbox_agent.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+FINGERPRINT = ".dropbox-agent/template.sha256"
+"""What the TEMPLATE.xlsx in an inbox was made from; it is made anew only when that changes."""
+
+
+def examiner(settings: Settings) -> Examiner:
+    """Return what examines manifests by this site's rules."""
+    return Examiner(
+        load_presets=presets_in(settings.presets.folder),
+        buckets=settings.buckets,
+        projects=tuple(settings.projects),
+        rules=rules(settings),
+        default_email=settings.mail.default_to,
+    )
+
+
+def rules(settings: Settings) -> policy.Rules:
+    """Return what this site allows, with the folders that nobody may upload."""
+    own = [settings.state_dir, settings.work_dir, *(inbox.path for inbox in settings.inboxes)]
+    stores = [folder for address in settings.buckets.values() if (folder := bucket_folder(address)) is not None]
+    may_set = settings.policy.manifests_may_set
+    return policy.Rules(
+        source_roots=tuple(map(str, settings.policy.source_roots)),
+        manifests_may_set=may_set if isinstance(may_set, str) else tuple(may_set),
+        source_removal=settings.policy.source_removal,
+        protected=tuple(map(str, [*own, *stores])),
+        path_map=settings.path_map,
+    )
+
+
+def bucket_folder(address: str) -> Path | None:
+    """Return the folder of a ``file://`` bucket, else None."""
+    parts = urlparse(address)
+    return Path(url2pathname(parts.path)) if parts.scheme == "file" else None
+
+
+def pages(settings: Settings) -> report.Pages:
+    """Return the templates, a site's own before the packaged ones."""
+    own = [settings.templates] if settings.templates else []
+    return report.Pages([*own, site.packaged("templates")], settings.site.model_dump())
+
+
+def executor(settings: Settings, environ: Mapping[str, str]) -> Executor:
+    """Return the place to run that the settings name."""
+    if settings.executor.kind == "rehearsal":
+        return RehearsalExecutor()
+    return LocalExecutor(settings.executor.slots, environ)
+
+
+def inboxes(settings: Settings) -> list[Inbox]:
+    """Return the watched folders."""
+    return [
+        Inbox(
+            path=one.path,
+            spool=settings.state_dir / "spool",
+            suffixes=manifest.SUFFIXES,
+            is_ours=deliver.is_ours,
+            settle_seconds=one.settle_seconds,
+            settle_max_seconds=one.settle_max_seconds,
+            scan_seconds=one.scan_seconds,
+        )
+        for one in settings.inboxes
+    ]
+
+
+def context(settings: Settings) -> plan.Context:
+    """Return what every task of this site is told besides its plan."""
+    return plan.Context(
+        work_dir=settings.work_dir,
+        buckets=settings.buckets,
+        allowed_roots=tuple(settings.policy.source_roots),
+        metadata_required=bool(settings.metadata.required),
+        metadata_strict=settings.metadata.strict,
+    )
+
+
+def open_ledger(settings: Settings, now: datetime) -> Ledger:
+    """Return the site's ledger. Raises LedgerInUse while another agent holds it."""
+    return Ledger.open(database(settings.state_dir), settings.work_dir, now)
+
+
+def open_reader(settings: Settings) -> Reader:
+    """Return a reader of the site's ledger. Raises LedgerUnavailable when there is none yet."""
+    return Reader.of(database(settings.state_dir), settings.work_dir)
+
+
+def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) -> Agent:
+    """Return an agent that holds the site's ledger. Raises what an operator has to mend first."""
+    if not settings.inboxes:
+        raise AgentError(f"{settings.origin}: no inbox is set ('inboxes'), so there is nothing to watch.")
+    if not settings.work_dir.is_dir():
+        raise AgentError(f"The work folder {settings.work_dir} (work_dir) is not there. Make it, or correct work_dir.")
+    return Agent(
+        ledger=open_ledger(settings, now),
+        inboxes=inboxes(settings),
+        examiner=examiner(settings),
+        executor=executor(settings, environ),
+        pages=pages(settings),
+        sender=settings.mail.sender,
+        task_context=context(settings),
+        rows_alone=settings.on_error == "row",
+    )
+
+
+def first_trouble(agent: Agent) -> InboxUnavailable | None:
+    """Return why no inbox at all can be watched, or None when at least one can."""
+    troubles = []
+    for inbox in agent.inboxes:
+        try:
+            guard(inbox.path, agent.ledger.ledger_id)
+        except InboxUnavailable as error:
+            troubles.append(error)
+    return troubles[0] if len(troubles) == len(agent.inboxes) else None
+
+
+def furnish(agent: Agent, settings: Settings, now: datetime) -> list[str]:
+    """Put README.txt and TEMPLATE.xlsx into the inboxes and sweep what a killed agent left; return what failed."""
+    troubles = []
+    for inbox in agent.inboxes:
+        try:
+            guard(inbox.path, agent.ledger.ledger_id)
+            deliver.sweep(inbox.path)
+            _put_readme(inbox.path, agent.pages)
+            _put_template(inbox.path, agent.examiner, now)
+        except InboxUnavailable:
+            continue
+        except AgentError as error:
+            troubles.append(str(error))
+    return troubles
+
+
+def _put_readme(folder: Path, how: report.Pages) -> None:
+    text = report.readme(how, folder).encode()
+    path = folder / deliver.README
+    if not path.is_file() or path.read_bytes() != text:
+        deliver.write(folder, deliver.README, text)
+
+
+def _put_template(folder: Path, by: Examiner, now: datetime) -> None:
+    known = by.known(by.load_presets(), now)
+    names = (known.job_types, known.projects, known.platforms, known.modalities, known.buckets)
+    fingerprint = hashlib.sha256(repr((template.VERSION, names)).encode()).hexdigest()
+    kept = folder / FINGERPRINT
+    if (folder / deliver.TEMPLATE).is_file() and kept.is_file() and kept.read_text().strip() == fingerprint:
+        return
+    deliver.write(folder, deliver.TEMPLATE, template.template_bytes(known))
+    deliver.write(kept.parent, kept.name, fingerprint.encode() + b"\n")
+
+
+def initialise(folder: Path, now: datetime) -> Path:
+    """Make a workspace (settings, presets, folders, ledger, marker) in a missing or empty folder; return agent.yaml."""
+    file = site.write_workspace(folder)
+    settings = site.load(file, {})
+    ledger = open_ledger(settings, now)
+    try:
+        for inbox in settings.inboxes:
+            mark(inbox.path, ledger.ledger_id)
+    finally:
+        ledger.close()
+    return file
+
+
+def adopt(settings: Settings, folder: Path, baseline: str, now: datetime) -> int:
+    """Bind an existing inbox to this site's ledger; return how many files in it are left alone (``baseline: seen``)."""
+    known = {inbox.path.resolve(): inbox for inbox in inboxes(settings)}
+    inbox = known.get(folder.resolve())
+    if inbox is None:
+        raise AgentError(f"{folder} is not one of the inboxes in {settings.origin}. Add it to 'inboxes' first.")
+    if not inbox.path.is_dir():
+        raise InboxUnavailable(f"The inbox {inbox.path} is not there, and it is never made silently. Make it first.")
+    ledger = open_ledger(settings, now)
+    try:
+        present = _present(inbox) if baseline == "seen" else []
+        ledger.leave_alone(inbox.path, present)
+        mark(inbox.path, ledger.ledger_id)
+    finally:
+        ledger.close()
+    return len(present)
+
+
+def _present(inbox: Inbox) -> list[tuple[str, str]]:
+    found = []
+    for name in sorted(os.listdir(inbox.path)):
+        if not inbox.is_candidate(name):
+            continue
+        try:
+            with open_regular(inbox.path / name) as file:
+                found.append((name, hashlib.sha256(file.read(inbox.max_bytes + 1)).hexdigest()))
+        except OSError:
+            continue
+    return found
+
+
+def drop(file: Path, inbox: Path) -> Path:
+    """Copy a manifest into an inbox, whole or not at all; return its new path. Raises what kept it from arriving."""
+    if not manifest.is_manifest(file.name):
+        kinds = ", ".join(sorted(manifest.SUFFIXES))
+        raise AgentError(f"{file.name} is not a manifest: the agent reads {kinds}.")
+    if not (inbox / MARKER).is_file():
+        raise InboxUnavailable(f"The inbox {inbox} is not there, or no agent has been bound to it yet.")
+    if (inbox / file.name).exists():
+        raise AgentError(f"There is a {file.name} in {inbox} already. Give yours another name, so that both are kept.")
+    deliver.write(inbox, file.name, file.read_bytes())
+    return inbox / file.name
+
+
+def write_template(file: Path, by: Examiner, now: datetime) -> Path:
+    """Write an empty workbook to fill in; return its path. Raises DeliveryFailed."""
+    deliver.write(file.parent, file.name, template.template_bytes(by.known(by.load_presets(), now)))
+    return file
+
+
+def warnings(settings: Settings) -> list[str]:
+    """Return what an operator should know before an agent runs, a sentence each."""
+    found = []
+    if not settings.policy.source_roots:
+        found.append(
+            "policy.source_roots is empty: any folder that this account can read may be uploaded. Name the folders "
+            "that scientists keep their data in."
+        )
+    broken = presets_in(settings.presets.folder)().broken
+    return [*found, *(f"Job type {name} cannot be used: {reason}" for name, reason in sorted(broken.items()))]
+
+
+def troubles(reader: Reader, settings: Settings) -> list[str]:
+    """Return what an operator has to act on now, a sentence each."""
+    found = []
+    for inbox in settings.inboxes:
+        try:
+            guard(inbox.path, reader.ledger_id)
+        except InboxUnavailable as error:
+            found.append(str(error))
+    if not settings.work_dir.is_dir():
+        found.append(f"The work folder {settings.work_dir} is not there: nothing new is started until it is back.")
+    found += [f"{name}: {error}" for name, error in reader.undelivered()]
+    broken = presets_in(settings.presets.folder)().broken
+    return [*found, *(f"Job type {name} cannot be used: {reason}" for name, reason in sorted(broken.items()))]
+
+
+def state_of_the_site(reader: Reader, settings: Settings) -> dict[str, Any]:
+    """Return counts, the newest manifests and the troubles, for programs."""
+    return {
+        "jobs": dict(reader.count_jobs()),
+        "manifests": [report.status(standing) for standing in reader.drops()],
+        "troubles": troubles(reader, settings),
+    }
+
+
+def web_app(settings: Settings) -> FastAPI:
+    """Return the web page on this site's ledger. Raises LedgerUnavailable when there is none yet."""
+    from dropbox_agent import web  # FastAPI takes a while to import, and no other command needs it
+
+    return web.app(WebReader(open_reader(settings), presets_in(settings.presets.folder)), pages(settings))
+
+
+class WebReader:
+    """What the web page asks: the ledger, and the presets as they are now."""
+
+    def __init__(self, reader: Reader, load_presets: Callable[[], Presets]) -> None:
+        self.jobs, self.job, self.drops, self.count_jobs = reader.jobs, reader.job, reader.drops, reader.count_jobs
+        self.presets = load_presets
+
+
+def utc_now() -> datetime:
+    """Return the present time."""
+    return datetime.now(timezone.utc)

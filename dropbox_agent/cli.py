@@ -1,0 +1,225 @@
+"""The commands.
+
+Exit codes: 0 done; 1 the manifest or job has problems; 2 wrong use or configuration; 3 something the agent needs is
+not there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import signal
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.text import Text
+
+from dropbox_agent import assembly, demonstration, examine, terminal
+from dropbox_agent import settings as site
+from dropbox_agent.agent import Agent
+from dropbox_agent.errors import AgentError
+from dropbox_agent.settings import Settings
+
+SHOWN_MANIFESTS = 15
+
+app = typer.Typer(
+    help="Drop a filled spreadsheet into a watched folder: it is checked, uploaded, verified and answered beside it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="The settings file. Default: $DROPBOX_AGENT_CONFIG, config/agent.yaml, packaged."),
+]
+
+
+class Baseline(str, Enum):
+    """What to do with the files that lie in an inbox when it is adopted."""
+
+    SEEN = "seen"
+    PROCESS = "process"
+
+
+def main() -> None:
+    """Run the command line; every expected trouble is a sentence on standard error and an exit code."""
+    try:
+        app()
+    except AgentError as error:
+        Console(stderr=True).print(Text(str(error)), soft_wrap=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader of our output went away (head, less): nothing is wrong.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path | None, typer.Argument(help="Where to make the workspace (missing or empty).")] = None,
+) -> None:
+    """Make a small workspace, drop a filled workbook into it, upload it, and check every byte."""
+    raise typer.Exit(demonstration.run(folder, Console(), os.environ))
+
+
+@app.command()
+def init(folder: Annotated[Path, typer.Argument(help="A missing or empty folder.")]) -> None:
+    """Make a workspace: agent.yaml, job_types/, inbox, work and state folders."""
+    file = assembly.initialise(folder, assembly.utc_now())
+    console = Console()
+    console.print(Text(f"Made {file}. Look through it, then: dropbox-agent run --config {file}"), soft_wrap=True)
+
+
+@app.command()
+def run(
+    config: Config = None,
+    until_idle: Annotated[bool, typer.Option("--until-idle", help="End once everything is answered and done.")] = False,
+) -> None:
+    """Watch the inboxes and do the work, until stopped (Ctrl-C or SIGTERM; what runs goes on and is found again)."""
+    console = Console(stderr=True)
+    _log_to(console)
+    settings = _settings(config)
+    agent = assembly.open_agent(settings, os.environ, assembly.utc_now())
+    try:
+        work(agent, settings, console, until_idle)
+    finally:
+        agent.ledger.close()
+
+
+def work(agent: Agent, settings: Settings, console: Console, until_idle: bool) -> None:
+    """Run an agent in the foreground, showing what it does. Raises what keeps every inbox from being watched."""
+    trouble = assembly.first_trouble(agent)
+    if trouble is not None and until_idle:
+        raise trouble
+    for note in (*assembly.warnings(settings), *assembly.furnish(agent, settings, assembly.utc_now())):
+        logging.getLogger(__name__).warning(note)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: agent.stop())
+    with terminal.Follower(console) as follower:
+
+        def show() -> None:
+            follower.show(agent.ledger.drops(SHOWN_MANIFESTS), agent.notes())
+
+        agent.run(until_idle, show if console.is_terminal else None)
+    undone = agent.ledger.undelivered() if until_idle else []
+    if undone:
+        raise AgentError("\n".join(f"{name}: {error}" for name, error in undone))
+
+
+@app.command()
+def check(
+    file: Annotated[Path, typer.Argument(help="A manifest: .xlsx, .csv, .yaml, .yml or .json.")],
+    config: Config = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False,
+) -> None:
+    """Say what is wrong with a manifest, and what would be done with it. Changes nothing."""
+    settings = _settings(config)
+    if not file.is_file():
+        raise typer.BadParameter(f"{file} is not a file.")
+    found = assembly.examiner(settings).examine(file, file.name, assembly.utc_now())
+    if as_json:
+        print(json.dumps(examine.as_json(found), indent=1, default=str))
+    else:
+        terminal.examination(found, _console())
+    raise typer.Exit(1 if found.errors else 0)
+
+
+@app.command()
+def submit(file: Annotated[Path, typer.Argument(help="A manifest.")], config: Config = None) -> None:
+    """Drop a manifest into the (first) inbox, whole or not at all. A running agent takes it from there."""
+    settings = _settings(config)
+    if not file.is_file():
+        raise typer.BadParameter(f"{file} is not a file.")
+    if not settings.inboxes:
+        raise AgentError(f"{settings.origin}: no inbox is set ('inboxes').")
+    print(assembly.drop(file, settings.inboxes[0].path))
+
+
+@app.command()
+def status(
+    config: Config = None, as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False
+) -> None:
+    """Show how the newest manifests and their uploads stand, and what an operator has to act on."""
+    settings = _settings(config)
+    reader = assembly.open_reader(settings)
+    try:
+        if as_json:
+            print(json.dumps(assembly.state_of_the_site(reader, settings), indent=1))
+            return
+        console = _console()
+        console.print(terminal.overview(reader.drops(SHOWN_MANIFESTS)))
+        for line in assembly.troubles(reader, settings):
+            console.print(Text(line, style="bold red"), soft_wrap=True)
+    finally:
+        reader.close()
+
+
+@app.command()
+def presets(config: Config = None) -> None:
+    """List the job types, and those whose file is wrong with the reason."""
+    settings = _settings(config)
+    stored = examine.presets_in(settings.presets.folder)()
+    console = _console()
+    for name, job_type in sorted(stored.job_types.items()):
+        console.print(Text(f"{name:20} {job_type.description}"), soft_wrap=True)
+    for name, reason in sorted(stored.broken.items()):
+        console.print(Text(f"{name:20} cannot be used: {reason}", style="bold red"), soft_wrap=True)
+    raise typer.Exit(1 if stored.broken else 0)
+
+
+@app.command()
+def template(
+    file: Annotated[Path, typer.Argument(help="Where to write the workbook.")] = Path("TEMPLATE.xlsx"),
+    config: Config = None,
+) -> None:
+    """Write an empty workbook to fill in, with this site's job types, projects and buckets to choose from."""
+    print(assembly.write_template(file, assembly.examiner(_settings(config)), assembly.utc_now()))
+
+
+@app.command()
+def serve(
+    config: Config = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on. Default: web.host.")] = None,
+    port: Annotated[int | None, typer.Option(help="The port to listen on. Default: web.port.")] = None,
+) -> None:
+    """Serve the web page: jobs, manifests, presets. Read-only; needs neither inbox nor a running agent."""
+    import uvicorn  # heavy, and needed by no other command
+
+    settings = _settings(config)
+    uvicorn.run(assembly.web_app(settings), host=host or settings.web.host, port=port or settings.web.port)
+
+
+@app.command()
+def adopt(
+    inbox: Annotated[Path, typer.Argument(help="An existing folder that 'inboxes' names.")],
+    baseline: Annotated[Baseline, typer.Option(help="Leave alone what lies there (seen), or process it.")],
+    config: Config = None,
+) -> None:
+    """Bind an existing folder to this agent's ledger, and say what to do with the files in it."""
+    left = assembly.adopt(_settings(config), inbox, baseline.value, assembly.utc_now())
+    print(f"{inbox} is now watched by this agent; {left} files in it are left alone as they are.")
+
+
+def _settings(config: Path | None) -> Settings:
+    return site.load(config, os.environ)
+
+
+def _console() -> Console:
+    """Piped output is not cut at 80 columns: nobody reads it through a window."""
+    return Console() if sys.stdout.isatty() else Console(width=max(160, shutil.get_terminal_size().columns))
+
+
+def _log_to(console: Console) -> None:
+    if console.is_terminal:
+        handler: logging.Handler = RichHandler(console=console, show_path=False, markup=False)
+        logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+    else:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)

@@ -1,0 +1,140 @@
+"""What the terminal shows: a table of manifests and jobs that follows the work, and problems as a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from dropbox_agent import report
+from dropbox_agent.examine import Examination
+from dropbox_agent.model import JobStanding, Level, Plan, Problem, Standing
+from dropbox_agent.states import JobState, TaskState
+
+STYLES = {"succeeded": "green", "failed": "bold red", "refused": "bold red", "running": "cyan", "cancelled": "yellow"}
+SHOWN_JOBS = 20
+
+
+def overview(standings: Sequence[Standing]) -> RenderableType:
+    """Return the manifests with their jobs, the newest first."""
+    table = Table(box=None, pad_edge=False, expand=True)
+    for heading, ratio in (("manifest / upload", 5), ("state", 2), ("progress", 3), ("now", 6)):
+        table.add_column(heading, ratio=ratio, overflow="fold", header_style="dim")
+    for standing in standings:
+        _add_manifest(table, standing)
+    return table
+
+
+def _add_manifest(table: Table, standing: Standing) -> None:
+    table.add_row(Text(standing.name, style="bold"), _state(standing.state.value), "", Text(report.summary(standing)))
+    for job in standing.jobs[:SHOWN_JOBS]:
+        done, _, _ = report.job_progress(job)
+        bar = ProgressBar(total=1.0, completed=done, width=24)
+        table.add_row(Text(f"  {job.s3_prefix}"), _state(job.state.value), bar, Text(now_doing(job)))
+    if len(standing.jobs) > SHOWN_JOBS:
+        table.add_row(Text(f"  and {len(standing.jobs) - SHOWN_JOBS} more"), "", "", "")
+
+
+def _state(state: str) -> Text:
+    return Text(state, style=STYLES.get(state, ""))
+
+
+def now_doing(job: JobStanding) -> str:
+    """Return what a job does now, in a few words; where its data is once it is done."""
+    if job.state is JobState.SUCCEEDED:
+        return job.location
+    failed = report.failed_tasks(job)
+    if failed:
+        return f"{failed[0].key}: {failed[0].message or ''}"
+    running = [task for task in job.tasks if task.state is TaskState.RUNNING]
+    if running:
+        return ", ".join(f"{task.key} {report.progress_text(task.progress)}".strip() for task in running)
+    waiting = [task for task in job.tasks if task.state is TaskState.SUBMITTED]
+    return waiting[0].message or f"{waiting[0].key} is about to start" if waiting else ""
+
+
+def problem_lines(problems: Sequence[Problem]) -> list[Text]:
+    """Return one line per problem: place, what is wrong, what to write."""
+    return [_problem_line(problem) for problem in problems]
+
+
+def _problem_line(problem: Problem) -> Text:
+    wrong = problem.level is Level.ERROR
+    line = Text(f"{problem.level.value:7} ", style="bold red" if wrong else "yellow")
+    line.append(f"{report.where(problem.place)}: ", style="bold")
+    line.append(problem.message, style="default")
+    return line
+
+
+def examination(found: Examination, console: Console) -> None:
+    """Print what would be done with a manifest: its problems, then each job's plan with the origin of each value."""
+    for line in problem_lines(found.problems):
+        console.print(line, soft_wrap=True)
+    for job, made in found.jobs:
+        console.print()
+        console.print(Text(f"{job.s3_prefix} -> {made.location}", style="bold"), soft_wrap=True)
+        console.print(plan_table(made))
+    errors = len(found.errors)
+    console.print()
+    if errors:
+        console.print(
+            Text(f"{errors} error{'s'[: errors != 1]}: as it is, this manifest would be refused.", "bold red")
+        )
+    else:
+        console.print(Text(f"All right: {len(found.jobs)} upload{'s'[: len(found.jobs) != 1]} would start.", "green"))
+
+
+def plan_table(made: Plan) -> Table:
+    """Return the tasks of a plan in order, with their effective settings and where each value comes from."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("task", "runs", "setting", "from"):
+        table.add_column(heading, header_style="dim", overflow="fold")
+    for task in made.tasks:
+        values = report.effective(task)
+        names = "\n".join(f"{path} = {report.value_text(value)}" for path, value, _ in values)
+        origins = "\n".join(origin for _, _, origin in values)
+        runs = Text("yes") if task.skip is None else Text(f"no: {task.skip}", style="dim")
+        table.add_row(Text(task.key), runs, Text(names), Text(origins))
+    return table
+
+
+class Follower:
+    """Shows standings live while an agent works; plain lines where the output is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=8, transient=False)
+        self._last: dict[str, str] = {}
+
+    def __enter__(self) -> Follower:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def show(self, standings: Sequence[Standing], notes: Sequence[str] = ()) -> None:
+        """Show how things stand now."""
+        if self._console.is_terminal:
+            said = [Text(note, style="yellow") for note in notes]
+            self._live.update(Group(overview(standings), *said))
+            return
+        for standing in standings:
+            self._print_news(standing)
+
+    def _print_news(self, standing: Standing) -> None:
+        lines = {standing.name: f"{standing.name}: {report.summary(standing)}"}
+        for job in standing.jobs:
+            for task in job.tasks:
+                if task.state in (TaskState.RUNNING, TaskState.SUCCEEDED, TaskState.FAILED):
+                    lines[f"{job.job_id}/{task.key}"] = f"{job.s3_prefix} {task.key}: {task.state.value}"
+        for what, line in lines.items():
+            if self._last.get(what) != line:
+                self._last[what] = line
+                self._console.print(Text(line), soft_wrap=True)
