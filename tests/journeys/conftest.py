@@ -1,0 +1,32 @@
+"""Fixtures of the journeys: a site of its own for each test, and the data of one session."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from workspace import COMMAND, Workspace
+
+from dropbox_agent import demonstration
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Iterator[Workspace]:
+    folder = tmp_path / "a site's folder"
+    made = Workspace(folder)
+    done = subprocess.run([*COMMAND, "init", str(folder)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    made.change(inboxes=[{"path": str(made.inbox), "settle_seconds": 0.2, "settle_max_seconds": 1, "scan_seconds": 1}])
+    yield made
+    for child in made.children:
+        if child.poll() is None:
+            child.kill()
+        child.communicate(timeout=20)
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> dict[str, Path]:
+    """Folders of one session, as real ones are: dot files, an empty file, sub-folders, spaces and umlauts."""
+    return demonstration.make_session(tmp_path / "data" / "session 0012")

@@ -1,0 +1,144 @@
+"""A workspace as ``dropbox-agent init`` makes it, and the real command to work in it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import yaml
+
+from dropbox_agent import demonstration
+
+COMMAND = [sys.executable, "-m", "dropbox_agent"]
+
+
+@dataclass
+class Workspace:
+    """One site, in a folder with an odd name."""
+
+    folder: Path
+    children: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "agent.yaml"
+
+    @property
+    def inbox(self) -> Path:
+        return self.folder / "inbox"
+
+    @property
+    def bucket(self) -> Path:
+        return self.folder / "buckets" / "default"
+
+    def change(self, **settings: Any) -> None:
+        """Set top-level settings; a mapping is merged into what is there."""
+        stored = yaml.safe_load(self.config.read_text())
+        for name, value in settings.items():
+            stored[name] = {**stored[name], **value} if isinstance(value, dict) else value
+        self.config.write_text(yaml.safe_dump(stored, allow_unicode=True, sort_keys=False))
+
+    def agent(self, *words: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        argv = [*COMMAND, *words]
+        return subprocess.run(
+            argv, capture_output=True, text=True, timeout=timeout, check=False, cwd=self.folder, env=self.environment()
+        )
+
+    def until_idle(self) -> subprocess.CompletedProcess[str]:
+        """Run the agent until everything is answered, and require that it ends with 0."""
+        done = self.agent("run", "--until-idle", "--config", str(self.config))
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command that runs until it is stopped."""
+        child = subprocess.Popen(
+            [*COMMAND, *(words or ("run",)), "--config", str(self.config)],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder, env=self.environment(),
+        )  # fmt: skip
+        self.children.append(child)
+        return child
+
+    def environment(self) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        return {**kept, "PYTHONWARNINGS": "error::DeprecationWarning:dropbox_agent"}
+
+    def status(self, name: str) -> dict[str, Any]:
+        """Return the status.json beside a manifest."""
+        status: dict[str, Any] = json.loads((self.inbox / f"{name}.status.json").read_text())
+        return status
+
+    def mails(self, name: str) -> list[str]:
+        return sorted(path.name.removeprefix(f"{name}.") for path in self.inbox.glob(f"{name}.*.eml"))
+
+
+def a_row(sources: Mapping[str, Path], **changes: str) -> dict[str, str]:
+    """Return one filled row of the table."""
+    row = {**demonstration.ROW, "metadata_dir": str(sources["metadata"])}
+    for number, modality in enumerate(name for name in sources if name != "metadata"):
+        row[f"modality{number}"] = modality
+        row[f"modality{number}.input_source"] = str(sources[modality])
+    return {**row, **changes}
+
+
+def an_entry(sources: Mapping[str, Path], **changes: Any) -> dict[str, Any]:
+    """Return the same as one entry of ``upload_jobs``."""
+    modalities = [name for name in sources if name != "metadata"]
+    settings = {name: {"job_settings": {"input_source": str(sources[name])}} for name in modalities}
+    return {
+        **demonstration.ROW,
+        "email_notification_types": ["all"],
+        "modalities": [{"abbreviation": name} for name in modalities],
+        "tasks": {
+            "modality_transformation_settings": settings,
+            "gather_preliminary_metadata": {"job_settings": {"metadata_dir": str(sources["metadata"])}},
+        },
+        **changes,
+    }
+
+
+def write_xlsx(path: Path, rows: list[dict[str, str]]) -> None:
+    workbook = openpyxl.Workbook()
+    sheet = workbook.active
+    assert sheet is not None
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    sheet.append(columns)
+    for row in rows:
+        sheet.append([row.get(name, "") for name in columns])
+    workbook.save(path)
+    workbook.close()
+
+
+def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def drop(workspace: Workspace, name: str, write: Callable[[Path], Any]) -> None:
+    """Write a manifest elsewhere and move it into the inbox, whole."""
+    outside = workspace.folder / f"outside {name}"
+    write(outside)
+    shutil.move(outside, workspace.inbox / name)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+    """Return the first true value of a condition that another process makes true."""
+    until = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.02)
+    return value
