@@ -158,6 +158,8 @@ class Row:
     place: Place
     entry: Mapping[str, Any]
     places: Mapping[str, Place] = field(default_factory=dict)
+    refused: bool = False
+    """Reading it found an error: what can be checked is checked, but no job comes of it."""
 
     def place_of(self, *path: str) -> Place:
         """Return where ``path`` was written, else its nearest written parent, else the row."""

@@ -1,0 +1,48 @@
+"""Which reader reads which file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+
+from dropbox_agent.manifest.limits import Limits
+from dropbox_agent.manifest.problems import error
+from dropbox_agent.model import Place, Problem, Row
+
+Found = tuple[tuple[Row, ...], tuple[Problem, ...]]
+Reader = Callable[[bytes, str, Limits], Found]
+
+MODULES = MappingProxyType(
+    {".xlsx": "workbook", ".csv": "text", ".yaml": "document", ".yml": "document", ".json": "document"}
+)
+
+
+def parse(path: Path, name: str, limits: Limits) -> Found:
+    """Return the rows and problems of a manifest, in this process."""
+    content = path.read_bytes()
+    if suffix_of(name) != ".xlsx" and len(content) > limits.text_bytes:
+        message = f"The file has {len(content):,} bytes; at most {limits.text_bytes:,} are read of this type. Split it."
+        return (), (error(Place(name), message),)
+    rows, problems = reader(name)(content, name, limits)
+    return rows, _few(problems, name, limits)
+
+
+def reader(name: str) -> Reader:
+    """Return what reads files of this name; only that is imported, for pandas and openpyxl take their second."""
+    read: Reader = import_module(f"{__package__}.{MODULES[suffix_of(name)]}").read
+    return read
+
+
+def suffix_of(name: str) -> str:
+    """Return what a name ends in, in lower case."""
+    return Path(name).suffix.lower()
+
+
+def _few(problems: tuple[Problem, ...], name: str, limits: Limits) -> tuple[Problem, ...]:
+    """Return no more problems than a person can read; the first ones say it."""
+    if len(problems) <= limits.problems:
+        return problems
+    rest = len(problems) - limits.problems
+    return (*problems[: limits.problems], error(Place(name), f"And {rest} more problems. Put these right first."))
