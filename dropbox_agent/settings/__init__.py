@@ -1,0 +1,36 @@
+"""Every setting of a site, declared once: name, default, unit and one sentence.
+
+Read at the front door (``cli``) and handed down as plain values; nothing else imports this.
+"""
+
+from dropbox_agent.settings.packaged import packaged
+from dropbox_agent.settings.read import load
+from dropbox_agent.settings.sections import (
+    Executor,
+    Inbox,
+    Mail,
+    Metadata,
+    Policy,
+    Presets,
+    Settings,
+    Site,
+    Web,
+)
+from dropbox_agent.settings.write import as_markdown, as_yaml, write_workspace
+
+__all__ = [
+    "Executor",
+    "Inbox",
+    "Mail",
+    "Metadata",
+    "Policy",
+    "Presets",
+    "Settings",
+    "Site",
+    "Web",
+    "as_markdown",
+    "as_yaml",
+    "load",
+    "packaged",
+    "write_workspace",
+]

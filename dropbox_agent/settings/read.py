@@ -1,0 +1,298 @@
+"""Find the settings file, read it, let the environment override it, and say everything that is wrong at once."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import EnvSettingsSource
+from pydantic_settings import SettingsError as UnreadableVariable
+
+from dropbox_agent.errors import SettingsError
+from dropbox_agent.settings import lines
+from dropbox_agent.settings.lines import Finding, KeyPath
+from dropbox_agent.settings.sections import ENVIRONMENT_PREFIX, PACKAGED_DEFAULTS, Settings, section_in
+
+CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
+NOT_SETTINGS = frozenset({CONFIG_VARIABLE, ENVIRONMENT_PREFIX + "ATTEMPT"})
+"""Variables with our prefix that are no settings: the file's name, and what the executors tell a task."""
+IN_THIS_FOLDER = Path("config/agent.yaml")
+SHOWN_CHARACTERS = 60
+
+LATER_NAMES: Mapping[KeyPath, str] = {
+    ("s3",): "buckets are folders here (file:///folder)",
+    ("projects_url",): "projects is a list in this file",
+    ("api",): "manifests are dropped into an inbox",
+    ("codeocean",): "the Code Ocean tasks are skipped",
+    ("docdb",): "the DocDB task is skipped",
+    ("executor", "via"): "executor.kind is local or rehearsal",
+}
+LATER_VALUES: Mapping[tuple[KeyPath, str], str] = {
+    (("executor", "kind"), "slurm"): "local and rehearsal are",
+    (("presets", "kind"), "ssm"): "yaml is",
+    (("mail", "kind"), "smtp"): "file is",
+    (("compat",), "upstream"): "none is",
+}
+"""What later versions will know, and what this version has instead."""
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Return the checked settings, every path absolute; SettingsError names all that is wrong.
+
+    Without a path: the file ``DROPBOX_AGENT_CONFIG`` names, else ``config/agent.yaml`` in the current folder, else
+    the packaged defaults. Variables ``DROPBOX_AGENT_SECTION__NAME`` win over the file.
+    """
+    file = path or _file_meant(environ)
+    document = _read(file) if file else lines.Document({}, {})
+    reading = _Reading(document.lines, list(document.findings))
+    tree = reading.overridden(reading.section(document.value), environ)
+    known = reading.known_names(tree, Settings, ())
+    folder = file.absolute().parent if file else Path.cwd()
+    settings = reading.checked(known, folder, file)
+    if settings is None or reading.findings:
+        raise SettingsError(file or PACKAGED_DEFAULTS, reading.words())
+    return settings
+
+
+# --- where from ------------------------------------------------------------------------------------------------------
+
+
+def _file_meant(environ: Mapping[str, str]) -> Path | None:
+    named = environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(os.path.expanduser(named))
+    return IN_THIS_FOLDER if IN_THIS_FOLDER.is_file() else None
+
+
+def _read(file: Path) -> lines.Document:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise SettingsError(file, (f"line {line}: this is not UTF-8 text; save the file as UTF-8.",)) from None
+    except OSError as error:
+        raise SettingsError(file, (f"the file cannot be read: {error.strerror}.",)) from None
+    return lines.read_yaml(text)
+
+
+# --- what is wrong ---------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Reading:
+    """One reading of the settings: where each value was written, and what is wrong so far."""
+
+    written: Mapping[KeyPath, int]
+    """The line of each value in the file."""
+    findings: list[Finding]
+    variables: dict[KeyPath, str] = field(default_factory=dict)
+    """Which values came from which environment variable."""
+
+    def found(self, path: KeyPath, text: str) -> None:
+        """Note what is wrong at a path, with the line or variable it was written in."""
+        parts = [path[:length] for length in range(len(path), -1, -1)]
+        variable = next((self.variables[part] for part in parts if part in self.variables), None)
+        line = next((self.written[part] for part in parts if part in self.written), 0)
+        self.findings.append(Finding(0, f"{variable}: {text}") if variable else Finding(line, text))
+
+    def words(self) -> tuple[str, ...]:
+        """Return every finding once, in the order of the file, the environment last."""
+        in_order = sorted(dict.fromkeys(self.findings), key=lambda finding: finding.line or sys.maxsize)
+        return tuple(str(finding) for finding in in_order)
+
+    def section(self, value: Any) -> dict[str, Any]:
+        """Return the file's content when it is a mapping."""
+        if isinstance(value, dict):
+            return value
+        self.found((), f"{_shown(value)} stands where settings are needed; write NAME: VALUE lines.")
+        return {}
+
+    # --- environment -------------------------------------------------------------------------------------------------
+
+    def overridden(self, tree: dict[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+        """Return the tree with the environment's values in it."""
+        for name, value in sorted(environ.items()):
+            if name.upper().startswith(ENVIRONMENT_PREFIX) and name.upper() not in NOT_SETTINGS:
+                for part, above in self._variable(name, value).items():
+                    tree = {**tree, part: self._merged(tree.get(part), above, (part,), name)}
+        return tree
+
+    def _variable(self, name: str, value: str) -> dict[str, Any]:
+        source = EnvSettingsSource(Settings)
+        source.env_vars = {name.lower(): value}
+        try:
+            found = source()
+        except (UnreadableVariable, ValueError):
+            text = f'{_shown(value)} is not JSON; lists and sections are written as JSON, for example ["one", "two"].'
+            self.findings.append(Finding(0, f"{name}: {text}"))
+            return {}
+        return found or {name[len(ENVIRONMENT_PREFIX) :].lower().split("__")[0]: value}
+
+    def _merged(self, below: Any, above: Any, path: KeyPath, variable: str) -> Any:
+        if not isinstance(above, dict) or not above:
+            self.variables[path] = variable
+            return None if above == "null" else above
+        if not isinstance(below, dict):
+            self.variables[path] = variable
+            below = {}
+        return {**below, **{n: self._merged(below.get(n), part, (*path, n), variable) for n, part in above.items()}}
+
+    # --- names -------------------------------------------------------------------------------------------------------
+
+    def known_names(self, tree: Mapping[str, Any], section: type[BaseModel], path: KeyPath) -> dict[str, Any]:
+        """Return the tree without names that are no settings, which are findings."""
+        known: dict[str, Any] = {}
+        for name, value in tree.items():
+            here = (*path, name)
+            later = LATER_VALUES.get((here, value)) if isinstance(value, str) else None
+            if later:
+                self.found(here, f"{lines.where(here)}: {value} is not in this version; {later}.")
+                if path:
+                    # The rest of the section belongs to what is not there yet.
+                    return {}
+            elif name in section.model_fields:
+                known.update(self._known_value(name, value, section, here))
+            else:
+                self.found(here, _unknown(here, section))
+        return known
+
+    def _known_value(self, name: str, value: Any, section: type[BaseModel], path: KeyPath) -> dict[str, Any]:
+        inner = section_in(section.model_fields[name].annotation)
+        if inner is None:
+            return {name: value}
+        if isinstance(section.model_fields[name].default, tuple):
+            return {name: self._known_entries(value, inner, path)}
+        if value is None:
+            # "site:" with everything below it commented out.
+            return {}
+        return {name: self.known_names(value, inner, path) if isinstance(value, dict) else value}
+
+    def _known_entries(self, value: Any, section: type[BaseModel], path: KeyPath) -> Any:
+        if not isinstance(value, list):
+            return value
+        entries = enumerate(value)
+        return [self.known_names(v, section, (*path, n)) if isinstance(v, dict) else v for n, v in entries]
+
+    # --- values ------------------------------------------------------------------------------------------------------
+
+    def checked(self, tree: Mapping[str, Any], folder: Path, file: Path | None) -> Settings | None:
+        """Return the settings the tree makes, None when a value is wrong."""
+        try:
+            settings = Settings(**tree).below(folder, file and file.absolute())
+        except ValidationError as error:
+            for detail in error.errors(include_url=False):
+                path = _written(detail["loc"], tree)
+                self.found(path, f"{lines.where(path)}: {_wrong(detail)}")
+            return None
+        for path, text in _clashes(settings):
+            self.found(path, text)
+        return settings
+
+
+# --- words -----------------------------------------------------------------------------------------------------------
+
+
+def _unknown(path: KeyPath, section: type[BaseModel]) -> str:
+    name = lines.where(path)
+    if path in LATER_NAMES:
+        return f"{name} is not in this version; {LATER_NAMES[path]}."
+    return f"{name} is not a setting. {_instead(str(path[-1]), section.model_fields, 'Known here')}"
+
+
+def _instead(found: str, known: Iterable[str], listed_as: str) -> str:
+    known = list(known)
+    near = difflib.get_close_matches(found.lower().replace("-", "_"), known, n=1)
+    return f"Did you mean {near[0]}?" if near else f"{listed_as}: {', '.join(known)}."
+
+
+def _wrong(detail: ErrorDetails) -> str:
+    """Return what pydantic found as a sentence that says what would be right."""
+    found, limits = detail["input"], detail.get("ctx", {})
+    kind = detail["type"]
+    if kind == "literal_error":
+        return f"{_shown(found)} is not known. {_instead(str(found), _choices(limits), 'Known')}"
+    if kind == "value_error":
+        return f"{_shown(found)} {limits['error']}."
+    for beginning, words in WORDS.items():
+        if kind.startswith(beginning):
+            return f"{_shown(found)} {words.format(**limits)}."
+    return f"{_shown(found)}: {detail['msg']}."
+
+
+WORDS: Mapping[str, str] = {
+    "int_": "is not a whole number",
+    "float_": "is not a number",
+    "finite_number": "is not a finite number",
+    "string_": "is not text; put it in quotes",
+    "tuple_": 'is not a list; write one line "- value" for each, or [] for none',
+    "dict_": "is not a section; write NAME: VALUE lines below it, or {{}} for none",
+    "mapping_": "is not a section; write NAME: VALUE lines below it, or {{}} for none",
+    "model_": "is not a section; write its settings below it, indented",
+    "greater_than_equal": "is too small; {ge:g} or more is needed",
+    "greater_than": "is too small; more than {gt:g} is needed",
+    "less_than_equal": "is too large; at most {le:g} is allowed",
+}
+"""How pydantic's error types are said (those that begin like this)."""
+
+
+def _choices(limits: Mapping[str, Any]) -> list[str]:
+    return [choice.strip("'") for choice in str(limits["expected"]).replace(" or ", ", ").split(", ")]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict | list | tuple):
+        return "a list" if not isinstance(value, dict) else "a section"
+    text = value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
+    text = text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+    return json.dumps(text, ensure_ascii=False) if isinstance(value, str) else text
+
+
+# --- details ---------------------------------------------------------------------------------------------------------
+
+
+def _written(location: Sequence[str | int], tree: Any) -> KeyPath:
+    """Return pydantic's location without what only pydantic knows (``[key]``, the branch of a union)."""
+    path: list[str | int] = []
+    for part in location:
+        if isinstance(tree, dict) and part in tree:
+            tree = tree[str(part)]
+        elif isinstance(tree, list) and isinstance(part, int):
+            tree = tree[part]
+        else:
+            continue
+        path.append(part)
+    return tuple(path)
+
+
+def _clashes(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
+    """Yield where two folders may not be what they are: whoever can write into an inbox owns what lies in it."""
+    inboxes = [inbox.path for inbox in settings.inboxes]
+    for number, inbox in enumerate(inboxes):
+        if inbox in inboxes[:number]:
+            yield ("inboxes", number, "path"), f"inboxes[{number}].path: {inbox} is watched already, by another entry."
+    for path, folder in _own_folders(settings):
+        for inbox in inboxes:
+            if folder == inbox or inbox in folder.parents:
+                yield path, f"{lines.where(path)}: {folder} lies in the inbox {inbox}; choose a folder outside it."
+
+
+def _own_folders(settings: Settings) -> Iterator[tuple[KeyPath, Path]]:
+    yield ("work_dir",), settings.work_dir
+    yield ("state_dir",), settings.state_dir
+    for name, address in settings.buckets.items():
+        yield ("buckets", name), Path(url2pathname(urlsplit(address).path))
+    yield ("presets", "folder"), settings.presets.folder
+    if settings.templates:
+        yield ("templates",), settings.templates
