@@ -14,7 +14,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path, PurePath
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, TemplateError
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, TemplateRuntimeError
 
 from dropbox_agent.errors import TemplateUnusable
 from dropbox_agent.model import JobStanding, Level, Mail, Place, PlannedTask, Problem, Standing, TaskStanding
@@ -136,7 +136,8 @@ class Pages:
         """Return a filled template. Raises TemplateUnusable, which names file and line."""
         try:
             return _encodable(self._template(template).render(facts))
-        except TemplateError as error:
+        # A site's template can fail in any way, and none of them may stop the service.
+        except Exception as error:
             raise self._unusable(template, error) from error
 
     def block(self, template: str, block: str, **facts: Any) -> str:
@@ -144,20 +145,20 @@ class Pages:
         try:
             found = self._template(template)
             if block not in found.blocks:
-                raise TemplateUnusable(f'The template {found.filename} has no block "{block}". Add it.')
+                raise TemplateRuntimeError(f'it has no block "{block}"')
             return _encodable("".join(found.blocks[block](found.new_context(facts))))
-        except TemplateError as error:
+        except Exception as error:
             raise self._unusable(template, error) from error
 
     def _template(self, name: str) -> Template:
         return self._environment.get_template(name)
 
-    def _unusable(self, template: str, error: TemplateError) -> TemplateUnusable:
+    def _unusable(self, template: str, error: Exception) -> TemplateUnusable:
         line = getattr(error, "lineno", None)
         file = getattr(error, "filename", None) or f"{template} (looked for in {', '.join(map(str, self._folders))})"
         at = f", line {line}" if line else ""
         return TemplateUnusable(
-            f"The template {file}{at} cannot be used: {error.message or type(error).__name__}."
+            f"The template {file}{at} cannot be used: {str(error) or type(error).__name__}."
             " Correct it, or remove it to get the packaged one; it is tried again."
         )
 

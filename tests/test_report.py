@@ -547,6 +547,9 @@ def test_a_sites_own_template_replaces_only_its_own_file(tmp_path: Path) -> None
         ("one\n{{ nothing.here }}", "'nothing' is undefined"),
         ("one\n{% if %}", "line 2"),
         ("{% include 'gone.j2' %}", "gone.j2"),
+        ("{{ 1 + 'a' }}", "unsupported operand"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{% include 'status.html.j2' %}", "recursion"),
     ],
 )
 def test_a_broken_template_is_named_to_the_operator(tmp_path: Path, content: str, words: str) -> None:
@@ -587,3 +590,38 @@ def test_the_readme_tells_in_twelve_lines_how_to_use_the_folder(pages: report.Pa
 
 def test_status_json_can_always_be_written(pages: report.Pages) -> None:
     json.dumps(report.render(hostile_standing(), NOW, pages).status, allow_nan=False)
+
+
+def test_a_template_that_is_not_text_is_named(tmp_path: Path) -> None:
+    (tmp_path / "status.html.j2").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(TemplateUnusable, match=r"status\.html\.j2"):
+        report.render(a_standing(DropState.ACCEPTED), NOW, report.Pages([tmp_path, TEMPLATES], SITE))
+
+
+def contrast(first: str, second: str) -> float:
+    """Return the contrast of two colours as WCAG 2 defines it."""
+
+    def light(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    lighter, darker = sorted((light(first), light(second)), reverse=True)
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_every_text_stands_out_from_its_ground_by_day_and_by_night() -> None:
+    style = (TEMPLATES / "style.css").read_text("utf-8")
+    day, night = (
+        dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in re.findall(r":root \{([^}]*)\}", style)[:2]
+    )
+    grounds = {"ink": ("paper", "card", "soft"), "quiet": ("paper", "card", "soft"), "link": ("paper", "card")}
+    grounds |= {state: (f"{state}-soft", "card") for state in ("good", "bad", "busy", "warn")}
+    weak = [
+        (name, text, ground)
+        for name, colours in (("day", day), ("night", night))
+        for text, behind in grounds.items()
+        for ground in behind
+        if contrast(colours[text], colours[ground]) < 4.5
+    ]
+    assert weak == []
