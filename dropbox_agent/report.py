@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path, PurePath
@@ -29,7 +29,6 @@ SHOWN_ROWS = 5
 """How many row numbers a summary names before it only counts."""
 SHOWN_CHARACTERS = 2000
 """Where a text that somebody else wrote is cut."""
-SUBJECT_CHARACTERS = 120
 UPLOAD = "upload_data_to_s3"
 LINE_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 """Manifests whose places are lines, not rows of a table."""
@@ -395,7 +394,7 @@ def _of_level(problems: Iterable[Problem], level: Level) -> tuple[Problem, ...]:
     return tuple(problem for problem in problems if problem.level is level)
 
 
-def _of_total(progress: Mapping[str, Any] | None, unit: str, words: Any) -> str:
+def _of_total(progress: Mapping[str, Any] | None, unit: str, words: Callable[[float], str]) -> str:
     done, total = _number(progress, f"done_{unit}"), _number(progress, f"total_{unit}")
     if done is None:
         return ""
