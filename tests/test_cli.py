@@ -1,0 +1,123 @@
+"""The commands that change nothing or little: check, presets, template, submit, init."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+from typer.testing import CliRunner, Result
+from workspace import a_row, an_entry, write_csv
+
+from dropbox_agent import demonstration
+from dropbox_agent.cli import app
+from dropbox_agent.errors import AgentError, SettingsError
+
+
+def agent(*words: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("DROPBOX_AGENT_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert agent("init", tmp_path / "site").exit_code == 0
+    return tmp_path / "site"
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> dict[str, Path]:
+    return demonstration.make_session(tmp_path / "data")
+
+
+def checked(site: Path, file: Path) -> dict[str, Any]:
+    result = agent("check", file, "--json", "--config", site / "agent.yaml")
+    value: dict[str, Any] = json.loads(result.stdout)
+    assert result.exit_code == (0 if value["ok"] else 1)
+    return value
+
+
+def test_init_makes_a_workspace_only_where_nothing_is(site: Path) -> None:
+    assert sorted(path.name for path in site.iterdir()) == [
+        "agent.yaml",
+        "buckets",
+        "inbox",
+        "job_types",
+        "state",
+        "work",
+    ]
+    result = agent("init", site)
+    assert isinstance(result.exception, SettingsError)
+    assert result.exception.exit_code == 2
+
+
+def test_check_prints_the_plan_with_the_origin_of_each_value(site: Path, sources: dict[str, Path]) -> None:
+    write_csv(site / "s.csv", [a_row(sources)])
+    result = agent("check", site / "s.csv", "--config", site / "agent.yaml")
+    assert result.exit_code == 0, result.output
+    assert "All right: 1 upload would start." in result.stdout
+    assert "compress_data[behavior-videos]" in result.stdout
+    assert str(sources["ecephys"]) in result.stdout
+    assert "manifest" in result.stdout
+
+
+def test_check_for_programs_has_the_shape_of_the_contract(site: Path, sources: dict[str, Path]) -> None:
+    write_csv(site / "s.csv", [a_row(sources, project_name="", **{"modality0.input_source": "/not/there"})])
+    found = checked(site, site / "s.csv")
+    assert set(found) == {"ok", "jobs", "problems"}
+    assert found["ok"] is False
+    assert {
+        "level", "file", "sheet", "row", "column", "cell", "found", "message", "suggestion"
+    } == set(found["problems"][0])  # fmt: skip
+
+
+def test_a_row_that_only_the_outside_world_objects_to_stays_in_jobs(site: Path, sources: dict[str, Path]) -> None:
+    write_csv(site / "s.csv", [a_row(sources, **{"modality0.input_source": "/not/there"})])
+    found = checked(site, site / "s.csv")
+    (job,) = found["jobs"]
+    assert (job["s3_prefix"], job["bucket"], job["job_type"]) == (
+        "ecephys_0012_2026-01-30_14-05-09",
+        "default",
+        "ecephys",
+    )
+    assert job["plan"][0]["task_id"] == "send_job_start_email"
+    assert found["ok"] is False
+
+
+def test_check_works_without_any_settings_file(tmp_path: Path, sources: dict[str, Path], site: Path) -> None:
+    file = tmp_path / "s.json"
+    file.write_text(json.dumps(an_entry(sources)))
+    result = agent("check", file, "--json")
+    assert json.loads(result.stdout)["jobs"][0]["s3_prefix"] == "ecephys_0012_2026-01-30_14-05-09"
+
+
+def test_a_file_that_is_not_there_is_wrong_use(site: Path) -> None:
+    result = agent("check", site / "nothing.csv", "--config", site / "agent.yaml")
+    assert result.exit_code == 2
+
+
+def test_presets_lists_the_job_types(site: Path) -> None:
+    result = agent("presets", "--config", site / "agent.yaml")
+    assert result.exit_code == 0
+    names = [line.split()[0] for line in result.stdout.splitlines()]
+    assert names == ["HCR", "SmartSPIM", "behavior", "behavior-videos", "custom", "default", "ecephys"]
+
+
+def test_the_template_offers_this_sites_names(site: Path, tmp_path: Path) -> None:
+    result = agent("template", tmp_path / "t.xlsx", "--config", site / "agent.yaml")
+    assert result.exit_code == 0
+    sheet = openpyxl.load_workbook(tmp_path / "t.xlsx").active
+    assert sheet is not None
+    assert "job_type" in [cell.value for cell in next(sheet.iter_rows(max_row=1))]
+
+
+def test_submit_drops_a_manifest_whole_and_never_over_another(site: Path, sources: dict[str, Path]) -> None:
+    write_csv(site / "s.csv", [a_row(sources)])
+    assert agent("submit", site / "s.csv", "--config", site / "agent.yaml").exit_code == 0
+    assert (site / "inbox" / "s.csv").read_bytes() == (site / "s.csv").read_bytes()
+    again = agent("submit", site / "s.csv", "--config", site / "agent.yaml")
+    assert isinstance(again.exception, AgentError)
+    assert "There is a s.csv in" in str(again.exception)
