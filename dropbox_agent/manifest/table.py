@@ -241,8 +241,11 @@ def _trouble(cell: Cell) -> tuple[Level, str]:
 def _keep_places(draft: _Draft, cells: Sequence[Cell]) -> None:
     """An empty cell has a place too: that is where a missing value belongs."""
     for cell in cells:
-        if cell.column.meaning and cell.column.meaning.modality is None and not cell.column.problem:
+        if cell.column.meaning and cell.column.meaning.path == MODALITIES and not cell.column.problem:
+            draft.places.setdefault("modalities", cell.place)
+        elif cell.column.meaning and cell.column.meaning.modality is None and not cell.column.problem:
             draft.places.setdefault(".".join(cell.column.meaning.path), cell.place)
+    draft.places.setdefault("modalities", replace(draft.place, column="modality0"))
 
 
 def _modalities(draft: _Draft, cells: Sequence[Cell]) -> dict[int, str]:

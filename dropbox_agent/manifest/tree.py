@@ -99,14 +99,14 @@ class _Events:
             raise Unreadable("There is nothing in it. Write one request with upload_jobs, or one job.")
         value = self.value(next(self._events), (), tree, limits)
         next(self._events)  # the document ends
-        more: Any = next(self._events)
+        more = next(self._events)
         if isinstance(more, yaml.DocumentStartEvent):
-            line = int(more.start_mark.line) + 1
+            line = _line(more)
             raise Unreadable(f"A second document begins in line {line}. Write one document only.", line)
         return value
 
     def value(self, event: Any, path: Path, tree: Tree, limits: Limits) -> Any:
-        line = event.start_mark.line + 1
+        line = _line(event)
         tree.keep(path, line, limits)
         if isinstance(event, yaml.AliasEvent):
             tree.tell(path, f"*{event.anchor} is an alias. Write the value out here.", line=line)
@@ -139,7 +139,7 @@ class _Events:
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self.key(event, path, tree, limits)
             inner = (*path, key)
-            line = event.start_mark.line + 1
+            line = _line(event)
             if key in entries:
                 message = f'"{key}" is there twice, also in line {tree.lines[inner]}. Keep one of them.'
                 tree.tell(inner, message, line=line)
@@ -149,7 +149,7 @@ class _Events:
         return entries
 
     def key(self, event: Any, path: Path, tree: Tree, limits: Limits) -> str:
-        line = event.start_mark.line + 1
+        line = _line(event)
         if not isinstance(event, yaml.ScalarEvent):
             raise Unreadable(f"Line {line} has a key that is not plain text. Write KEY: VALUE.", line)
         key = str(event.value)
@@ -159,6 +159,10 @@ class _Events:
             tree.tell((*path, key), "This key has an anchor or a tag. Leave it out.", line=line)
         _check_text(key, (*path, "?"), tree)
         return key
+
+
+def _line(event: Any) -> int:
+    return int(event.start_mark.line) + 1
 
 
 def _check_text(text: str, path: Path, tree: Tree) -> None:
