@@ -342,13 +342,13 @@ def test_a_start_token_without_an_owner_is_given_a_minute_and_never_repeated(tmp
     assert later.state is AttemptState.LOST
 
 
-def test_a_rehearsal_runs_nothing_and_ends_in_succeeded(tmp_path: Path) -> None:
+def test_a_rehearsal_runs_nothing_and_skips_every_task(tmp_path: Path) -> None:
     attempt = an_attempt(tmp_path / "a")
     executor = RehearsalExecutor()
     handle = executor.submit(attempt, {})
     (seen,) = executor.observe([an_attempt(tmp_path / "a", handle=handle)], NOW)
     assert [(task.key, task.state) for task in seen.tasks] == [
-        ("first", TaskState.SUCCEEDED),
-        ("second", TaskState.SUCCEEDED),
+        ("first", TaskState.SKIPPED),
+        ("second", TaskState.SKIPPED),
     ]
     assert list(tmp_path.iterdir()) == []

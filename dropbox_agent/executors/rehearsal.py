@@ -1,4 +1,4 @@
-"""Run nothing: every task of an attempt ends well at once. For dry runs and tests."""
+"""Run nothing: every task of an attempt is skipped at once, which is a good end. For dry runs and tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dropbox_agent.states import AttemptState, TaskState
 
 
 class RehearsalExecutor:
-    """Takes every attempt and answers that it succeeded; touches no file."""
+    """Takes every attempt and skips its tasks; touches no file."""
 
     def room(self, live: int) -> int:
         """There is always room."""
@@ -25,7 +25,7 @@ class RehearsalExecutor:
         return False
 
     def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
-        """Return that everything that was handed over succeeded."""
+        """Return that everything that was handed over was skipped, with the reason."""
         return [self._observation(attempt, now) for attempt in attempts]
 
     def _observation(self, attempt: Attempt, now: datetime) -> Observation:
@@ -33,7 +33,6 @@ class RehearsalExecutor:
             return Observation(attempt, False, attempt.state)
         said = "Rehearsed: nothing was run (executor.kind is rehearsal)."
         tasks = tuple(
-            TaskObservation(task.key, TaskState.SUCCEEDED, started=now, ended=now, message=said, exit_code=0)
-            for task in attempt.tasks
+            TaskObservation(task.key, TaskState.SKIPPED, started=now, ended=now, message=said) for task in attempt.tasks
         )
         return Observation(attempt, True, AttemptState.ENDED, tasks)
