@@ -96,7 +96,7 @@ def make_manifest(agent: Agent, sources: Mapping[str, Path], path: Path, now: da
     workbook = openpyxl.load_workbook(path)
     sheet = workbook.active
     assert sheet is not None
-    columns = {cell.value: cell.column for cell in next(sheet.iter_rows(min_row=1, max_row=1))}
+    columns = {cell.value: number for number, cell in enumerate(next(sheet.iter_rows(max_row=1)), start=1)}
     modalities = [name for name in sources if name != "metadata"]
     row: dict[str, str] = {**ROW, "metadata_dir": str(sources["metadata"])}
     for number, modality in enumerate(modalities):
@@ -140,8 +140,8 @@ def _tell(standing: Standing, sources: Mapping[str, Path], workspace: Path, cons
     uploaded = assembly.bucket_folder(job.location)
     assert uploaded is not None
     count, size, wrong = compare(sources, uploaded)
-    for line in wrong:
-        console.print(Text(line, style="bold red"), soft_wrap=True)
+    for difference in wrong:
+        console.print(Text(difference, style="bold red"), soft_wrap=True)
     names = deliver.Names(standing.name)
     mails = sorted(path.name for path in standing.inbox.glob(f"{standing.name}.*.eml"))
     console.print(f"\nAll {count} source files ({size / 1e6:.1f} MB) arrived byte for byte." if not wrong else "")
