@@ -52,7 +52,7 @@ class Ledger(Reader):
     def __init__(self, connection: sqlite3.Connection, path: Path, work_dir: Path, lock: int) -> None:
         super().__init__(connection, work_dir)
         self.path = path
-        self._lock = lock
+        self._lock: int | None = lock
 
     @classmethod
     def open(cls, path: Path, work_dir: Path, now: datetime) -> Ledger:
@@ -70,7 +70,9 @@ class Ledger(Reader):
     def close(self) -> None:
         """Let go of the file; another agent may open it."""
         super().close()
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     # --- drops -------------------------------------------------------------------------------------------------------
 
@@ -336,6 +338,7 @@ class Ledger(Reader):
         self._cancel_unreachable(attempt.job_id, at)
         if observation.state in (AttemptState.ENDED, AttemptState.LOST):
             self._cancel_not_reached(attempt, at)
+            self._cancel_unreachable(attempt.job_id, at)
 
     def _cancel_not_reached(self, attempt: Attempt, at: str) -> None:
         self._do(
