@@ -38,7 +38,12 @@ def examiner(settings: Settings) -> Examiner:
         projects=tuple(settings.projects),
         rules=rules(settings),
         default_email=settings.mail.default_to,
+        env_file=_env_file(settings),
     )
+
+
+def _env_file(settings: Settings) -> str | None:
+    return None if settings.executor.env_file is None else str(settings.executor.env_file)
 
 
 def rules(settings: Settings) -> policy.Rules:
@@ -94,10 +99,10 @@ def context(settings: Settings) -> plan.Context:
     """Return what every task of this site is told besides its plan."""
     return plan.Context(
         work_dir=settings.work_dir,
-        buckets=settings.buckets,
         allowed_roots=tuple(settings.policy.source_roots),
         metadata_required=bool(settings.metadata.required),
         metadata_strict=settings.metadata.strict,
+        env_file=_env_file(settings),
     )
 
 

@@ -69,7 +69,14 @@ class Examiner:
         problems = [*unreadable, *invalid]
         planned = []
         for job in jobs:
-            made, clashes = plan.expand(job, stored, self.buckets, self.rules.path_map)
+            made, clashes = plan.expand(
+                job,
+                stored,
+                self.buckets,
+                self.rules.path_map,
+                env_file=self.env_file,
+                source_removal=self.rules.source_removal,
+            )
             problems += clashes
             if made is not None:
                 problems += policy.check(job, made, self.rules, look_at_folder)
