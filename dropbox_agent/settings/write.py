@@ -44,7 +44,10 @@ def write_workspace(folder: Path) -> Path:
         file = folder / "agent.yaml"
         file.write_text(as_yaml(settings, WORKSPACE_HEADING), encoding="utf-8")
     except OSError as error:
-        raise AgentError(f"Could not make the workspace {folder}: {error.filename}: {error.strerror}.") from error
+        raise AgentError(
+            f"Could not make the workspace {folder}: {error.filename}: {error.strerror}. What was made of it is left"
+            " there; remove it before you try again."
+        ) from error
     return file
 
 
