@@ -1,0 +1,39 @@
+"""Job and presets -> plan: the pipeline's order, the merged settings of every task, and what each waits for.
+
+``pipeline`` is the order, one visible table; ``merging`` lays presets and manifest over one another; ``expansion``
+makes the plan; ``script`` fills the shell scripts of presets; ``handover`` says what a task is given on its node.
+"""
+
+from dropbox_agent.plan.expansion import expand, preset_script_faults
+from dropbox_agent.plan.handover import Context, task_settings
+from dropbox_agent.plan.merging import DEFAULT, TASK_FIELDS, is_task, kind, merged, preset_layers
+from dropbox_agent.plan.paths import is_windows, map_path
+from dropbox_agent.plan.pipeline import BY_MODALITY, DONE_IN_THE_PLAN, PIPELINE, Step, task_ids
+from dropbox_agent.plan.script import Unrenderable, render_script, script_faults
+from dropbox_agent.plan.stored import from_json, plan_hash, to_json
+
+__all__ = [
+    "BY_MODALITY",
+    "DEFAULT",
+    "DONE_IN_THE_PLAN",
+    "PIPELINE",
+    "TASK_FIELDS",
+    "Context",
+    "Step",
+    "Unrenderable",
+    "expand",
+    "from_json",
+    "is_task",
+    "is_windows",
+    "kind",
+    "map_path",
+    "merged",
+    "plan_hash",
+    "preset_layers",
+    "preset_script_faults",
+    "render_script",
+    "script_faults",
+    "task_ids",
+    "task_settings",
+    "to_json",
+]
