@@ -216,6 +216,27 @@ class PlannedTask:
     """Dotted path in settings -> where the value comes from: ``default``, ``ecephys``, ``manifest``, ``agent``."""
 
 
+SOURCE_SETTINGS: Mapping[str, str] = {
+    "compress_data": "input_source",
+    "gather_preliminary_metadata": "metadata_dir",
+    "copy_derivatives_folder": "input_source",
+}
+"""Task that reads a folder of the scientist's -> which of its job_settings names it."""
+
+
+@dataclass(frozen=True)
+class SourceFolder:
+    """A folder of the scientist's that a plan reads."""
+
+    key: str
+    """The task that reads it."""
+    modality: str | None
+    setting: str
+    """input_source or metadata_dir, in the task's job_settings."""
+    path: str
+    """After path_map."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """The ordered, fully merged tasks of one job."""
@@ -235,6 +256,16 @@ class Plan:
             if task.key == key:
                 return task
         raise KeyError(key)
+
+    def source_folders(self) -> tuple[SourceFolder, ...]:
+        """Return every folder of the scientist's that the tasks which run will read."""
+        found = []
+        for task in self.tasks:
+            setting = SOURCE_SETTINGS.get(task.task_id, "")
+            path = (task.settings.get("job_settings") or {}).get(setting)
+            if path and task.skip is None:
+                found.append(SourceFolder(task.key, task.modality, setting, path))
+        return tuple(found)
 
 
 # --- inbox, ledger, executors ----------------------------------------------------------------------------------------
@@ -550,6 +581,10 @@ class RunFolder:
     def content(self, s3_prefix: str) -> Path:
         """What will be uploaded."""
         return self.staging / s3_prefix
+
+    def partial(self, s3_prefix: str, modality: str, attempt_key: str) -> Path:
+        """Where one attempt's script writes; renamed to the modality's own name once it is whole."""
+        return self.content(s3_prefix).parent / f"{modality}.partial-{attempt_key}"
 
     @property
     def inventory(self) -> Path:

@@ -107,7 +107,7 @@ def _drafts(step: Step, job: Job, presets: Presets) -> list[_Draft]:
         return [_draft(step, job, presets, None)]
     every = step.task_id == "compress_data"
     wanted = [m for m in job.modalities if every or merging.layers(job, presets, (step.each,), m)]
-    return [_draft(step, job, presets, modality) for modality in wanted or [None]]
+    return [_draft(step, job, presets, modality) for modality in wanted] or [_draft(step, job, presets, None)]
 
 
 def _draft(step: Step, job: Job, presets: Presets, modality: str | None) -> _Draft:
