@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
-import openpyxl
 from rich.console import Console
 from rich.text import Text
 
@@ -92,6 +91,8 @@ def _core(name: str, facts: dict[str, object]) -> bytes:
 
 def make_manifest(agent: Agent, sources: Mapping[str, Path], path: Path, now: datetime) -> Path:
     """Fill one row of the site's own template, as a scientist would; return the workbook."""
+    import openpyxl  # takes a while to import, and no other command needs it here
+
     assembly.write_template(path, agent.examiner, now)
     workbook = openpyxl.load_workbook(path)
     sheet = workbook.active
