@@ -123,7 +123,7 @@ class _Events:
 
     def scalar(self, event: Any, path: Path, tree: Tree) -> str | None:
         text = str(event.value)
-        if event.style is None and text in NULLS:
+        if not event.style and text in NULLS:  # not quoted
             return None
         _check_text(text, path, tree)
         return text
@@ -153,7 +153,7 @@ class _Events:
         if not isinstance(event, yaml.ScalarEvent):
             raise Unreadable(f"Line {line} has a key that is not plain text. Write KEY: VALUE.", line)
         key = str(event.value)
-        if key == "<<" and event.style is None:
+        if key == "<<" and not event.style:
             tree.tell(path, "<< merges another mapping. Write the values out here.", line=line)
         if event.anchor is not None or event.tag is not None:
             tree.tell((*path, key), "This key has an anchor or a tag. Leave it out.", line=line)

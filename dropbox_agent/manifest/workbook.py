@@ -12,7 +12,6 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import openpyxl
-from defusedxml.common import DefusedXmlException  # type: ignore[import-untyped]
 from openpyxl.workbook import Workbook
 
 from dropbox_agent.manifest.limits import Limits
@@ -39,7 +38,9 @@ def read(content: bytes, name: str, limits: Limits) -> tuple[tuple[Row, ...], tu
     except _Unreadable as reason:
         return (), (error(Place(name), str(reason)),)
     if not sheets:
-        return (), (error(Place(name), "Every sheet of this workbook is hidden. Show the one to be read."),)
+        return (), (
+            error(Place(name), "This workbook has no visible sheet. Show the one to be read, or make it anew."),
+        )
     chosen, others = _choose(sheets)
     rows, problems = to_rows(chosen, name)
     return rows, (*problems, *(_not_read(other, chosen, name) for other in others))
@@ -68,13 +69,9 @@ def _visible_sheets(content: bytes, limits: Limits) -> list[Sheet]:
             return list(_sheets(content, limits))
     except _Unreadable:
         raise
-    except DefusedXmlException as wrong:
-        raise _Unreadable(
-            "This workbook defines XML entities, which no spreadsheet program does. Make a new one."
-        ) from wrong
     except MemoryError:
         raise
-    except Exception as wrong:  # openpyxl raises nearly anything on a damaged workbook.
+    except Exception as wrong:  # openpyxl raises nearly anything on a damaged workbook, defusedxml on entities.
         raise _Unreadable("This workbook is damaged. Open it in Excel and save it again as .xlsx.") from wrong
 
 

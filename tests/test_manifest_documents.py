@@ -1,0 +1,220 @@
+"""YAML and JSON: scalars stay text, lines are known, and what could mean two things is an error."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from dropbox_agent.manifest import LIMITS, Limits, document
+from dropbox_agent.manifest.parse import Found
+from dropbox_agent.model import Level, Place, Problem
+
+JOB = """\
+job_type: default
+project_name: Ephys Platform
+subject_id: 0012
+acq_datetime: 2024-05-27 16:07:59
+modalities: [ecephys]
+"""
+
+
+def read_yaml(text: str, limits: Limits = LIMITS) -> Found:
+    return document.read(text.encode(), "s.yaml", limits)
+
+
+def read_json(value: Any, limits: Limits = LIMITS) -> Found:
+    text = value if isinstance(value, str) else json.dumps(value, indent=1)
+    return document.read(text.encode("utf-8", "surrogatepass"), "s.json", limits)
+
+
+def told(found: Found) -> list[tuple[str, int | None, str | None]]:
+    return [(problem.level.value, problem.place.row, problem.place.column) for problem in found[1]]
+
+
+def test_one_job_alone_is_a_row_with_the_line_of_each_value() -> None:
+    rows, problems = read_yaml(JOB + "tasks:\n  compress_data:\n    skip_task: true\n")
+    assert problems == ()
+    assert rows[0].place == Place("s.yaml", row=1)
+    assert rows[0].entry == {
+        "job_type": "default",
+        "project_name": "Ephys Platform",
+        "subject_id": "0012",
+        "acq_datetime": "2024-05-27 16:07:59",
+        "modalities": ["ecephys"],
+        "tasks": {"compress_data": {"skip_task": "true"}},
+    }
+    assert rows[0].place_of("subject_id") == Place("s.yaml", row=3, column="subject_id")
+    assert rows[0].place_of("modalities", "0") == Place("s.yaml", row=5, column="modalities.0")
+    assert rows[0].place_of("tasks", "compress_data", "skip_task") == Place(
+        "s.yaml", row=8, column="tasks.compress_data.skip_task"
+    )
+
+
+@pytest.mark.parametrize("text", ["0012", "1_000", "12:30:45", "no", "1.10", "1e3", "2024-05-27", "0x10", ".inf"])
+def test_yaml_scalars_stay_text(text: str) -> None:
+    rows, problems = read_yaml(f"subject_id: {text}\n")
+    assert problems == ()
+    assert rows[0].entry == {"subject_id": text}
+
+
+@pytest.mark.parametrize("text", ["", "~", "null"])
+def test_an_empty_yaml_value_is_not_set(text: str) -> None:
+    assert read_yaml(f"subject_id: {text}\njob_type: x\n")[0][0].entry == {"job_type": "x"}
+
+
+def test_a_quoted_null_is_text() -> None:
+    assert read_yaml("subject_id: 'null'\n")[0][0].entry == {"subject_id": "null"}
+
+
+def test_json_keeps_its_types() -> None:
+    settings = {"a": 1, "b": 1.5, "c": True, "d": None, "e": ["x", {"f": "é"}], "g": ""}
+    rows, problems = read_json({"tasks": {"compress_data": {"job_settings": settings}}})
+    assert problems == ()
+    assert rows[0].entry == {"tasks": {"compress_data": {"job_settings": settings}}}
+
+
+def test_a_request_hands_its_address_down_to_the_jobs_that_have_none() -> None:
+    request = {
+        "user_email": "ana@example.org",
+        "email_notification_types": ["all"],
+        "upload_jobs": [{"subject_id": "1"}, {"subject_id": "2", "user_email": "bo@example.org"}],
+    }
+    rows, problems = read_json(request)
+    assert problems == ()
+    assert [row.entry for row in rows] == [
+        {"subject_id": "1", "user_email": "ana@example.org", "email_notification_types": ["all"]},
+        {"subject_id": "2", "user_email": "bo@example.org", "email_notification_types": ["all"]},
+    ]
+    assert [row.place for row in rows] == [
+        Place("s.json", row=7, column="upload_jobs.0"),
+        Place("s.json", row=10, column="upload_jobs.1"),
+    ]
+    assert rows[0].place_of("user_email") == Place("s.json", row=2, column="user_email")
+    assert rows[1].place_of("user_email") == Place("s.json", row=12, column="upload_jobs.1.user_email")
+
+
+def test_an_unknown_key_is_told_with_the_nearest_known_one_and_passed_over() -> None:
+    rows, problems = read_yaml(JOB + "platfrom: ecephys\ndag_id: transform_and_upload_v2\n")
+    assert problems == (
+        Problem(
+            Level.WARNING,
+            Place("s.yaml", row=6, column="platfrom"),
+            '"platfrom" is not known and is passed over. Did you mean "platform"?',
+            found="platfrom",
+            suggestion="platform",
+        ),
+    )
+    assert "platfrom" not in rows[0].entry
+    assert not rows[0].refused
+
+
+def test_a_column_of_tables_in_a_document_is_an_error_that_says_where_it_goes() -> None:
+    rows, problems = read_yaml(JOB + "metadata_dir: /data\n")
+    assert told((rows, problems)) == [("error", 6, "metadata_dir")]
+    assert "tasks.gather_preliminary_metadata.job_settings.metadata_dir" in problems[0].message
+    assert rows[0].refused
+
+
+def test_an_unknown_key_of_a_request_is_told_too() -> None:
+    assert told(read_json({"upload_jobs": [{}], "user_mail": "x"})) == [("warning", 5, "user_mail")]
+
+
+@pytest.mark.parametrize(
+    ("more", "line", "column", "words"),
+    [
+        ("subject_id: 13\n", 6, "subject_id", '"subject_id" is there twice, also in line 3'),
+        ("platform: &p ecephys\n", 6, "platform", "&p is an anchor"),
+        ("platform: !!str ecephys\n", 6, "platform", "is a tag"),
+        ("platform: !python/object/apply:os.system [ls]\n", 6, "platform", "is a tag"),
+        ("platform: *p\n", 6, "platform", "*p is an alias"),
+        ("tasks:\n  <<: {a: {}}\n", 7, "tasks", "<< merges another mapping"),
+        ('platform: "a\\x07b"\n', 6, "platform", "control character"),
+    ],
+)
+def test_what_could_mean_two_things_in_yaml_is_an_error_with_its_line(
+    more: str, line: int, column: str, words: str
+) -> None:
+    rows, problems = read_yaml(JOB + more)
+    assert (problems[0].level, problems[0].place) == (Level.ERROR, Place("s.yaml", row=line, column=column))
+    assert words in problems[0].message
+    assert all(row.refused for row in rows)
+
+
+def test_a_wrong_form_inside_one_job_refuses_that_job_only() -> None:
+    jobs = "".join(f"  - subject_id: {n}\n    platform: {p}\n" for n, p in ((1, "a"), (2, "!!str b"), (3, "c")))
+    rows, problems = read_yaml("upload_jobs:\n" + jobs)
+    assert told((rows, problems)) == [("error", 5, "upload_jobs.1.platform")]
+    assert [row.refused for row in rows] == [False, True, False]
+
+
+def test_a_key_twice_in_json_is_an_error_with_both_lines() -> None:
+    rows, problems = read_json('{"subject_id": "1",\n "platform": "a",\n "subject_id": "2"}')
+    assert told((rows, problems)) == [("error", 3, "subject_id")]
+    assert "also in line 1" in problems[0].message
+    assert rows[0].refused
+
+
+@pytest.mark.parametrize("text", ['"\\u0000"', '"\\ud800"', '{"\\u0007": 1}'])
+def test_characters_that_no_text_needs_are_errors(text: str) -> None:
+    rows, problems = read_json(f'{{"tasks": {{"x": {text}}}}}')
+    assert [problem.level for problem in problems] == [Level.ERROR]
+    assert all(row.refused for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("", None, "nothing in it"),
+        ("# only words\n", None, "nothing in it"),
+        ("just a word\n", 1, "KEY: VALUE"),
+        ("- a: b\n", 1, "upload_jobs"),
+        ("upload_jobs:\n", 1, "at least one job"),
+        ("upload_jobs: []\n", 1, "at least one job"),
+        ("upload_jobs: {a: b}\n", 1, "at least one job"),
+        ("upload_jobs: [{}, x]\n", 1, "KEY: VALUE"),
+        ("a: b\n---\nc: d\n", 2, "second document"),
+        ("a: [b\n", 2, "is not YAML"),
+        ("a: b\n c: d\n", 2, "is not YAML"),
+        ("a: b\n? [c]\n: d\n", 2, "key that is not plain text"),
+        ("\ta: b\n", 1, "is not YAML"),
+        ("a: \x01\n", None, "YAML"),
+        ("a: " + "[" * 60 + "]" * 60, 1, "nested more than 40 deep"),
+        ("a: " + "[" * 5000, 1, "nested more than 40 deep"),
+        ("a: [" + "b," * 600 + "]", 1, "more than 500 values"),
+    ],
+)
+def test_a_yaml_that_is_no_manifest_is_refused_with_words(text: str, line: int | None, words: str) -> None:
+    _, problems = read_yaml(text, Limits(nodes=500))
+    assert len(problems) == 1
+    assert problems[0].level is Level.ERROR
+    assert words in problems[0].message
+    assert line is None or problems[0].place.row == line
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        (" ", None, "nothing in it"),
+        ("[]", 1, "KEY: VALUE"),
+        ('{"a": 1,\n}', 2, "is not JSON"),
+        ('{"a":\n 0012}', 2, "is not JSON"),
+        ('{"a": NaN}', None, "NaN"),
+        ('{"a": ' + "9" * 5000 + "}", None, "not JSON"),
+        ("[" * 100_000, None, "deep"),
+        ('{"a":' + "[" * 60 + "]" * 60 + "}", 1, "nested more than 40 deep"),
+        (json.dumps({"a": list(range(600))}), 1, "more than 500 values"),
+        (json.dumps({"upload_jobs": [{}] * 31}), 1, "at most 30"),
+    ],
+)
+def test_a_json_that_is_no_manifest_is_refused_with_words(text: str, line: int | None, words: str) -> None:
+    _, problems = read_json(text, Limits(nodes=500, rows=30))
+    assert len(problems) == 1
+    assert words in problems[0].message
+    assert line is None or problems[0].place.row == line
+
+
+def test_a_document_that_is_not_utf8_names_the_line() -> None:
+    _, problems = document.read("a: b\nc: Köln\n".encode("latin-1"), "s.yml", LIMITS)
+    assert [problem.place.row for problem in problems] == [2]

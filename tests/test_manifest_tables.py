@@ -1,0 +1,443 @@
+"""Tables: what each column means, and that nothing of a table is lost without a word."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from datetime import date, datetime, time
+from typing import Any
+
+import openpyxl
+import openpyxl.utils.datetime
+import pytest
+
+from dropbox_agent.manifest import LIMITS, Limits, text, workbook
+from dropbox_agent.manifest.columns import Meaning, meaning, suggestion
+from dropbox_agent.manifest.parse import Found
+from dropbox_agent.model import Level, Place, Problem, Row
+
+HEADER = "job_type,project_name,subject_id,acq_datetime,modality0,modality0.input_source"
+ROW = "default,Ephys Platform,0012,2024-05-27T16:07:59,ecephys,/data/a"
+
+
+def read_csv(*lines: str, limits: Limits = LIMITS) -> Found:
+    return text.read("\n".join(lines).encode(), "s.csv", limits)
+
+
+def book(rows: list[list[Any]], title: str = "Sheet1") -> openpyxl.Workbook:
+    made = openpyxl.Workbook()
+    sheet = made.worksheets[0]
+    sheet.title = title
+    for row in rows:
+        sheet.append(row)
+    return made
+
+
+def read_book(made: openpyxl.Workbook, limits: Limits = LIMITS) -> Found:
+    written = io.BytesIO()
+    made.save(written)
+    return workbook.read(written.getvalue(), "s.xlsx", limits)
+
+
+def told(found: Found) -> list[tuple[str, str | None, str]]:
+    """Return level, cell and message of each problem."""
+    return [(problem.level.value, problem.place.cell, problem.message) for problem in found[1]]
+
+
+def only(found: Found) -> Problem:
+    """Return the one problem there is."""
+    assert len(found[1]) == 1, found[1]
+    return found[1][0]
+
+
+def entry(found: Found) -> Any:
+    """Return the entry of the one row there is, which has no problems."""
+    assert found[1] == ()
+    assert len(found[0]) == 1
+    return found[0][0].entry
+
+
+SETTINGS = ("tasks", "modality_transformation_settings", "{modality}")
+PIPELINE = ("tasks", "codeocean_pipeline_settings", "{modality}")
+RUN_PARAMS = (*PIPELINE, "job_settings", "pipeline_monitor_settings", "run_params")
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("job_type", Meaning(("job_type",))),
+        (" Subject-ID ", Meaning(("subject_id",))),
+        ("metadata_dir", Meaning(("tasks", "gather_preliminary_metadata", "job_settings", "metadata_dir"))),
+        ("derivatives-dir", Meaning(("tasks", "copy_derivatives_folder", "job_settings", "input_source"))),
+        ("force_cloud_sync", Meaning(("tasks", "check_s3_folder_exists", "skip_task"))),
+        ("Modality0", Meaning(("modalities",), 0)),
+        ("modality12.input-source", Meaning((*SETTINGS, "job_settings", "input_source"), 12)),
+        ("modality1.source", Meaning((*SETTINGS, "job_settings", "input_source"), 1)),
+        ("modality0.process_capsule_id", Meaning((*RUN_PARAMS, "capsule_id"), 0)),
+        ("modality0.capsule_id", Meaning((*RUN_PARAMS, "capsule_id"), 0)),
+        ("modality0.pipeline_id", Meaning((*RUN_PARAMS, "pipeline_id"), 0)),
+        ("modality0.job_settings.A-b.C", Meaning((*SETTINGS, "job_settings", "A-b", "C"), 0)),
+        ("modality0.image_resources.partition", Meaning((*SETTINGS, "image_resources", "partition"), 0)),
+        ("modality0.skip_task", Meaning((*SETTINGS, "skip_task"), 0)),
+        ("modality0.compression-requested.x", Meaning((*SETTINGS, "job_settings", "compression_requested", "x"), 0)),
+        ("tasks.upload_data_to_s3.skip_task", Meaning(("tasks", "upload_data_to_s3", "skip_task"))),
+        ("tasks.compress_data.behavior-videos.image", Meaning(("tasks", "compress_data", "behavior-videos", "image"))),
+        ("tasks.x.job_settings.a.B", Meaning(("tasks", "x", "job_settings", "a", "B"))),
+        ("notes", None),
+        ("subject_id.x", None),
+        ("modality", None),
+        ("modality007", None),
+        ("modality0.", None),
+        ("modality0.inptu_source", None),
+        ("modality0.job_settings", None),
+        ("modality0.skip_task.x", None),
+        ("tasks.upload_data_to_s3", None),
+        ("tasks.upload_data_to_s3.skip_tsk", None),
+        ("modality0" + ".x" * 50, None),
+    ],
+)
+def test_a_header_means(header: str, expected: Meaning | None) -> None:
+    assert meaning(header) == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("Subjct_ID", "subject_id"),
+        ("platfrom", "platform"),
+        ("modality0.inptu_source", "modality0.input_source"),
+        ("tasks.upload_data_to_s3.skip_tsk", "tasks.upload_data_to_s3.skip_task"),
+        ("weather", None),
+    ],
+)
+def test_a_misspelt_header_is_offered_the_right_one(header: str, expected: str | None) -> None:
+    assert suggestion(header) == expected
+
+
+def test_a_csv_row_becomes_a_job_in_the_shape_of_upstream_with_the_place_of_every_value() -> None:
+    rows, problems = read_csv(HEADER, ROW)
+
+    row = Place("s.csv", row=2)
+    settings = "tasks.modality_transformation_settings"
+    assert problems == ()
+    assert rows == (
+        Row(
+            row,
+            {
+                "modalities": ["ecephys"],
+                "job_type": "default",
+                "project_name": "Ephys Platform",
+                "subject_id": "0012",
+                "acq_datetime": "2024-05-27T16:07:59",
+                "tasks": {
+                    "modality_transformation_settings": {"ecephys": {"job_settings": {"input_source": "/data/a"}}}
+                },
+            },
+            {
+                "job_type": Place("s.csv", row=2, column="job_type", cell="A2"),
+                "project_name": Place("s.csv", row=2, column="project_name", cell="B2"),
+                "subject_id": Place("s.csv", row=2, column="subject_id", cell="C2"),
+                "acq_datetime": Place("s.csv", row=2, column="acq_datetime", cell="D2"),
+                "modalities": Place("s.csv", row=2, column="modality0", cell="E2"),
+                "modalities.0": Place("s.csv", row=2, column="modality0", cell="E2"),
+                f"{settings}.ecephys.job_settings.input_source": Place(
+                    "s.csv", row=2, column="modality0.input_source", cell="F2"
+                ),
+            },
+        ),
+    )
+
+
+def test_an_empty_cell_has_a_place_where_the_missing_value_belongs() -> None:
+    rows, _ = read_csv(HEADER, ",Ephys Platform,0012,2024-05-27T16:07:59,ecephys,/data/a")
+    assert rows[0].place_of("job_type") == Place("s.csv", row=2, column="job_type", cell="A2")
+
+
+def test_blank_rows_and_columns_are_skipped_and_rows_keep_their_numbers() -> None:
+    rows, problems = read_csv("", HEADER + ",", ",,,,,,", ROW + ",", "", ROW.replace("0012", "13") + ",")
+    assert problems == ()
+    assert [(row.place.row, row.entry["subject_id"]) for row in rows] == [(4, "0012"), (6, "13")]
+
+
+def test_a_quoted_cell_may_hold_commas_and_lines_and_counts_as_one_row() -> None:
+    rows, problems = read_csv(HEADER, ROW.replace("/data/a", '"/data/a,\nb"'), ROW.replace("0012", "13"))
+    assert problems == ()
+    assert [row.place.row for row in rows] == [2, 3]
+    assert rows[0].entry["tasks"]["modality_transformation_settings"]["ecephys"]["job_settings"] == {
+        "input_source": "/data/a,\nb"
+    }
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_other_delimiters_are_read_too(delimiter: str) -> None:
+    found = read_csv(HEADER.replace(",", delimiter), ROW.replace(",", delimiter))
+    assert entry(found)["subject_id"] == "0012"
+
+
+def test_title_rows_above_the_header_are_passed_over() -> None:
+    rows, problems = read_csv("Sessions of May", HEADER, ROW)
+    assert problems == ()
+    assert [row.place.row for row in rows] == [3]
+
+
+@pytest.mark.parametrize(("value", "skip"), [("TRUE", True), ("t", True), ("False", None), ("F", None), ("", None)])
+def test_force_cloud_sync_is_true_or_false(value: str, skip: bool | None) -> None:
+    checked = entry(read_csv(HEADER + ",force_cloud_sync", f"{ROW},{value}"))["tasks"].get("check_s3_folder_exists")
+    assert checked == (None if skip is None else {"skip_task": skip})
+
+
+@pytest.mark.parametrize("value", ["yes", "1", "wahr"])
+def test_force_cloud_sync_is_nothing_else(value: str) -> None:
+    found = read_csv(HEADER + ",force_cloud_sync", f"{ROW},{value}")
+    problem = only(found)
+    assert problem == Problem(
+        Level.ERROR,
+        Place("s.csv", row=2, column="force_cloud_sync", cell="G2"),
+        "force_cloud_sync must be true or false, or empty for false.",
+        found=value,
+    )
+    assert found[0][0].refused
+
+
+def test_a_modality_named_twice_keeps_both_names_and_never_mixes_their_settings() -> None:
+    header = HEADER + ",modality1,modality1.input_source"
+    row = entry(read_csv(header, ROW + ",ecephys,/data/b"))
+    assert row["modalities"] == ["ecephys", "ecephys"]
+    assert row["tasks"] == {
+        "modality_transformation_settings": {"ecephys": {"job_settings": {"input_source": "/data/a"}}}
+    }
+
+
+def test_a_source_without_its_modality_is_an_error_at_the_source() -> None:
+    problem = only(read_csv(HEADER + ",modality1,modality1.input_source", ROW + ",,/data/b"))
+    assert (problem.level, problem.place.cell, problem.found) == (Level.ERROR, "H2", "/data/b")
+    assert "column modality1" in problem.message
+
+
+def test_an_unknown_column_with_data_is_an_error_that_refuses_the_rows_below_it() -> None:
+    rows, problems = read_csv(HEADER + ",platfrom", ROW + ",ecephys", ROW.replace("0012", "13") + ",")
+    assert problems == (
+        Problem(
+            Level.ERROR,
+            Place("s.csv", row=1, column="platfrom", cell="G1"),
+            'Column "platfrom" is not known, so what stands in it would be lost. Did you mean "platform"?',
+            found="platfrom",
+            suggestion="platform",
+        ),
+    )
+    assert [row.refused for row in rows] == [True, False]
+    assert 1 in {place.row for place in rows[0].places.values()}
+    assert 1 not in {place.row for place in rows[1].places.values()}
+
+
+def test_an_unknown_column_without_data_is_only_told() -> None:
+    rows, problems = read_csv(HEADER + ",notes", ROW + ",")
+    assert [(problem.level, problem.place.cell) for problem in problems] == [(Level.WARNING, "G1")]
+    assert not rows[0].refused
+
+
+def test_a_header_that_is_there_twice_is_an_error() -> None:
+    found = read_csv(HEADER + ",Subject-ID", ROW + ",13")
+    assert told(found) == [("error", "G1", 'Column "Subject-ID" is there twice, also in C1. Keep one.')]
+
+
+def test_two_columns_that_set_one_thing_differently_are_an_error_and_alike_they_are_not() -> None:
+    header = HEADER + ",modality0.source"
+    problem = only(read_csv(header, ROW + ",/data/b"))
+    assert (problem.place.cell, problem.found) == ("G2", "/data/b")
+    assert "F2 (modality0.input_source)" in problem.message
+    assert read_csv(header, ROW + ",/data/a")[1] == ()
+
+
+def test_a_value_cannot_be_both_a_text_and_a_mapping() -> None:
+    problem = only(read_csv(HEADER + ",modality0.input_source.deep", ROW + ",x"))
+    assert (problem.place.cell, problem.level) == ("G2", Level.ERROR)
+
+
+def test_a_row_that_ends_early_is_an_error_at_its_first_missing_cell() -> None:
+    found = read_csv(HEADER, "default,Ephys Platform,0012,2024-05-27T16:07:59,ecephys")
+    message = "The row ends after 5 of 6 cells. Write the empty cells too, so that none shifts."
+    assert told(found) == [("error", "F2", message)]
+    assert found[0][0].refused
+
+
+def test_a_cell_beyond_the_header_is_an_error() -> None:
+    found = read_csv(HEADER, ROW + ",more", ROW.replace("0012", "13") + ",,")
+    assert [(level, cell) for level, cell, _ in told(found)] == [("error", "G2")]
+    assert [row.refused for row in found[0]] == [True, False]
+
+
+@pytest.mark.parametrize("nothing", ["None", "nan", "N/A", "NULL"])
+def test_what_programs_write_for_an_empty_cell_is_an_error(nothing: str) -> None:
+    problem = only(read_csv(HEADER + ",platform", f"{ROW},{nothing}"))
+    assert (problem.level, problem.place.cell, problem.found) == (Level.ERROR, "G2", nothing)
+
+
+def test_a_control_character_is_an_error_shown_in_words() -> None:
+    problem = only(read_csv(HEADER, ROW.replace("/data/a", "/da\x1bta")))
+    assert (problem.place.cell, problem.found) == ("F2", "/da\\x1bta")
+
+
+@pytest.mark.parametrize(
+    ("content", "row", "words"),
+    [
+        (b"", None, "nothing in it"),
+        (b"\n,,\n", None, "nothing in it"),
+        (HEADER.encode(), 1, "no row below it"),
+        (b"some,thing\nelse,here\n", 1, "No row names the columns"),
+        (HEADER.encode("utf-16"), None, "not text in UTF-8"),
+        (f"{HEADER}\n{ROW.replace('Ephys', 'Köln')}".encode("cp1252"), 2, "Line 2 has a letter that is not in UTF-8"),
+        (b"PK\x03\x04....", None, "an Excel workbook"),
+        (f'{HEADER}\n{ROW}"x\n"a"b,c'.encode(), 3, "lone quotation mark"),
+        (f'{HEADER}\n"open'.encode(), 2, "lone quotation mark"),
+        (HEADER.encode() + b"\n\n" * 20, None, "more than 30 rows"),
+        (HEADER.encode() + b"," * 60, 1, "at most 40 are read"),
+        (f"{HEADER}\n{ROW}{'x' * 500}".encode(), 2, "more than 400 characters"),
+    ],
+)
+def test_a_csv_that_cannot_be_read_is_refused_with_words(content: bytes, row: int | None, words: str) -> None:
+    rows, problems = text.read(content, "s.csv", Limits(rows=30, columns=40, cell_characters=400))
+    assert rows == ()
+    assert len(problems) == 1
+    assert problems[0].level is Level.ERROR
+    assert words in problems[0].message
+    assert row is None or problems[0].place.row == row
+
+
+# --- workbooks -------------------------------------------------------------------------------------------------------
+
+AT = datetime.fromisoformat("2024-05-27T16:07:59")
+MIDNIGHT = datetime.fromisoformat("2024-05-27")
+COLUMNS = HEADER.split(",")
+CELLS = ROW.split(",")
+
+
+def with_cell(value: Any, column: str, number_format: str | None = None) -> openpyxl.Workbook:
+    """Return a workbook of one row with another value in one column."""
+    made = book([COLUMNS, CELLS])
+    cell: Any = made.worksheets[0].cell(row=2, column=COLUMNS.index(column) + 1, value=value)
+    if number_format:
+        cell.number_format = number_format
+    return made
+
+
+@pytest.mark.parametrize(
+    ("value", "column", "number_format", "expected"),
+    [
+        (123456, "subject_id", None, "123456"),
+        (123456.0, "subject_id", None, "123456"),
+        ("0012", "subject_id", None, "0012"),
+        (12345678901234, "subject_id", None, "12345678901234"),
+        (0.1, "subject_id", None, "0.1"),
+        (True, "subject_id", None, "true"),
+        (AT, "acq_datetime", "yyyy-mm-dd hh:mm:ss", "2024-05-27T16:07:59"),
+        (MIDNIGHT, "acq_datetime", "yyyy-mm-dd hh:mm", "2024-05-27T00:00:00"),
+        (date(2024, 5, 27), "acq_datetime", "yyyy-mm-dd", "2024-05-27"),
+        (time(16, 7, 59), "acq_datetime", "hh:mm:ss", "16:07:59"),
+        ("  2024-05-27 16:07:59\n", "acq_datetime", None, "2024-05-27 16:07:59"),
+    ],
+)
+def test_a_cell_of_a_workbook_is_read_exactly(
+    value: Any, column: str, number_format: str | None, expected: str
+) -> None:
+    assert entry(read_book(with_cell(value, column, number_format)))[column] == expected
+
+
+def test_dates_of_a_workbook_that_counts_from_1904_are_the_days_they_show() -> None:
+    made = with_cell(AT, "acq_datetime", "yyyy-mm-dd hh:mm:ss")
+    made.epoch = openpyxl.utils.datetime.MAC_EPOCH
+    assert entry(read_book(made))["acq_datetime"] == "2024-05-27T16:07:59"
+
+
+def test_the_sheet_named_jobs_is_read_whatever_stands_before_it() -> None:
+    made = book([COLUMNS, [*CELLS[:2], "first", *CELLS[3:]]], "old")
+    sheet = made.create_sheet("Jobs")
+    sheet.append(COLUMNS)
+    sheet.append(CELLS)
+    rows, problems = read_book(made)
+    assert problems == ()
+    assert [(row.place.sheet, row.entry["subject_id"]) for row in rows] == [("Jobs", "0012")]
+
+
+def test_without_it_the_first_sheet_with_a_header_is_read_and_the_others_are_named() -> None:
+    made = book([["Read me"]], "notes")
+    for title in ("May", "June"):
+        sheet = made.create_sheet(title)
+        sheet.append(COLUMNS)
+        sheet.append(CELLS)
+    rows, problems = read_book(made)
+    assert [row.place.sheet for row in rows] == ["May"]
+    assert [(problem.level, problem.place.sheet) for problem in problems] == [(Level.WARNING, "June")]
+
+
+def test_hidden_sheets_are_not_read() -> None:
+    made = book([COLUMNS, CELLS])
+    made.create_sheet("shown")
+    made.worksheets[0].sheet_state = "hidden"
+    rows, problems = read_book(made)
+    assert rows == ()
+    assert [problem.place.sheet for problem in problems] == ["shown"]
+
+
+def test_a_formula_without_a_result_is_an_error_at_its_cell() -> None:
+    problem = only(read_book(with_cell('="/data/" & A2', "modality0.input_source")))
+    assert (problem.level, problem.place.cell, problem.found) == (Level.ERROR, "F2", '="/data/" & A2')
+    assert "never calculated" in problem.message
+
+
+def test_an_error_of_excel_is_an_error_at_its_cell() -> None:
+    problem = only(read_book(with_cell("#REF!", "modality0.input_source")))
+    assert (problem.level, problem.place.cell, problem.found) == (Level.ERROR, "F2", "#REF!")
+
+
+def test_text_that_begins_like_a_formula_is_text() -> None:
+    made = with_cell("", "modality0.input_source")
+    made.worksheets[0]["F2"].value = "=nothing"
+    made.worksheets[0]["F2"].data_type = "s"
+    row = entry(read_book(made))
+    assert row["tasks"]["modality_transformation_settings"]["ecephys"]["job_settings"]["input_source"] == "=nothing"
+
+
+def test_a_cell_far_away_refuses_the_workbook_and_is_named() -> None:
+    made = book([COLUMNS, CELLS])
+    made.worksheets[0]["XFD1048576"] = "x"
+    problem = only(read_book(made))
+    assert "XFD1048576" in problem.message
+
+
+def zipped(made: openpyxl.Workbook) -> bytes:
+    written = io.BytesIO()
+    made.save(written)
+    return written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xd0\xcf\x11\xe0 and more", "encrypted"),
+        (b"job_type,project_name\n", "not an .xlsx workbook"),
+        (zipped(book([COLUMNS, CELLS]))[:3000], "not an .xlsx workbook"),
+        (zipped(book([COLUMNS, CELLS])).replace(b"sheet1.xml", b"sheet9.xml"), "no visible sheet"),
+        (zipped(book([COLUMNS, CELLS])).replace(b"xl/workbook.xml", b"xl/wurkbook.xml"), "damaged"),
+        (zipped(book([["x" * 30_000]])), "unpacks to far more"),
+        (zipped(book([COLUMNS, [*CELLS[:5], "x" * 500]])), "more than 400 characters"),
+    ],
+)
+def test_what_is_no_good_workbook_is_refused_with_words(content: bytes, words: str) -> None:
+    rows, problems = workbook.read(content, "s.xlsx", Limits(unpacked_bytes=30_000, cell_characters=400))
+    assert rows == ()
+    assert len(problems) == 1
+    assert words in problems[0].message
+
+
+def test_a_workbook_with_xml_entities_is_refused() -> None:
+    source = zipfile.ZipFile(io.BytesIO(zipped(book([COLUMNS, CELLS]))))
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w") as target:
+        for part in source.namelist():
+            content = source.read(part)
+            if part.endswith("sheet1.xml"):
+                content = b'<!DOCTYPE x [<!ENTITY a "b">]>' + content
+            target.writestr(part, content)
+    problem = only(workbook.read(written.getvalue(), "s.xlsx", LIMITS))
+    assert "damaged" in problem.message
