@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from dropbox_agent import settings
-from dropbox_agent.errors import SettingsError
+from dropbox_agent.errors import AgentError, SettingsError
 from dropbox_agent.model import Task
 from dropbox_agent.settings import Executor, Inbox, Mail, Metadata, Policy, Presets, Settings, Site, Web
 from dropbox_agent.settings.sections import TASK_FIELDS
@@ -243,11 +243,12 @@ def test_the_error_names_the_file_in_every_line(tmp_path: Path) -> None:
         ("site: {name: !!python/name:os.system }", "this is not YAML: could not determine a constructor for the tag"
          " 'tag:yaml.org,2002:python/name:os.system'."),
         ("web: {port: 2024-13-45}", "web.port: month must be in 1..12."),
+        pytest.param("web: " + "[" * 600, "this is nested deeper than any setting is.", id="deep"),
         ("web: [", "this is not YAML: while parsing a flow node, expected the node content, but found '<stream end>'."),
     ],
 )  # fmt: skip
 def test_each_wrong_setting_says_what_would_be_right(tmp_path: Path, text: str, finding: str) -> None:
-    found = [words.partition(": ")[2] for words in findings(tmp_path, text)]
+    found = [words.partition(": ")[2] if words.startswith("line ") else words for words in findings(tmp_path, text)]
     assert any(words.startswith(finding) for words in found), found
 
 
@@ -426,3 +427,19 @@ def test_a_workspace_is_made_in_an_empty_folder_and_in_no_other(tmp_path: Path) 
             else "this is not a folder; init makes a workspace in a missing or empty one.",
         )
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("caf\udce9", "this name is not UTF-8; choose another one."),
+        ("x" * 300, "File name too long"),
+        ("file/below", "this is not a folder"),
+    ],
+)
+def test_a_workspace_that_cannot_be_made_is_said(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(AgentError) as refused:
+        settings.write_workspace(tmp_path / name)
+    assert reason in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

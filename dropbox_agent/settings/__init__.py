@@ -1,6 +1,6 @@
 """Every setting of a site, declared once: name, default, unit and one sentence.
 
-Read at the front door (``cli``) and handed down as plain values; nothing else imports this.
+Read at the front door (``cli``, ``demonstration``, ``assembly``) and handed down as plain values.
 """
 
 from dropbox_agent.settings.packaged import packaged

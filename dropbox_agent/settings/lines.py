@@ -36,10 +36,13 @@ def read_yaml(text: str) -> Document:
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
+        reading = _Reading(loader)
+        value = reading.value(root, ()) if root else {}
     except yaml.YAMLError as error:
         return Document({}, {}, (_in_words(error),))
-    reading = _Reading(loader)
-    return Document(reading.value(root, ()) if root else {}, reading.lines, tuple(reading.findings))
+    except RecursionError:
+        return Document({}, {}, (Finding(0, "this is nested deeper than any setting is."),))
+    return Document(value, reading.lines, tuple(reading.findings))
 
 
 @dataclass
