@@ -163,9 +163,17 @@ def furnish(agent: Agent, settings: Settings, now: datetime) -> list[str]:
 
 def _put_readme(folder: Path, how: report.Pages) -> None:
     text = report.readme(how, folder).encode()
-    path = folder / deliver.README
-    if not path.is_file() or path.read_bytes() != text:
+    if _stored(folder / deliver.README, len(text)) != text:
         deliver.write(folder, deliver.README, text)
+
+
+def _stored(path: Path, limit: int) -> bytes | None:
+    """Return what stands in a plain file of the inbox, up to one byte more than the limit; never follows a link."""
+    try:
+        with open_regular(path) as file:
+            return file.read(limit + 1)
+    except OSError:
+        return None
 
 
 def _put_template(folder: Path, by: Examiner, now: datetime) -> None:
@@ -173,10 +181,11 @@ def _put_template(folder: Path, by: Examiner, now: datetime) -> None:
     names = (known.job_types, known.projects, known.platforms, known.modalities, known.buckets)
     fingerprint = hashlib.sha256(repr((template.VERSION, names)).encode()).hexdigest()
     kept = folder / FINGERPRINT
-    if (folder / deliver.TEMPLATE).is_file() and kept.is_file() and kept.read_text().strip() == fingerprint:
+    there = _stored(folder / deliver.TEMPLATE, 0) is not None
+    if there and _stored(kept, len(fingerprint)) == fingerprint.encode():
         return
     deliver.write(folder, deliver.TEMPLATE, template.template_bytes(known))
-    deliver.write(kept.parent, kept.name, fingerprint.encode() + b"\n")
+    deliver.write(kept.parent, kept.name, fingerprint.encode())
 
 
 def initialise(folder: Path, now: datetime) -> Path:

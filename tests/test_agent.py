@@ -1,0 +1,243 @@
+"""tick by tick: the whole path with a real folder, a real ledger and the rehearsal executor; time is an argument."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from workspace import a_row, write_csv
+
+from dropbox_agent import assembly, demonstration, settings
+from dropbox_agent.agent import Agent
+from dropbox_agent.errors import SubmitFailed
+from dropbox_agent.executors import RehearsalExecutor
+from dropbox_agent.model import Attempt, Observation, TaskSettings
+from dropbox_agent.states import AttemptState, DropState, TaskState
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+
+def later(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    return assembly.initialise(tmp_path / "site", NOW)
+
+
+def open_agent(site: Path, **changes: str) -> Agent:
+    environ = {"DROPBOX_AGENT_EXECUTOR__KIND": "rehearsal", **changes}
+    return assembly.open_agent(settings.load(site, environ), environ, NOW)
+
+
+@pytest.fixture
+def agent(site: Path) -> Iterator[Agent]:
+    opened = open_agent(site)
+    yield opened
+    opened.ledger.close()
+
+
+@pytest.fixture
+def row(tmp_path: Path) -> dict[str, str]:
+    return a_row(demonstration.make_session(tmp_path / "data"))
+
+
+def inbox_of(agent: Agent) -> Path:
+    return agent.inboxes[0].path
+
+
+def run(agent: Agent, *seconds: float) -> None:
+    for second in seconds:
+        agent.tick(later(second))
+
+
+def test_a_manifest_goes_the_whole_path(agent: Agent, row: dict[str, str]) -> None:
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, 2, 3, 4, 5, 6, 7)
+    (standing,) = agent.ledger.drops()
+    assert standing.state is DropState.SUCCEEDED
+    assert {task.state for task in standing.jobs[0].tasks} <= {TaskState.SUCCEEDED, TaskState.SKIPPED}
+    assert sorted(path.name for path in inbox_of(agent).glob("s.csv.*")) == [
+        "s.csv.01-begin.eml",
+        "s.csv.02-end.eml",
+        "s.csv.status.html",
+        "s.csv.status.json",
+    ]
+    assert agent.is_idle(later(8))
+
+
+def test_nothing_is_recorded_before_a_file_has_settled(agent: Agent, row: dict[str, str]) -> None:
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, 1)
+    assert agent.ledger.drops() == []
+    assert not agent.is_idle(later(1))
+    assert agent.notes() == ["s.csv: Waiting until it no longer changes."]
+
+
+def test_a_drop_that_breaks_the_agent_harms_no_other(
+    agent: Agent, row: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_csv(inbox_of(agent) / "a.csv", [row])
+    write_csv(inbox_of(agent) / "b.csv", [{**row, "subject_id": "0013"}])
+    examine = agent.examiner.examine
+
+    def breaks_on_a(path: Path, name: str, now: datetime) -> object:
+        if name == "a.csv":
+            raise RuntimeError("nobody thought of this")
+        return examine(path, name, now)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(agent.examiner), "examine", lambda _, *words: breaks_on_a(*words))
+        run(agent, 0, 2)
+        assert [standing.name for standing in agent.ledger.drops()] == ["b.csv"]
+    run(agent, 4, 6)
+    assert sorted(standing.name for standing in agent.ledger.drops()) == ["a.csv", "b.csv"]
+
+
+def test_a_site_that_takes_two_inboxes_goes_on_when_one_is_away(
+    tmp_path: Path, site: Path, row: dict[str, str]
+) -> None:
+    away = tmp_path / "away"
+    text = site.read_text().replace("inboxes:\n", f"inboxes:\n  - path: {away}\n", 1)
+    site.write_text(text)
+    agent = open_agent(site)
+    try:
+        write_csv(agent.inboxes[1].path / "s.csv", [row])
+        run(agent, 0, 2, 3, 4, 5, 6)
+        assert [standing.state for standing in agent.ledger.drops()] == [DropState.SUCCEEDED]
+        assert "is not there" in agent.trouble()[0]
+    finally:
+        agent.ledger.close()
+
+
+class Refuses(RehearsalExecutor):
+    """An executor that does not take attempts at first."""
+
+    def __init__(self, times: int, retry: bool = True) -> None:
+        self.times, self.retry = times, retry
+        self.asked: list[str] = []
+
+    def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
+        self.asked.append(attempt.key)
+        if len(self.asked) <= self.times:
+            raise SubmitFailed("The work folder is not there.", retry=self.retry)
+        return super().submit(attempt, settings)
+
+
+def test_an_attempt_that_is_not_taken_is_handed_over_again_under_the_same_key(
+    agent: Agent, row: dict[str, str]
+) -> None:
+    agent.executor = executor = Refuses(2)
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, 2, 3, 4, 8, 9, 10)
+    assert len(set(executor.asked[:3])) == 1
+    run(agent, *range(11, 20))
+    assert agent.ledger.drops()[0].state is DropState.SUCCEEDED
+
+
+def test_an_attempt_that_can_never_be_taken_fails_its_job_in_words(agent: Agent, row: dict[str, str]) -> None:
+    agent.executor = Refuses(1, retry=False)
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, 2, 3)
+    (standing,) = agent.ledger.drops()
+    assert standing.state is DropState.FAILED
+    (failed,) = [task for task in standing.jobs[0].tasks if task.state is TaskState.FAILED]
+    assert (failed.key, failed.message) == ("check_s3_folder_exists", "The work folder is not there.")
+
+
+class Forgets(RehearsalExecutor):
+    """An executor that loses what it took first, as a machine that restarts does."""
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+
+    def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
+        self.taken.append(attempt.key)
+        return super().submit(attempt, settings)
+
+    def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
+        if len(self.taken) < 2:
+            return [Observation(attempt, False, attempt.state) for attempt in attempts]
+        return super().observe(attempts, now)
+
+    def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
+        return True
+
+
+def test_what_the_executor_took_and_lost_is_handed_over_again_under_the_same_key(
+    agent: Agent, row: dict[str, str]
+) -> None:
+    agent.executor = executor = Forgets()
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, 2, 3, 4)
+    assert executor.taken[0] == executor.taken[1]
+    run(agent, *range(5, 15))
+    assert agent.ledger.drops()[0].state is DropState.SUCCEEDED
+
+
+@pytest.mark.parametrize("crash", ["submitting", "submitted"])
+def test_after_a_crash_around_a_submission_the_same_attempt_goes_on(
+    site: Path, row: dict[str, str], crash: str
+) -> None:
+    first = open_agent(site)
+    write_csv(inbox_of(first) / "s.csv", [row])
+    first.executor = Refuses(100)
+    run(first, 0, 2)
+    (attempt,) = first.ledger.live_attempts()
+    assert attempt.state is AttemptState.SUBMITTING
+    if crash == "submitted":
+        first.ledger.submitted(attempt, f"rehearsal:{attempt.key}", NOW)
+    first.ledger.close()
+    second = open_agent(site)
+    try:
+        run(second, *range(10, 20))
+        (standing,) = second.ledger.drops()
+        assert standing.state is DropState.SUCCEEDED
+        assert {task.attempt for task in standing.jobs[0].tasks} <= {0, 1}
+    finally:
+        second.ledger.close()
+
+
+def test_the_status_beside_an_older_version_of_a_manifest_is_not_written_over(
+    agent: Agent, row: dict[str, str]
+) -> None:
+    path = inbox_of(agent) / "s.csv"
+    write_csv(path, [{**row, "job_type": "nonsense"}])
+    run(agent, 0, 2)
+    write_csv(path, [row])
+    run(agent, *range(20, 32))
+    states = [agent.ledger.standing(number).state for number in (1, 2)]
+    assert states == [DropState.REFUSED, DropState.SUCCEEDED]
+    assert '"succeeded"' in (inbox_of(agent) / "s.csv.status.json").read_text()
+    assert len(agent.ledger.drops()) == 1
+
+
+def test_an_inbox_gets_its_readme_and_template_once(agent: Agent, site: Path) -> None:
+    loaded = settings.load(site, {})
+    assert assembly.furnish(agent, loaded, NOW) == []
+    before = {path.name: path.stat().st_mtime_ns for path in inbox_of(agent).iterdir() if path.is_file()}
+    assert sorted(before) == ["README.txt", "TEMPLATE.xlsx"]
+    assert assembly.furnish(agent, loaded, NOW) == []
+    assert {path.name: path.stat().st_mtime_ns for path in inbox_of(agent).iterdir() if path.is_file()} == before
+
+
+def test_a_link_planted_in_place_of_the_readme_is_replaced_and_never_followed(
+    agent: Agent, site: Path, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (inbox_of(agent) / "README.txt").symlink_to(victim)
+    assembly.furnish(agent, settings.load(site, {}), NOW)
+    assert victim.read_text() == "mine"
+    assert not (inbox_of(agent) / "README.txt").is_symlink()
+
+
+def test_a_pipe_planted_in_place_of_the_template_stops_nothing(agent: Agent, site: Path) -> None:
+    os.mkfifo(inbox_of(agent) / "TEMPLATE.xlsx")
+    os.mkfifo(inbox_of(agent) / "README.txt")
+    assembly.furnish(agent, settings.load(site, {}), NOW)
+    assert (inbox_of(agent) / "TEMPLATE.xlsx").is_file()
