@@ -37,5 +37,6 @@ clean: ## Remove what was built and installed here.
 
 .venv/.installed: pyproject.toml .ci/lock.txt .ci/make-venv
 	@PYTHON='$(PYTHON)' .ci/make-venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/lock.txt -e '.[metadata,test]'
+	@echo 'Installing into .venv; this takes a minute or two, once.'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/lock.txt -e '.[metadata,test]'
 	@touch $@
