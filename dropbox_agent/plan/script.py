@@ -48,9 +48,7 @@ def script_faults(template: str) -> tuple[str, ...]:
     if "\x00" in template:
         faults.append("it contains a NUL character, which no shell reads")
     if not _settings_are_quoted(template):
-        faults.append(
-            f"{JOB_SETTINGS} must stand alone inside single quotes, without here-documents (<<) and backticks"
-        )
+        faults.append(f"{JOB_SETTINGS} must stand alone inside single quotes, without here-documents (<<) or backticks")
     return tuple(dict.fromkeys(faults))
 
 
