@@ -74,12 +74,14 @@ class _Reading:
             name = key.value if isinstance(key, yaml.ScalarNode) else None
             if name is None:
                 self.findings.append(Finding(_line(key), "a list or mapping stands where a name is needed."))
-            elif name in values:
-                twice = f"{where((*path, name))} is given twice; the first is in line {self.lines[(*path, name)]}."
+                continue
+            here = (*path, name)
+            if name in values:
+                twice = f"{where(here)} is given twice; the first is in line {self.lines[here]}."
                 self.findings.append(Finding(_line(key), twice))
             else:
-                self.lines[(*path, name)] = _line(key)
-                values[name] = self.value(part, (*path, name))
+                self.lines[here] = _line(key)
+                values[name] = self.value(part, here)
         return values
 
     def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:
