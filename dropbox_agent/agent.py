@@ -42,6 +42,9 @@ class Agent:
     task_context: plan.Context
     rows_alone: bool = False
     """on_error: row. A bad row refuses only itself."""
+    furnish: Callable[[Inbox, datetime], None] = lambda inbox, now: None
+    """Puts into an inbox what people find there (README, template); called whenever it becomes available."""
+    _furnished: set[Path] = field(default_factory=set)
     _said: dict[str, str] = field(default_factory=dict)
     _wake: threading.Event = field(default_factory=threading.Event)
 
@@ -73,8 +76,10 @@ class Agent:
             try:
                 for drop in inbox.settled(now, self.ledger.ledger_id):
                     yield inbox, drop
+                self._furnish_once(inbox, now)
             except InboxUnavailable as error:
                 inbox.trouble = str(error)
+                self._furnished.discard(inbox.path)
             self._say(f"inbox {inbox.path}", inbox.trouble)
 
     def take(self, inbox: Inbox, drop: Drop, now: datetime) -> None:
@@ -237,6 +242,16 @@ class Agent:
     def _pause(self) -> float:
         busy = self.ledger.live_attempts() or any(inbox.waiting() for inbox in self.inboxes)
         return POLL_SECONDS if busy or not self.ledger.is_idle(DELIVERY_TRIES) else IDLE_SECONDS
+
+    def _furnish_once(self, inbox: Inbox, now: datetime) -> None:
+        if inbox.path in self._furnished:
+            return
+        self._furnished.add(inbox.path)
+        try:
+            self.furnish(inbox, now)
+            self._say(f"README and template of {inbox.path}", None)
+        except AgentError as error:
+            self._say(f"README and template of {inbox.path}", str(error))
 
     def _not_taken(self, attempt: Attempt, error: SubmitFailed, now: datetime) -> None:
         if error.retry:

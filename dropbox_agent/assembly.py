@@ -122,15 +122,17 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
         raise AgentError(f"{settings.origin}: no inbox is set ('inboxes'), so there is nothing to watch.")
     if not settings.work_dir.is_dir():
         raise AgentError(f"The work folder {settings.work_dir} (work_dir) is not there. Make it, or correct work_dir.")
+    how, by = pages(settings), examiner(settings)
     return Agent(
         ledger=open_ledger(settings, now),
         inboxes=inboxes(settings),
-        examiner=examiner(settings),
+        examiner=by,
         executor=executor(settings, environ),
-        pages=pages(settings),
+        pages=how,
         sender=settings.mail.sender,
         task_context=context(settings),
         rows_alone=settings.on_error == "row",
+        furnish=furnishing(how, by),
     )
 
 
@@ -145,20 +147,15 @@ def first_trouble(agent: Agent) -> InboxUnavailable | None:
     return troubles[0] if len(troubles) == len(agent.inboxes) else None
 
 
-def furnish(agent: Agent, settings: Settings, now: datetime) -> list[str]:
-    """Put README.txt and TEMPLATE.xlsx into the inboxes and sweep what a killed agent left; return what failed."""
-    troubles = []
-    for inbox in agent.inboxes:
-        try:
-            guard(inbox.path, agent.ledger.ledger_id)
-            deliver.sweep(inbox.path)
-            _put_readme(inbox.path, agent.pages)
-            _put_template(inbox.path, agent.examiner, now)
-        except InboxUnavailable:
-            continue
-        except AgentError as error:
-            troubles.append(str(error))
-    return troubles
+def furnishing(how: report.Pages, by: Examiner) -> Callable[[Inbox, datetime], None]:
+    """Return what puts README.txt and TEMPLATE.xlsx into an inbox and sweeps what a killed agent left there."""
+
+    def furnish(inbox: Inbox, now: datetime) -> None:
+        deliver.sweep(inbox.path)
+        _put_readme(inbox.path, how)
+        _put_template(inbox.path, by, now)
+
+    return furnish
 
 
 def _put_readme(folder: Path, how: report.Pages) -> None:

@@ -99,8 +99,8 @@ def work(agent: Agent, settings: Settings, console: Console, until_idle: bool) -
     trouble = assembly.first_trouble(agent)
     if trouble is not None and until_idle:
         raise trouble
-    for note in (*assembly.warnings(settings), *assembly.furnish(agent, settings, assembly.utc_now())):
-        logging.getLogger(__name__).warning(note)
+    for warning in assembly.warnings(settings):
+        logging.getLogger(__name__).warning(warning)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())
     with terminal.Follower(console) as follower:

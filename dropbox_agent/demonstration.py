@@ -116,7 +116,6 @@ def _agent(settings: site.Settings, environ: Mapping[str, str], now: datetime) -
     for inbox in agent.inboxes:
         inbox.settle_seconds = SETTLE_SECONDS
     try:
-        assembly.furnish(agent, settings, now)
         yield agent
     finally:
         agent.ledger.close()

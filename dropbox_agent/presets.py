@@ -100,6 +100,8 @@ def _read(name: str, files: Sequence[Path], task_ids: Mapping[str, str], modalit
 
 
 def _text_of(path: Path) -> str:
+    if path.exists() and not path.is_file():
+        raise _Broken(path.name, ["line 1: it is not a plain file"])  # a pipe would be waited for without end
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)

@@ -216,28 +216,43 @@ def test_the_status_beside_an_older_version_of_a_manifest_is_not_written_over(
     assert len(agent.ledger.drops()) == 1
 
 
+def in_inbox(agent: Agent) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in inbox_of(agent).iterdir() if path.is_file()}
+
+
 def test_an_inbox_gets_its_readme_and_template_once(agent: Agent, site: Path) -> None:
-    loaded = settings.load(site, {})
-    assert assembly.furnish(agent, loaded, NOW) == []
-    before = {path.name: path.stat().st_mtime_ns for path in inbox_of(agent).iterdir() if path.is_file()}
+    run(agent, 0)
+    before = in_inbox(agent)
     assert sorted(before) == ["README.txt", "TEMPLATE.xlsx"]
-    assert assembly.furnish(agent, loaded, NOW) == []
-    assert {path.name: path.stat().st_mtime_ns for path in inbox_of(agent).iterdir() if path.is_file()} == before
+    run(agent, 20)
+    agent.ledger.close()
+    again = open_agent(site)
+    run(again, 40)
+    again.ledger.close()
+    assert in_inbox(agent) == before
 
 
-def test_a_link_planted_in_place_of_the_readme_is_replaced_and_never_followed(
-    agent: Agent, site: Path, tmp_path: Path
-) -> None:
+def test_an_inbox_that_comes_back_is_furnished_again(agent: Agent, tmp_path: Path) -> None:
+    run(agent, 0)
+    away = inbox_of(agent).rename(tmp_path / "away")
+    run(agent, 20)
+    away.rename(inbox_of(agent))
+    (inbox_of(agent) / "README.txt").unlink()
+    run(agent, 40)
+    assert sorted(in_inbox(agent)) == ["README.txt", "TEMPLATE.xlsx"]
+
+
+def test_a_link_planted_in_place_of_the_readme_is_replaced_and_never_followed(agent: Agent, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("mine")
     (inbox_of(agent) / "README.txt").symlink_to(victim)
-    assembly.furnish(agent, settings.load(site, {}), NOW)
+    run(agent, 0)
     assert victim.read_text() == "mine"
     assert not (inbox_of(agent) / "README.txt").is_symlink()
 
 
-def test_a_pipe_planted_in_place_of_the_template_stops_nothing(agent: Agent, site: Path) -> None:
+def test_a_pipe_planted_in_place_of_the_template_stops_nothing(agent: Agent) -> None:
     os.mkfifo(inbox_of(agent) / "TEMPLATE.xlsx")
     os.mkfifo(inbox_of(agent) / "README.txt")
-    assembly.furnish(agent, settings.load(site, {}), NOW)
-    assert (inbox_of(agent) / "TEMPLATE.xlsx").is_file()
+    run(agent, 0)
+    assert sorted(in_inbox(agent)) == ["README.txt", "TEMPLATE.xlsx"]

@@ -119,7 +119,10 @@ class _Child:
             return {"died": "memory"}
         if code != 0:
             return {"died": f"the reader ended with {code}"}
-        answer: dict[str, Any] = json.loads(said)
+        try:
+            answer: dict[str, Any] = json.loads(said)
+        except ValueError as wrong:
+            return {"died": f"the reader said what cannot be understood: {wrong}"}
         return answer
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from dropbox_agent.manifest.limits import Limits
@@ -20,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     limits.apply()
     try:
         rows, problems = parse(Path(path), name, limits)
-        answer = json.dumps({"rows": [asdict(row) for row in rows], "problems": [asdict(p) for p in problems]})
+        answer = json.dumps({"rows": rows, "problems": problems}, default=vars)
     except MemoryError:
         answer = json.dumps({"died": "memory"})
     except Exception as wrong:  # A hostile file may find a fault in any parser: it takes only itself with it.
