@@ -385,6 +385,28 @@ def test_a_formula_without_a_result_is_an_error_at_its_cell() -> None:
     assert "never calculated" in problem.message
 
 
+def with_results(content: bytes, *results: str) -> bytes:
+    """Return a workbook whose formulas hold their results, as Excel saves them."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(written, "w") as target:
+        for part in source.namelist():
+            changed = source.read(part)
+            for result in results if part.endswith("sheet1.xml") else ():
+                changed = changed.replace(b"<v></v>", f"<v>{result}</v>".encode(), 1)
+                changed = changed.replace(b"<v />", f"<v>{result}</v>".encode(), 1)
+            target.writestr(part, changed)
+    return written.getvalue()
+
+
+def test_a_formula_with_a_result_is_read_by_it_and_told() -> None:
+    content = with_results(zipped(with_cell("=1000+1", "subject_id")), "1001")
+    rows, problems = workbook.read(content, "s.xlsx", LIMITS)
+    assert [row.entry["subject_id"] for row in rows] == ["1001"]
+    assert [(problem.level, problem.place.cell, problem.found) for problem in problems] == [
+        (Level.WARNING, "C2", "1001"),
+    ]
+
+
 def test_an_error_of_excel_is_an_error_at_its_cell() -> None:
     problem = only(read_book(with_cell("#REF!", "modality0.input_source")))
     assert (problem.level, problem.place.cell, problem.found) == (Level.ERROR, "F2", "#REF!")
