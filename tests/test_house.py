@@ -120,9 +120,9 @@ import {foreign}
 package, names, done = sys.argv[1], sys.argv[2].split(","), []
 
 def by_us():
-    # Who called: the nearest frame that is neither this trap nor frozen (os, the import system).
+    # Who called: the nearest frame that is neither this trap nor os nor the import system.
     frame = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename.startswith("<"):
+    while frame is not None and frame.f_code.co_filename.startswith(("<", os.__file__)):
         frame = frame.f_back
     return frame is not None and frame.f_code.co_filename.startswith(package)
 
