@@ -154,6 +154,10 @@ class _Source:
         known_as = _shown(self.written)
         return known_as if self.written == self.path else f"{known_as} (here: {_shown(self.path)})"
 
+    def leading(self, path: str, by_a_link: str) -> str:
+        """Return the beginning of a sentence on where the folder is: there itself, or by a link."""
+        return f"{self.what} {self.named} {'is' if path == _plain(self.path) else by_a_link}"
+
 
 def _folder_problems(job: Job, folder: SourceFolder, rules: Rules, look: Look) -> Iterator[Problem]:
     """Yield what is wrong with one folder: the first thing only, for what follows depends on it."""
@@ -218,26 +222,23 @@ def _never_uploaded(source: _Source, path: str, rules: Rules, look: Look) -> str
     """Return why nothing at this path is ever uploaded, or None."""
     path = _plain(path)
     if HOMES.fullmatch(path) or IN_A_HOME.fullmatch(path) or any(_is_in(path, one) for one in SYSTEM_FOLDERS):
-        return f"{source.what} {source.named} {_leads(source, path)} a folder of the system, or somebody's home."
+        return f"{source.leading(path, 'leads to')} a folder of the system, or somebody's home."
     for own in _both_ways(rules.protected, look):
         if _is_in(path, own) or _is_in(own, path):
-            return f"{source.what} {source.named} {_leads(source, path)} a folder of this service, or holds one."
+            return f"{source.leading(path, 'leads to')} a folder of this service, or holds one."
     return None
 
 
 def _outside(source: _Source, path: str, rules: Rules, look: Look) -> str | None:
     """Return why data may not come from this path, or None."""
+    path = _plain(path)
     roots = _both_ways(rules.source_roots, look)
-    if not roots or any(_is_in(_plain(path), root) for root in roots):
+    if not roots or any(_is_in(path, root) for root in roots):
         return None
     return (
-        f"{source.what} {source.named} {_leads(source, path)} outside the folders that may be uploaded from:"
+        f"{source.leading(path, 'leads')} outside the folders that may be uploaded from:"
         f" {', '.join(rules.source_roots)} (policy.source_roots in agent.yaml). Move the data there."
     )
-
-
-def _leads(source: _Source, path: str) -> str:
-    return "is" if _plain(path) == _plain(source.path) else "leads to"
 
 
 def _plain(path: str) -> str:

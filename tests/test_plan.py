@@ -594,7 +594,7 @@ def test_a_source_whose_name_a_script_cannot_take_is_refused_with_its_cell() -> 
             Level.ERROR,
             cell,
             "The script of compress_data[ecephys] can only take a source folder made of letters without accents,"
-            ' digits and . _ : / @ + = , -, not "/data/my session". Rename it.',
+            ' digits and . _ : / @ + = , -, not "/data/my session". Rename the folder.',
             found="/data/my session",
             outside=True,
         ),

@@ -318,7 +318,7 @@ def _unrenderable(job: Job, draft: _Draft, obstacle: script.Obstacle) -> Problem
     else:
         words = (
             f"The script of {draft.key} can only take {what} made of {script.PLAIN_VALUE_IN_WORDS}, not"
-            f' "{obstacle.value[:200]}". Rename it.'
+            f' "{obstacle.value[:200]}". {"Rename the folder" if what == "a source folder" else "Correct it"}.'
         )
     found = None if obstacle.value is None else obstacle.value[:200]
     return Problem(Level.ERROR, _place(job, draft, *where), words, found=found, outside=True)
