@@ -144,7 +144,7 @@ def watch(event, args):
     if event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
         done.append(f"writes {os.path.basename(args[0])}")
     if event in ("subprocess.Popen", "os.mkdir", "os.remove", "os.rename", "socket.connect", "sqlite3.connect"):
-        done.append(f"{event} {args[0]}")
+        done.append(f"{event} {os.fsdecode(args[0])}" if isinstance(args[0], (bytes, str)) else event)
 
 threads = threading.active_count()
 os.environ = Environment(os.environ)
