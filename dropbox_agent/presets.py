@@ -81,14 +81,19 @@ def _files(folder: Path) -> dict[str, list[Path]]:
         ) from error
     by_name: dict[str, list[Path]] = {}
     for path in found:
-        by_name.setdefault(path.stem, []).append(path)
+        by_name.setdefault(_as_text(path.stem), []).append(path)
     return by_name
 
 
+def _as_text(name: str) -> str:
+    """Return a file's name as text that can be written anywhere, whatever bytes it is made of."""
+    return name.encode("utf-8", "replace").decode()
+
+
 def _read(name: str, files: Sequence[Path], task_ids: Mapping[str, str], modalities: Collection[str]) -> _Stored:
-    file = files[0].name
+    file = _as_text(files[0].name)
     if len(files) > 1:
-        raise _Broken(file, [f"line 1: there is {files[1].name} too; keep one of them"])
+        raise _Broken(file, [f"line 1: there is {_as_text(files[1].name)} too; keep one of them"])
     if not JOB_TYPE.fullmatch(name):
         raise _Broken(file, ["line 1: a job type's name has letters, digits, dots, dashes and underscores only"])
     document = _parse(file, _text_of(files[0]))

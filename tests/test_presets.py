@@ -247,6 +247,13 @@ def test_a_name_that_is_no_job_type_is_refused(tmp_path: Path) -> None:
     }
 
 
+def test_a_name_that_is_no_text_can_still_be_told(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"\xff.yaml")).write_text("")
+    (why,) = load(tmp_path).broken.items()
+    assert [part.encode() for part in why]
+    assert why[0] == "?"
+
+
 # --- inheritance -----------------------------------------------------------------------------------------------------
 
 
