@@ -81,6 +81,10 @@ class Examiner:
             if made is not None:
                 problems += policy.check(job, made, self.rules, look_at_folder)
                 planned.append((job, made))
+        # The folders of a row that is wrong otherwise are looked at too: all problems at once.
+        for row in (row for row in rows if all(job.row is not row for job, _ in planned)):
+            folders = plan.folders_of(row, self.rules.path_map)
+            problems += policy.check_folders(row, folders, self.rules, look_at_folder)
         return Examination(rows, tuple(planned), tuple(_in_order(problems)))
 
     def known(self, stored: Presets, now: datetime) -> Known:

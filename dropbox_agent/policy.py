@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from dropbox_agent.model import Job, Level, Place, Plan, Problem, SourceFolder, Task
+from dropbox_agent.model import Job, Level, Place, Plan, Problem, Row, SourceFolder, Task
 
 SYSTEM_FOLDERS = ("/boot", "/dev", "/etc", "/proc", "/sys")
 """Nothing in these is anybody's data."""
@@ -73,9 +73,12 @@ Look = Callable[[str], SourceFacts]
 
 def check(job: Job, plan: Plan, rules: Rules, look: Look) -> tuple[Problem, ...]:
     """Return everything in the job that this site does not allow, and every folder that cannot be read."""
-    forbidden = _forbidden_fields(job, rules)
-    folders = (problem for folder in plan.source_folders() for problem in _folder_problems(job, folder, rules, look))
-    return (*forbidden, *folders)
+    return (*_forbidden_fields(job, rules), *check_folders(job.row, plan.source_folders(), rules, look))
+
+
+def check_folders(row: Row, folders: Iterable[SourceFolder], rules: Rules, look: Look) -> tuple[Problem, ...]:
+    """Return what is wrong with the folders a row names; also for rows that no job could be made of."""
+    return tuple(problem for folder in folders for problem in _folder_problems(row, folder, rules, look))
 
 
 # --- what a manifest may set -----------------------------------------------------------------------------------------
@@ -159,9 +162,9 @@ class _Source:
         return f"{self.what} {self.named} {'is' if path == _plain(self.path) else by_a_link}"
 
 
-def _folder_problems(job: Job, folder: SourceFolder, rules: Rules, look: Look) -> Iterator[Problem]:
+def _folder_problems(row: Row, folder: SourceFolder, rules: Rules, look: Look) -> Iterator[Problem]:
     """Yield what is wrong with one folder: the first thing only, for what follows depends on it."""
-    source = _source(job, folder)
+    source = _source(row, folder)
     words = _malformed(source, rules) or _never_uploaded(source, source.path, rules, look)
     if words is not None:
         yield source.wrong(words, _without_dots(source))
@@ -178,7 +181,7 @@ def _folder_problems(job: Job, folder: SourceFolder, rules: Rules, look: Look) -
         yield source.wrong(words)
 
 
-def _source(job: Job, folder: SourceFolder) -> _Source:
+def _source(row: Row, folder: SourceFolder) -> _Source:
     task_id = folder.key.partition("[")[0]
     if folder.modality is None:
         what = "metadata folder" if folder.setting == "metadata_dir" else "derivatives folder"
@@ -187,11 +190,11 @@ def _source(job: Job, folder: SourceFolder) -> _Source:
         what = f"{folder.modality} data folder"
         where = ("tasks", "modality_transformation_settings", folder.modality)
     path = (*where, "job_settings", folder.setting)
-    return _Source(what, folder.path, _written(job, path) or folder.path, job.row.place_of(*path))
+    return _Source(what, folder.path, _written(row, path) or folder.path, row.place_of(*path))
 
 
-def _written(job: Job, path: Sequence[str]) -> str | None:
-    value: Any = job.row.entry
+def _written(row: Row, path: Sequence[str]) -> str | None:
+    value: Any = row.entry
     for name in path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value if isinstance(value, str) else None

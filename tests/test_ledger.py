@@ -283,6 +283,15 @@ def test_mails_go_to_who_asked_for_them(ledger: Ledger, types: str, end: TaskSta
     assert [due.mail.kind for due in ledger.due_mails(NOW)] == mails
 
 
+def test_a_mail_whose_task_is_switched_off_is_not_written(ledger: Ledger) -> None:
+    off = tuple(replace(one, skip="Switched off.") if "email" in one.key else one for one in TASKS)
+    ledger.accept(a_drop(), [(a_job(), a_plan(tasks=off))], [], NOW)
+    while run_next(ledger):
+        pass
+    assert ledger.due_mails(NOW) == []
+    assert ledger.drops()[0].state is DropState.SUCCEEDED
+
+
 def test_an_attempt_that_was_stopped_leaves_no_task_without_an_end(ledger: Ledger) -> None:
     drop_id = accept(ledger)
     ((job_id, allocation),) = ledger.ready()

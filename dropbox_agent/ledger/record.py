@@ -285,6 +285,8 @@ class Ledger(Reader):
                 self._do("INSERT INTO needs VALUES (?, ?, ?)", (job_id, task.key, needed))
 
     def _add_begin_mail(self, drop_id: int, job_id: str, job: Job, now: datetime) -> None:
+        if self._is_skipped(job_id, "send_job_start_email"):
+            return
         if job.user_email and job.email_types & {"begin", "all"}:
             self._add_mail(drop_id, "begin", job_id, job.user_email, now)
             self._end_own_task(job_id, "send_job_start_email", TaskState.SUCCEEDED, f"To {job.user_email}.", now)
@@ -292,6 +294,10 @@ class Ledger(Reader):
             self._end_own_task(
                 job_id, "send_job_start_email", TaskState.SKIPPED, _no_mail(job.user_email, "begin"), now
             )
+
+    def _is_skipped(self, job_id: str, task_id: str) -> bool:
+        row = self._one("SELECT state FROM tasks WHERE job_id = ? AND task_id = ?", (job_id, task_id))
+        return row is None or row["state"] == TaskState.SKIPPED.value
 
     def _add_mail(self, drop_id: int, kind: str, job_id: str | None, recipient: str, now: datetime) -> None:
         self._do(
@@ -401,6 +407,8 @@ class Ledger(Reader):
     def _add_end_mail(self, job_id: str, state: JobState, now: datetime) -> None:
         row = self._one("SELECT drop_id, user_email, email_types FROM jobs WHERE job_id = ?", (job_id,))
         assert row is not None
+        if self._is_skipped(job_id, "send_job_end_email"):
+            return
         kind = "fail" if state is JobState.FAILED else "end"
         wanted = {"end", "all"} | ({"fail"} if state is JobState.FAILED else set())
         if row["user_email"] and wanted & set(json.loads(row["email_types"])):

@@ -7,7 +7,7 @@ makes the plan; ``script`` fills the shell scripts of presets; ``handover`` says
 from dropbox_agent.plan.expansion import expand, preset_script_faults
 from dropbox_agent.plan.handover import Context, task_settings
 from dropbox_agent.plan.merging import DEFAULT, TASK_FIELDS, is_task, kind, merged, preset_layers
-from dropbox_agent.plan.paths import is_windows, map_path
+from dropbox_agent.plan.paths import folders_of, is_windows, map_path
 from dropbox_agent.plan.pipeline import BY_MODALITY, DONE_IN_THE_PLAN, PIPELINE, Step, task_ids
 from dropbox_agent.plan.script import Unrenderable, render_script, script_faults
 from dropbox_agent.plan.stored import from_json, plan_hash, to_json
@@ -22,6 +22,7 @@ __all__ = [
     "Step",
     "Unrenderable",
     "expand",
+    "folders_of",
     "from_json",
     "is_task",
     "is_windows",
