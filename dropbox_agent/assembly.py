@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,6 +27,7 @@ from dropbox_agent.settings import Settings
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+SHELL_SAFE = re.compile(r"[A-Za-z0-9/._-]+")
 FINGERPRINT = ".dropbox-agent/template.sha256"
 """What the TEMPLATE.xlsx in an inbox was made from; it is made anew only when that changes."""
 
@@ -255,6 +257,11 @@ def warnings(settings: Settings) -> list[str]:
         found.append(
             "policy.source_roots is empty: any folder that this account can read may be uploaded. Name the folders "
             "that scientists keep their data in."
+        )
+    if not SHELL_SAFE.fullmatch(str(settings.work_dir)):
+        found.append(
+            f"work_dir ({settings.work_dir}) has characters that mean something to a shell: job types whose "
+            "command_script uses %OUTPUT_LOCATION will be refused. Choose a path of letters, digits and /._-"
         )
     broken = presets_in(settings.presets.folder)().broken
     return [*found, *(f"Job type {name} cannot be used: {reason}" for name, reason in sorted(broken.items()))]

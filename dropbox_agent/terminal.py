@@ -12,7 +12,7 @@ from rich.text import Text
 
 from dropbox_agent import report
 from dropbox_agent.examine import Examination
-from dropbox_agent.model import JobStanding, Level, Plan, Problem, Standing
+from dropbox_agent.model import JobStanding, Level, Plan, PlannedTask, Problem, Standing
 from dropbox_agent.states import JobState, TaskState
 
 STYLES = {"succeeded": "green", "failed": "bold red", "refused": "bold red", "running": "cyan", "cancelled": "yellow"}
@@ -77,7 +77,8 @@ def examination(found: Examination, console: Console) -> None:
     for job, made in found.jobs:
         console.print()
         console.print(Text(f"{job.s3_prefix} -> {made.location}", style="bold"), soft_wrap=True)
-        console.print(plan_table(made))
+        for line in plan_lines(made):
+            console.print(line, soft_wrap=True)
     errors = len(found.errors)
     console.print()
     if errors:
@@ -88,18 +89,19 @@ def examination(found: Examination, console: Console) -> None:
         console.print(Text(f"All right: {len(found.jobs)} upload{'s'[: len(found.jobs) != 1]} would start.", "green"))
 
 
-def plan_table(made: Plan) -> Table:
-    """Return the tasks of a plan in order, with their effective settings and where each value comes from."""
-    table = Table(box=None, pad_edge=False)
-    for heading in ("task", "runs", "setting", "from"):
-        table.add_column(heading, header_style="dim", overflow="fold")
-    for task in made.tasks:
-        values = report.effective(task)
-        names = "\n".join(f"{path} = {report.value_text(value)}" for path, value, _ in values)
-        origins = "\n".join(origin for _, _, origin in values)
-        runs = Text("yes") if task.skip is None else Text(f"no: {task.skip}", style="dim")
-        table.add_row(Text(task.key), runs, Text(names), Text(origins))
-    return table
+def plan_lines(made: Plan) -> list[Text]:
+    """Return the tasks of a plan in order, each with its effective settings and where each value comes from."""
+    return [line for task in made.tasks for line in _task_lines(task)]
+
+
+def _task_lines(task: PlannedTask) -> list[Text]:
+    if task.skip is not None:
+        return [Text(f"  {task.key}: not run. {task.skip}", style="dim")]
+    lines = [Text(f"  {task.key}", style="bold")]
+    for path, value, origin in report.effective(task):
+        line = Text(f"      {path} = {report.value_text(value)}")
+        lines.append(line.append(f"   from {origin}", style="dim"))
+    return lines
 
 
 class Follower:

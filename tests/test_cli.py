@@ -60,8 +60,7 @@ def test_check_prints_the_plan_with_the_origin_of_each_value(site: Path, sources
     assert result.exit_code == 0, result.output
     assert "All right: 1 upload would start." in result.stdout
     assert "compress_data[behavior-videos]" in result.stdout
-    assert str(sources["ecephys"]) in result.stdout
-    assert "manifest" in result.stdout
+    assert f"job_settings.input_source = {sources['ecephys']}   from manifest" in result.stdout
 
 
 def test_check_for_programs_has_the_shape_of_the_contract(site: Path, sources: dict[str, Path]) -> None:
