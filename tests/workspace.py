@@ -38,6 +38,10 @@ class Workspace:
         return self.folder / "inbox"
 
     @property
+    def work(self) -> Path:
+        return Path(yaml.safe_load(self.config.read_text())["work_dir"])
+
+    @property
     def bucket(self) -> Path:
         return self.folder / "buckets" / "default"
 

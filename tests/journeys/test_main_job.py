@@ -86,7 +86,7 @@ def test_every_task_of_the_pipeline_has_a_state_in_the_status(workspace: Workspa
     reasons = {t["task_id"]: t["message"] for t in job["tasks"] if t["state"] == "skipped"}
     assert "codeocean.domain" in reasons["register_data_asset_to_codeocean"]
     assert "docdb.host" in reasons["update_docdb_record"]
-    assert not (workspace.folder / "work" / job["job_id"] / "staging").exists()
+    assert not (workspace.work / job["job_id"] / "staging").exists()
 
 
 def test_a_manifest_with_mistakes_is_answered_with_each_cell_and_nothing_runs(
@@ -100,7 +100,7 @@ def test_a_manifest_with_mistakes_is_answered_with_each_cell_and_nothing_runs(
     cells = {(p["row"], p["column"], p["cell"], p["suggestion"]) for p in status["problems"] if p["level"] == "error"}
     assert {(3, "job_type", "A3", "ecephys"), (3, "subject_id", "D3", None)} <= cells
     assert workspace.mails("s.xlsx") == ["01-refused.eml"]
-    assert list((workspace.folder / "work").iterdir()) == []
+    assert list((workspace.work).iterdir()) == []
 
 
 def test_a_missing_source_folder_is_answered_with_its_cell(workspace: Workspace, sources: dict[str, Path]) -> None:
@@ -154,7 +154,7 @@ def test_the_same_file_dropped_again_runs_nothing_twice(workspace: Workspace, so
     os.utime(workspace.inbox / "s.csv")
     workspace.until_idle()
     assert workspace.status("s.csv") == first
-    assert len(list((workspace.folder / "work").iterdir())) == 1
+    assert len(list((workspace.work).iterdir())) == 1
 
 
 def test_a_refused_manifest_is_read_again_when_it_is_saved_again(
@@ -191,6 +191,9 @@ def gate(workspace: Workspace, tmp_path: Path, sources: dict[str, Path]) -> Path
     """Drop a manifest whose compression waits until the gate is there; return the gate."""
     folder = tmp_path / "gate"
     folder.mkdir()
+    # A script gets its folders as text: they must not mean anything to a shell.
+    (tmp_path / "work").mkdir()
+    workspace.change(work_dir=str(tmp_path / "work"))
     (workspace.folder / "job_types" / "slow.yaml").write_text(SLOW.format(folder=folder))
     plain = tmp_path / "plain"
     plain.mkdir()
@@ -206,7 +209,7 @@ def pids(gate: Path) -> list[int]:
 
 
 def tokens(workspace: Workspace) -> list[Path]:
-    return list((workspace.folder / "work").glob("*/attempts/*/started"))
+    return list((workspace.work).glob("*/attempts/*/started"))
 
 
 def test_killed_in_the_middle_of_a_task_the_next_agent_adopts_the_very_process(
@@ -228,7 +231,7 @@ def test_killed_in_the_middle_of_a_task_the_next_agent_adopts_the_very_process(
     assert second.wait(20) == 0
     assert workspace.status("s.csv")["state"] == "succeeded"
     assert pids(gate) == [pid]
-    attempts = list((workspace.folder / "work").glob("*/attempts/*"))
+    attempts = list((workspace.work).glob("*/attempts/*"))
     assert len(tokens(workspace)) == len(attempts)
 
 

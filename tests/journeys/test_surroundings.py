@@ -83,7 +83,7 @@ def test_a_preset_that_does_not_parse_stops_only_its_own_job_type(
 
 
 def test_a_missing_work_folder_is_said_at_the_start(workspace: Workspace) -> None:
-    (workspace.folder / "work").rmdir()
+    workspace.work.rmdir()
     done = workspace.agent("run", "--until-idle", "--config", str(workspace.config))
     assert done.returncode == 3
     assert "work_dir" in done.stderr
@@ -92,7 +92,7 @@ def test_a_missing_work_folder_is_said_at_the_start(workspace: Workspace) -> Non
 def test_a_work_folder_that_went_away_is_waited_for(workspace: Workspace, sources: dict[str, Path]) -> None:
     agent = workspace.start()
     wait_for(lambda: (workspace.inbox / "README.txt").exists())
-    work = workspace.folder / "work"
+    work = workspace.work
     work.rename(workspace.folder / "elsewhere")
     drop_good(workspace, sources)
     wait_for(lambda: (workspace.inbox / "s.csv.status.json").exists())
