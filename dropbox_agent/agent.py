@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from dropbox_agent import deliver, plan, report
+from dropbox_agent import deliver, manifest, plan, report
 from dropbox_agent.errors import AgentError, InboxUnavailable, LedgerUnavailable, SubmitFailed
 from dropbox_agent.examine import Examination, Examiner
 from dropbox_agent.executors import Executor
 from dropbox_agent.inbox import Inbox
 from dropbox_agent.ledger import DueMail, Ledger, Untold
-from dropbox_agent.model import Attempt, Drop, Job, Level, Plan, Problem
-from dropbox_agent.states import AttemptState
+from dropbox_agent.model import Attempt, Drop, Job, Level, Plan, Problem, Standing
+from dropbox_agent.states import AttemptState, DropState
 
 logger = logging.getLogger(__name__)
 
@@ -42,9 +42,13 @@ class Agent:
     task_context: plan.Context
     rows_alone: bool = False
     """on_error: row. A bad row refuses only itself."""
+    annotate: Callable[[Path, str, Sequence[Problem]], bytes | None] = manifest.annotated
+    """Makes the annotated copy of a refused table; None where there is none to be made."""
     furnish: Callable[[Inbox, datetime], None] = lambda inbox, now: None
     """Puts into an inbox what people find there (README, template); called whenever it becomes available."""
     _furnished: set[Path] = field(default_factory=set)
+    _copies: dict[int, str | None] = field(default_factory=dict)
+    """Refused drops -> the name of their annotated copy, once that was tried."""
     _said: dict[str, str] = field(default_factory=dict)
     _wake: threading.Event = field(default_factory=threading.Event)
 
@@ -159,7 +163,8 @@ class Agent:
             return
         standing = self.ledger.standing(untold.drop_id)
         try:
-            deliver.status(standing.inbox, standing.name, report.render(standing, now, self.pages))
+            told = report.render(standing, now, self.pages, self._copy_beside(standing))
+            deliver.status(standing.inbox, standing.name, told)
         except AgentError as error:
             self.ledger.not_told(untold, str(error), now)
             self._say(f"status of {standing.name}", str(error))
@@ -171,7 +176,7 @@ class Agent:
         """Send one mail."""
         standing = self.ledger.standing(due.mail.drop_id)
         try:
-            text = report.mail(due.mail, standing, self.pages)
+            text = report.mail(due.mail, standing, self.pages, self._copy_beside(standing))
             deliver.email(standing.inbox, standing.name, due.mail, text, self.sender, standing.sha256)
         except AgentError as error:
             self.ledger.not_mailed(due.mail, str(error), now)
@@ -276,6 +281,30 @@ class Agent:
             found=job.s3_prefix,
             outside=True,
         )
+
+    def _copy_beside(self, standing: Standing) -> str | None:
+        """Return the name of the annotated copy beside a refused manifest, made once; None when there is none."""
+        if standing.state is not DropState.REFUSED:
+            return None
+        if standing.drop_id not in self._copies:
+            self._copies[standing.drop_id] = self._annotated(standing)
+        return self._copies[standing.drop_id]
+
+    def _annotated(self, standing: Standing) -> str | None:
+        """Write the annotated copy. The status says all of it too, so nothing waits for a copy that cannot be made."""
+        spool = next((inbox.spool for inbox in self.inboxes if inbox.path == standing.inbox), None)
+        if spool is None:
+            return None
+        try:
+            copy = self.annotate(spool / standing.sha256, standing.name, standing.problems)
+            if copy is None:
+                return None
+            name = deliver.Names(standing.name).errors_xlsx
+            deliver.write(standing.inbox, name, copy)
+        except (AgentError, OSError) as error:
+            logger.warning("%s: no annotated copy: %s", standing.name, error, extra={"action": "annotate"})
+            return None
+        return name
 
     def _who_is_told(self, examination: Examination) -> tuple[str, ...]:
         default = self.examiner.default_email

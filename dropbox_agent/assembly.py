@@ -32,8 +32,8 @@ FINGERPRINT = ".dropbox-agent/template.sha256"
 """What the TEMPLATE.xlsx in an inbox was made from; it is made anew only when that changes."""
 
 
-def examiner(settings: Settings) -> Examiner:
-    """Return what examines manifests by this site's rules."""
+def examiner(settings: Settings, room: manifest.Room | None = None) -> Examiner:
+    """Return what examines manifests by this site's rules, reading them in ``room`` or each in a process of its own."""
     return Examiner(
         load_presets=presets_in(settings.presets.folder),
         buckets=settings.buckets,
@@ -41,6 +41,7 @@ def examiner(settings: Settings) -> Examiner:
         rules=rules(settings),
         default_email=settings.mail.default_to,
         env_file=_env_file(settings),
+        read=manifest.read if room is None else room.read,
     )
 
 
@@ -124,7 +125,8 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
         raise AgentError(f"{settings.origin}: no inbox is set ('inboxes'), so there is nothing to watch.")
     if not settings.work_dir.is_dir():
         raise AgentError(f"The work folder {settings.work_dir} (work_dir) is not there. Make it, or correct work_dir.")
-    how, by = pages(settings), examiner(settings)
+    room = manifest.Room()
+    how, by = pages(settings), examiner(settings, room)
     return Agent(
         ledger=open_ledger(settings, now),
         inboxes=inboxes(settings),
@@ -134,6 +136,7 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
         sender=settings.mail.sender,
         task_context=context(settings),
         rows_alone=settings.on_error == "row",
+        annotate=room.annotated,
         furnish=furnishing(how, by),
     )
 

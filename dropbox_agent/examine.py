@@ -60,10 +60,12 @@ class Examiner:
     rules: policy.Rules
     default_email: str | None = None
     env_file: str | None = None
+    read: Callable[[Path, str], manifest.Found] = manifest.read
+    """How a manifest becomes rows; an agent has a warm ``manifest.Room`` for it."""
 
     def examine(self, path: Path, name: str, now: datetime) -> Examination:
         """Return what the manifest at ``path``, called ``name``, asks for, and all its problems."""
-        rows, unreadable = manifest.read(path, name)
+        rows, unreadable = self.read(path, name)
         stored = self.load_presets()
         jobs, invalid = validate.to_jobs(rows, self.known(stored, now))
         problems = [*unreadable, *invalid]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import openpyxl
 import pytest
 from workspace import a_row, write_csv
 
@@ -256,3 +257,36 @@ def test_a_pipe_planted_in_place_of_the_template_stops_nothing(agent: Agent) -> 
     os.mkfifo(inbox_of(agent) / "README.txt")
     run(agent, 0)
     assert sorted(in_inbox(agent)) == ["README.txt", "TEMPLATE.xlsx"]
+
+
+# --- the annotated copy ----------------------------------------------------------------------------------------------
+
+
+def test_a_refused_table_gets_an_annotated_copy_that_page_and_mail_name(agent: Agent, row: dict[str, str]) -> None:
+    write_csv(inbox_of(agent) / "s.csv", [{**row, "subject_id": "../../x"}])
+    run(agent, 0, 2, 3)
+    copy = openpyxl.load_workbook(inbox_of(agent) / "s.csv.errors.xlsx")
+    column = list(row).index("subject_id") + 1
+    comment = copy["jobs"].cell(row=2, column=column).comment
+    assert comment is not None
+    assert comment.text.startswith("A subject id is made of letters")
+    assert 'href="./s.csv.errors.xlsx"' in (inbox_of(agent) / "s.csv.status.html").read_text()
+    assert "s.csv.errors.xlsx" in (inbox_of(agent) / "s.csv.01-refused.eml").read_text()
+
+
+def test_a_copy_that_cannot_be_made_or_written_holds_nothing_up(agent: Agent, row: dict[str, str]) -> None:
+    (inbox_of(agent) / "s.csv.errors.xlsx").mkdir()
+    write_csv(inbox_of(agent) / "s.csv", [{**row, "subject_id": "../../x"}])
+    (inbox_of(agent) / "t.xlsx").write_bytes(b"no workbook")
+    run(agent, 0, 2, 70)
+    for name in ("s.csv", "t.xlsx"):
+        page = (inbox_of(agent) / f"{name}.status.html").read_text()
+        assert "refused" in page
+        assert "errors.xlsx" not in page
+    assert not (inbox_of(agent) / "t.xlsx.errors.xlsx").exists()
+
+
+def test_an_accepted_manifest_gets_no_annotated_copy(agent: Agent, row: dict[str, str]) -> None:
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, 2, 3)
+    assert not (inbox_of(agent) / "s.csv.errors.xlsx").exists()

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from dropbox_agent.manifest.limits import Limits
 from dropbox_agent.manifest.problems import error
-from dropbox_agent.model import Place, Problem, Row
+from dropbox_agent.model import Level, Place, Problem, Row
 
 Found = tuple[tuple[Row, ...], tuple[Problem, ...]]
 Reader = Callable[[bytes, str, Limits], Found]
@@ -46,3 +47,16 @@ def _few(problems: tuple[Problem, ...], name: str, limits: Limits) -> tuple[Prob
         return problems
     rest = len(problems) - limits.problems
     return (*problems[: limits.problems], error(Place(name), f"And {rest} more problems. Put these right first."))
+
+
+def as_row(data: dict[str, Any]) -> Row:
+    """Return a row from its JSON form."""
+    places = {path: Place(**place) for path, place in data["places"].items()}
+    return Row(Place(**data["place"]), data["entry"], places, data["refused"])
+
+
+def as_problem(data: dict[str, Any]) -> Problem:
+    """Return a problem from its JSON form, of ``vars`` or of ``Problem.as_json``."""
+    place = data.get("place") or {name: data[name] for name in ("file", "sheet", "row", "column", "cell")}
+    words = {name: data[name] for name in ("message", "found", "suggestion", "outside")}
+    return Problem(level=Level(data["level"]), place=Place(**place), **words)

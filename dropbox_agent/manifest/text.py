@@ -17,10 +17,15 @@ DELIMITERS = ",;\t"
 def read(content: bytes, name: str, limits: Limits) -> tuple[tuple[Row, ...], tuple[Problem, ...]]:
     """Return the rows of a csv file, and every problem found in it."""
     try:
-        lines = dict(_lines(_decoded(content), limits))
+        found = dict(lines(content, limits))
     except _Unreadable as reason:
         return (), (error(Place(name, row=reason.row), str(reason)),)
-    return to_rows(Sheet(None, lines), name)
+    return to_rows(Sheet(None, found), name)
+
+
+def lines(content: bytes, limits: Limits) -> Iterator[tuple[int, list[str]]]:
+    """Yield row number and cells of a csv file."""
+    yield from _lines(_decoded(content), limits)
 
 
 class _Unreadable(Exception):
