@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pydantic import ValidationError
@@ -68,22 +69,15 @@ def data_description(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def final_metadata(about: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the processing file with the schema's defaults filled in, and the one file that holds all core files.
-
-    ``objections``: why the processing file stays as it was asked about.
-    """
+    """Return the file that holds all core files, the core files in it, and what the schema objects to in them."""
     from aind_data_schema.core.metadata import create_metadata_json
     from aind_data_schema.core.processing import Processing
 
     core = dict(about["core_jsons"])
-    objections = []
-    if "processing" in core:
-        try:
-            core["processing"] = _plain(Processing.model_validate(core["processing"]))
-        except ValidationError as error:
-            objections = _said(error)
+    with suppress(ValidationError, KeyError):
+        core["processing"] = _plain(Processing.model_validate(core["processing"]))
     whole = create_metadata_json(name=about["name"], location=about["location"], core_jsons=core)
-    return {"metadata": whole, "processing": core.get("processing"), "objections": objections}
+    return {"metadata": whole, "core_jsons": core, "findings": findings(core)}
 
 
 def findings(about: Mapping[str, Any]) -> dict[str, list[str]]:

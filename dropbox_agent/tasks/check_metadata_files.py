@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dropbox_agent.errors import TaskFailed
-from dropbox_agent.model import TaskOutcome, TaskSettings
-from dropbox_agent.tasks import aind_schema
+from dropbox_agent.model import RunFolder, TaskOutcome, TaskSettings
+from dropbox_agent.tasks import aind_schema, schema_findings
 from dropbox_agent.tasks.core_files import DATA_DESCRIPTION, METADATA, NEEDED, present_files, read_objects
 from dropbox_agent.tasks.names import listed, shown
 from dropbox_agent.tasks.progress import Progress
@@ -119,12 +119,8 @@ def _objections(settings: TaskSettings, objects: Mapping[str, Mapping[str, Any]]
                 " An operator has to install it, or to turn metadata.strict off."
             )
         return []
-    answer = aind_schema.ask("findings", asked)
-    if "error" in answer:
-        raise TaskFailed(f"aind-data-schema could not judge the metadata: {shown(str(answer['error']))}.")
-    return [
-        f"{stem}.json breaks its schema ({shown(listed(said, 3))})" for stem, said in sorted(answer["value"].items())
-    ]
+    findings = schema_findings.of(RunFolder(settings.run_folder), asked)
+    return [f"{stem}.json breaks its schema ({shown(listed(said, 3))})" for stem, said in sorted(findings.items())]
 
 
 def _stem(name: str) -> str:

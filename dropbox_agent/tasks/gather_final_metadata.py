@@ -15,8 +15,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from dropbox_agent.model import AttemptFolder, RunFolder, TaskOutcome, TaskSettings
-from dropbox_agent.tasks import aind_schema
-from dropbox_agent.tasks.core_files import DATA_DESCRIPTION, METADATA, PROCESSING, read_objects
+from dropbox_agent.tasks import aind_schema, schema_findings
+from dropbox_agent.tasks.core_files import METADATA, PROCESSING, read_objects
 from dropbox_agent.tasks.names import counted, shown
 from dropbox_agent.tasks.progress import Progress
 from dropbox_agent.tasks.records import read_json, write_json
@@ -227,24 +227,21 @@ def _filled(
     if made is not None:
         core["processing"] = made
     about = {
-        "name": core.get(DATA_DESCRIPTION.removesuffix(".json"), {}).get("name") or settings.s3_prefix,
+        "name": core.get("data_description", {}).get("name") or settings.s3_prefix,
         "location": f"{settings.bucket}/{settings.s3_prefix}",
         "core_jsons": {stem: value for stem, value in core.items() if stem in CORE},
     }
-    said = []
-    whole = _plain(about)
-    if aind_schema.is_installed():
-        answer = aind_schema.ask("final_metadata", about)
-        if "value" in answer:
-            whole = answer["value"]["metadata"]
-            made = answer["value"]["processing"] if made is not None else None
-            said += [f"The schema objects to {PROCESSING}: {shown(text)}." for text in answer["value"]["objections"]]
-        else:
-            said.append(f"aind-data-schema could not be used ({shown(str(answer.get('error')))}).")
-    written: dict[str, Any] = {METADATA: whole}
+    written = {METADATA: _plain(about)} if made is None else {METADATA: _plain(about), PROCESSING: made}
+    if not aind_schema.is_installed():
+        return written, []
+    answer = aind_schema.ask("final_metadata", about)
+    if "value" not in answer:
+        return written, [f"aind-data-schema could not be used ({shown(str(answer.get('error')))})."]
+    value = answer["value"]
+    schema_findings.keep(RunFolder(settings.run_folder), value["core_jsons"], value["findings"])
     if made is not None:
-        written[PROCESSING] = made
-    return written, said
+        written[PROCESSING] = value["core_jsons"]["processing"]
+    return {**written, METADATA: value["metadata"]}, []
 
 
 def _plain(about: Mapping[str, Any]) -> dict[str, Any]:

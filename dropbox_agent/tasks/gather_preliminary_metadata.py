@@ -104,8 +104,8 @@ def _describe(settings: TaskSettings, content: Path) -> str:
     given = _given(settings)
     lacking = [name for name in NEEDED_SETTINGS if not given.get(name)]
     if lacking:
-        needed = ", ".join(f"data_description_settings.{name}" for name in lacking)
-        return _without(settings, f"{DATA_DESCRIPTION} was not made: {needed} of gather_preliminary_metadata not set.")
+        where = "data_description_settings of gather_preliminary_metadata"
+        return _without(settings, f"{DATA_DESCRIPTION} was not made: {where} lacks {', '.join(lacking)}.")
     if not aind_schema.is_installed():
         return _without(settings, f"{DATA_DESCRIPTION} was not made: dropbox-agent[metadata] is not installed.")
     answer = aind_schema.ask("data_description", given)
