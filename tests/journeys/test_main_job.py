@@ -52,7 +52,7 @@ def test_a_dropped_manifest_becomes_an_upload_and_answers_beside_it(
     count, _, wrong = demonstration.compare(sources, workspace.bucket / PREFIX)
     assert (count, wrong) == (13, [])
     assert (workspace.bucket / PREFIX / "ecephys" / "empty folder").is_dir()
-    assert (workspace.inbox / f"{name}.status.html").read_text().startswith("<!DOCTYPE html>")
+    assert (workspace.inbox / f"{name}.status.html").read_text().startswith("<!doctype html>")
     assert workspace.mails(name) == ["01-begin.eml", "02-end.eml"]
 
 
