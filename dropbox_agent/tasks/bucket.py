@@ -48,6 +48,9 @@ class Bucket(Protocol):
     def settle(self) -> None:
         """Return once all that was stored would survive a power cut."""
 
+    def close(self) -> None:
+        """Give back what is open."""
+
 
 def open_bucket(address: str) -> Bucket:
     """Return the bucket at an address. Raises TaskFailed: a wrong address never counts as an empty bucket."""
@@ -85,6 +88,12 @@ class FolderBucket:
                 f"The bucket {shown(folder)} cannot be opened ({(error.strerror or '').lower()}): is it mounted?"
                 " An operator has to look at it; then the job can be retried."
             ) from error
+
+    def close(self) -> None:
+        parent, self._parent = self._parent, None
+        if parent is not None:
+            os.close(parent[1])
+        os.close(self._root)
 
     def holds_anything(self, prefix: str) -> bool:
         with self._said(f"{prefix}/ could not be looked for"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -40,7 +41,12 @@ class Staged:
 
 def run(settings: TaskSettings, progress: Progress) -> TaskOutcome:
     """Return succeeded when the bucket holds every byte; the inventory is written as the last act."""
-    content, bucket = content_of(settings), open_bucket(settings.bucket)
+    content = content_of(settings)
+    with closing(open_bucket(settings.bucket)) as bucket:
+        return _upload(settings, content, bucket, progress)
+
+
+def _upload(settings: TaskSettings, content: Path, bucket: Bucket, progress: Progress) -> TaskOutcome:
     progress.begin("Counts what is to be uploaded")
     staged = _look(settings, content)
     _refuse_findings(staged, content)
