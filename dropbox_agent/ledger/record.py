@@ -336,8 +336,9 @@ class Ledger(Reader):
         attempt, at = observation.attempt, as_text(now)
         if not observation.seen:
             self._do(
-                "UPDATE attempts SET first_missing = ifnull(first_missing, ?), updated = ? WHERE attempt_key = ?",
-                (at, at, attempt.key),
+                "UPDATE attempts SET first_missing = ifnull(first_missing, ?), message = ifnull(?, message),"
+                " updated = ? WHERE attempt_key = ?",
+                (at, observation.text, at, attempt.key),
             )
             return
         for task in observation.tasks:
