@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import resource
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -212,6 +215,20 @@ def test_mails_are_numbered_over_all_versions_of_a_manifest(ledger: Ledger) -> N
     assert [(due.mail.number, due.mail.kind) for due in ledger.due_mails(NOW)] == [(1, "refused"), (2, "begin")]
 
 
+def test_a_job_that_has_nothing_to_run_is_done_at_once(ledger: Ledger) -> None:
+    nothing = tuple(replace(one, skip="Switched off.", allocation=None) for one in TASKS)
+    drop_id = ledger.accept(
+        a_drop(), [(a_job("one"), a_plan("one", nothing)), (a_job("two", row=3), a_plan("two"))], [], NOW
+    )
+    assert drop_id is not None
+    standing = ledger.standing(drop_id)
+    assert [job.state for job in standing.jobs] == [JobState.SUCCEEDED, JobState.ACCEPTED]
+    assert standing.state is DropState.ACCEPTED
+    while run_next(ledger):
+        pass
+    assert ledger.standing(drop_id).state is DropState.SUCCEEDED
+
+
 # --- the path of a job -----------------------------------------------------------------------------------------------
 
 
@@ -359,6 +376,31 @@ def test_a_late_look_at_an_ended_attempt_changes_nothing(ledger: Ledger) -> None
     assert states_of(ledger, drop_id) == before
 
 
+def test_a_look_that_knows_less_than_the_ledger_moves_nothing_back(ledger: Ledger) -> None:
+    """A share that is away for a moment hides the start token of a process that still runs."""
+    accept(ledger)
+    ((job_id, allocation),) = ledger.ready()
+    attempt = ledger.submitting(job_id, allocation, NOW)
+    ledger.observed([seen(attempt, TaskState.RUNNING, AttemptState.RUNNING)], NOW)
+    ledger.observed([Observation(attempt, True, AttemptState.SUBMITTED)], NOW)
+    assert ledger.attempt(attempt.key).state is AttemptState.RUNNING
+
+
+def test_a_message_with_a_name_that_is_not_utf8_can_be_recorded(ledger: Ledger) -> None:
+    accept(ledger)
+    ((job_id, allocation),) = ledger.ready()
+    attempt = ledger.submitting(job_id, allocation, NOW)
+    failed = TaskObservation(attempt.tasks[0].key, TaskState.FAILED, message="bad\udcff.dat cannot be read.")
+    ledger.observed([Observation(attempt, True, AttemptState.ENDED, (failed,))], NOW)
+    assert ledger.jobs()[0].tasks[1].message == "bad\\udcff.dat cannot be read."
+
+
+def test_of_attempts_made_at_one_time_the_first_made_comes_first(ledger: Ledger) -> None:
+    accept(ledger, *"abcdefgh")
+    made = [ledger.submitting(job_id, allocation, NOW) for job_id, allocation in ledger.ready()]
+    assert [one.key for one in ledger.live_attempts()] == [one.key for one in made]
+
+
 # --- states ----------------------------------------------------------------------------------------------------------
 
 
@@ -465,6 +507,21 @@ def test_a_mail_that_is_out_is_never_due_again(ledger: Ledger) -> None:
     assert ledger.due_mails(later(1000)) == []
 
 
+def test_what_was_put_off_before_the_clock_went_back_is_due_now(ledger: Ledger) -> None:
+    ledger.refuse(a_drop(), [], ["a@b.org"], NOW)
+    accept(ledger, drop=a_drop("b.csv"))
+    ((job_id, allocation),) = ledger.ready()
+    attempt = ledger.submitting(job_id, allocation, NOW)
+    ahead = later(24 * 3600)
+    ledger.not_submitted(attempt, "Not now.", ahead)
+    for untold in ledger.untold(ahead):
+        ledger.not_told(untold, "the disk is full", ahead)
+    for due in ledger.due_mails(ahead):
+        ledger.not_mailed(due.mail, "the disk is full", ahead)
+    assert (len(ledger.untold(NOW)), len(ledger.due_mails(NOW))) == (2, 2)
+    assert ledger.may_try(attempt, NOW)
+
+
 # --- the file --------------------------------------------------------------------------------------------------------
 
 
@@ -503,6 +560,78 @@ def test_a_file_that_is_no_ledger_is_said(tmp_path: Path) -> None:
     path.write_text("this is not a database, and it is long enough to be looked at as one " * 50)
     with pytest.raises(LedgerUnavailable, match="cannot be opened"):
         open_ledger(tmp_path)
+
+
+def test_a_ledger_that_cannot_be_opened_is_let_go_of(tmp_path: Path) -> None:
+    open_ledger(tmp_path).close()
+    path = tmp_path / "state" / "ledger.sqlite"
+    whole = path.read_bytes()
+    path.write_bytes(b"this is not a database" * 500)
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailable, match="cannot be opened"):
+            open_ledger(tmp_path)
+        with pytest.raises(LedgerUnavailable, match="cannot be opened"):
+            Reader.of(path, tmp_path)
+    gc.collect()  # A connection that was left open would warn here, and warnings are errors.
+    path.write_bytes(whole)
+    open_ledger(tmp_path).close()
+
+
+@contextmanager
+def no_file_may_grow_beyond(size: int) -> Iterator[None]:
+    """What a full disk does, for this process alone."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("room", [0, 1000, 5000, 20_000, 40_000])
+def test_on_a_full_disk_nothing_half_is_recorded_and_the_ledger_goes_on_afterwards(
+    ledger: Ledger, tmp_path: Path, room: int
+) -> None:
+    accept(ledger, drop=a_drop("before.csv"))
+    full = (tmp_path / "state" / "ledger.sqlite-wal").stat().st_size + room
+    with no_file_may_grow_beyond(full), pytest.raises(LedgerUnavailable, match="could not be written"):
+        for number in range(100):
+            accept(ledger, *(f"{number}-{n}" for n in range(5)), drop=a_drop(f"{number}.csv"))
+    assert all(len(standing.jobs) == 5 for standing in ledger.drops()[:-1])
+    assert accept(ledger, "after", drop=a_drop("after.csv"))
+    assert run_next(ledger)
+
+
+def test_a_ledger_that_cannot_be_read_is_unavailable(ledger: Ledger, tmp_path: Path) -> None:
+    reader = Reader.of(ledger.path, tmp_path / "work")
+    accept(ledger)
+    connection = sqlite3.connect(ledger.path, isolation_level=None)
+    connection.execute("ALTER TABLE drops RENAME TO torn")
+    connection.close()
+    with pytest.raises(LedgerUnavailable, match="could not be read: no such table"):
+        reader.drops()
+    reader.close()
+
+
+def scans(ledger: Ledger, sql: str, **values: object) -> list[str]:
+    """Return the tables that a query reads from end to end."""
+    plan = ledger._all(f"EXPLAIN QUERY PLAN {sql}", values)
+    tables = ("SCAN tasks", "SCAN jobs", "SCAN drops", "SCAN outbox", "SCAN attempts", "SCAN needs")
+    return [row["detail"] for row in plan if row["detail"] in tables]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT job_id, allocation FROM ready",
+        "SELECT drop_id, changes FROM drops WHERE changes > told ORDER BY drop_id",
+        "SELECT * FROM outbox WHERE sent IS NULL ORDER BY mail_id",
+        "SELECT count(*) FROM jobs WHERE state IN ('accepted', 'running')",
+        "SELECT * FROM attempts WHERE state IN ('submitting', 'submitted', 'running') ORDER BY +rowid",
+    ],
+)
+def test_what_every_tick_asks_does_not_read_the_whole_past(ledger: Ledger, sql: str) -> None:
+    assert scans(ledger, sql) == []
 
 
 class Crashes(RuleBasedStateMachine):

@@ -11,7 +11,7 @@ from typing import Any
 
 from dropbox_agent import plan as plans
 from dropbox_agent.errors import LedgerUnavailable
-from dropbox_agent.ledger.database import as_text, as_time, as_time_or_none, open_for_reading
+from dropbox_agent.ledger.database import as_time, as_time_or_none, is_due, open_for_reading, until
 from dropbox_agent.model import (
     Attempt,
     JobStanding,
@@ -26,9 +26,13 @@ from dropbox_agent.model import (
 )
 from dropbox_agent.states import AttemptState, DropState, JobState, TaskState
 
+Values = Sequence[Any] | Mapping[str, Any]
 JOB_COLUMNS = "jobs.*, drops.name AS manifest"
 JOBS = f"SELECT {JOB_COLUMNS} FROM jobs JOIN drops USING (drop_id)"
-LATEST = "drop_id IN (SELECT max(drop_id) FROM drops GROUP BY inbox, name)"
+LATEST = (
+    "NOT EXISTS (SELECT 1 FROM drops AS newer WHERE newer.inbox = drops.inbox AND newer.name = drops.name"
+    " AND newer.version > drops.version)"
+)
 
 
 class Reader:
@@ -137,15 +141,17 @@ class Reader:
 
     def live_attempts(self) -> list[Attempt]:
         """Return the attempts that may still run, oldest first."""
-        rows = self._all(
-            "SELECT * FROM attempts WHERE state IN ('submitting', 'submitted', 'running') ORDER BY created, attempt_key"
-        )
+        rows = self._all("SELECT * FROM attempts WHERE state IN ('submitting', 'submitted', 'running') ORDER BY +rowid")
         return [self._attempt(row) for row in rows]
 
     def may_try(self, attempt: Attempt, now: datetime) -> bool:
         """Return whether an attempt that was not taken may be handed over again now."""
-        row = self._one("SELECT try_at FROM attempts WHERE attempt_key = ?", (attempt.key,))
-        return row is not None and (row["try_at"] is None or row["try_at"] <= as_text(now))
+        return bool(
+            self._all(
+                f"SELECT 1 FROM attempts WHERE attempt_key = :key AND {is_due('try_at')}",
+                {"key": attempt.key, **until(now)},
+            )
+        )
 
     def run_folder(self, job_id: str) -> RunFolder:
         """Return the run folder of a job."""
@@ -233,14 +239,16 @@ class Reader:
             created=as_time(row["created"]),
         )
 
-    def _one(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Row | None:
-        row: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
-        return row
+    def _one(self, sql: str, values: Values = ()) -> sqlite3.Row | None:
+        return next(iter(self._all(sql, values)), None)
 
-    def _all(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        return self._connection.execute(sql, values).fetchall()
+    def _all(self, sql: str, values: Values = ()) -> list[sqlite3.Row]:
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise LedgerUnavailable(f"The ledger could not be read: {error}. It is tried again.") from error
 
-    def _number(self, sql: str, values: Sequence[Any] = ()) -> int:
+    def _number(self, sql: str, values: Values = ()) -> int:
         row = self._one(sql, values)
         return int(row[0]) if row is not None and row[0] is not None else 0
 

@@ -18,10 +18,10 @@ from typing import Any
 
 from dropbox_agent import plan as plans
 from dropbox_agent.errors import LedgerInUse, LedgerUnavailable, MoveRefused
-from dropbox_agent.ledger.database import as_text, open_for_writing
+from dropbox_agent.ledger.database import as_text, is_due, open_for_writing, until
 from dropbox_agent.ledger.read import Reader
 from dropbox_agent.model import Attempt, Drop, Job, Mail, Observation, Plan, Problem, TaskObservation
-from dropbox_agent.states import FINAL_TASK_STATES, AttemptState, DropState, JobState, TaskState
+from dropbox_agent.states import ATTEMPT_MOVES, FINAL_TASK_STATES, AttemptState, DropState, JobState, TaskState
 
 PROGRESS_SECONDS = 1.0
 """A status that only shows more progress is written at most this often."""
@@ -64,7 +64,11 @@ class Ledger(Reader):
             os.close(lock)
             raise
         ledger = cls(connection, path, work_dir, lock)
-        ledger._name_it(now)
+        try:
+            ledger._name_it(now)
+        except BaseException:
+            ledger.close()
+            raise
         return ledger
 
     def close(self) -> None:
@@ -101,8 +105,11 @@ class Ledger(Reader):
             if not self.is_news(drop):
                 return None
             drop_id = self._add_drop(drop, DropState.ACCEPTED, problems, now)
-            for position, (job, plan) in enumerate(jobs, start=1):
-                self._add_job(drop_id, drop, position, job, plan, now)
+            added = [
+                self._add_job(drop_id, position, job, plan, now) for position, (job, plan) in enumerate(jobs, start=1)
+            ]
+            for job_id in added:  # A job whose tasks are all skipped is done already.
+                self._end_job_if_done(job_id, now)
             return drop_id
 
     def refuse(self, drop: Drop, problems: Sequence[Problem], recipients: Sequence[str], now: datetime) -> int | None:
@@ -192,9 +199,8 @@ class Ledger(Reader):
     def untold(self, now: datetime) -> list[Untold]:
         """Return the drops whose status beside the manifest is to be written now."""
         rows = self._all(
-            "SELECT drop_id, changes FROM drops WHERE changes > told AND (tell_at IS NULL OR tell_at <= ?)"
-            " ORDER BY drop_id",
-            (as_text(now),),
+            f"SELECT drop_id, changes FROM drops WHERE changes > told AND {is_due('tell_at')} ORDER BY drop_id",
+            until(now),
         )
         return [Untold(row["drop_id"], row["changes"]) for row in rows]
 
@@ -219,8 +225,7 @@ class Ledger(Reader):
     def due_mails(self, now: datetime) -> list[DueMail]:
         """Return the mails to send now, oldest first."""
         rows = self._all(
-            "SELECT * FROM outbox WHERE sent IS NULL AND (send_at IS NULL OR send_at <= ?) ORDER BY mail_id",
-            (as_text(now),),
+            f"SELECT * FROM outbox WHERE sent IS NULL AND {is_due('send_at')} ORDER BY mail_id", until(now)
         )
         return [DueMail(self._mail(row), row["tries"]) for row in rows]
 
@@ -257,7 +262,7 @@ class Ledger(Reader):
         )  # fmt: skip
         return int(cursor.lastrowid or 0)
 
-    def _add_job(self, drop_id: int, drop: Drop, position: int, job: Job, plan: Plan, now: datetime) -> None:
+    def _add_job(self, drop_id: int, position: int, job: Job, plan: Plan, now: datetime) -> str:
         at = as_text(now)
         job_id = self._job_id(drop_id, position, job.s3_prefix)
         self._do(
@@ -271,6 +276,7 @@ class Ledger(Reader):
         )  # fmt: skip
         self._add_tasks(job_id, plan, at)
         self._add_begin_mail(drop_id, job_id, job, now)
+        return job_id
 
     def _add_tasks(self, job_id: str, plan: Plan, at: str) -> None:
         for position, task in enumerate(plan.tasks, start=1):
@@ -330,8 +336,9 @@ class Ledger(Reader):
         attempt, at = observation.attempt, as_text(now)
         if not observation.seen:
             self._do(
-                "UPDATE attempts SET first_missing = ifnull(first_missing, ?), updated = ? WHERE attempt_key = ?",
-                (at, at, attempt.key),
+                "UPDATE attempts SET first_missing = ifnull(first_missing, ?), message = ifnull(?, message),"
+                " updated = ? WHERE attempt_key = ?",
+                (at, observation.text, at, attempt.key),
             )
             return
         for task in observation.tasks:
@@ -339,12 +346,18 @@ class Ledger(Reader):
         self._do(
             "UPDATE attempts SET state = ?, message = ?, first_missing = NULL, updated = ?"
             " WHERE attempt_key = ? AND state IN ('submitting', 'submitted', 'running')",
-            (observation.state.value, observation.text, at, attempt.key),
+            (self._forward(observation).value, observation.text, at, attempt.key),
         )
         self._cancel_unreachable(attempt.job_id, at)
         if observation.state in (AttemptState.ENDED, AttemptState.LOST):
             self._cancel_not_reached(attempt, at)
             self._cancel_unreachable(attempt.job_id, at)
+
+    def _forward(self, observation: Observation) -> AttemptState:
+        """Return the state that was seen, or the recorded one: a look may know less than the ledger already does."""
+        row = self._one("SELECT state FROM attempts WHERE attempt_key = ?", (observation.attempt.key,))
+        before = AttemptState(row["state"]) if row else observation.state
+        return observation.state if observation.state in ATTEMPT_MOVES[before] else before
 
     def _cancel_not_reached(self, attempt: Attempt, at: str) -> None:
         self._do(
@@ -444,10 +457,12 @@ class Ledger(Reader):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                # After some errors SQLite has rolled back by itself; after others (COMMIT on a full disk) it has not.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
         except sqlite3.IntegrityError as error:
             raise MoveRefused(f"The ledger refused a move: {error}. Nothing of it was recorded.") from error
         except sqlite3.Error as error:
@@ -456,7 +471,12 @@ class Ledger(Reader):
             ) from error
 
     def _do(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        return self._connection.execute(sql, values)
+        return self._connection.execute(sql, [_storable(value) for value in values])
+
+
+def _storable(value: Any) -> Any:
+    """Return text without lone surrogates (they come from file names that are not UTF-8), which SQLite refuses."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def backoff(tries: int) -> timedelta:

@@ -67,6 +67,8 @@ CREATE TABLE drops (
     UNIQUE (inbox, name, version)
 );
 
+CREATE INDEX drops_untold ON drops (drop_id) WHERE changes > told;
+
 CREATE TABLE seen (                   -- what lay in an inbox when it was adopted and is to be left alone
     inbox  TEXT NOT NULL,
     name   TEXT NOT NULL,
@@ -122,6 +124,8 @@ CREATE TABLE tasks (
     PRIMARY KEY (job_id, key)
 ) WITHOUT ROWID;
 
+CREATE INDEX tasks_waiting ON tasks (job_id, allocation) WHERE state = 'waiting' AND allocation IS NOT NULL;
+
 CREATE TABLE needs (
     job_id TEXT NOT NULL,
     key    TEXT NOT NULL,
@@ -165,6 +169,7 @@ CREATE TABLE outbox (
     error   TEXT,
     UNIQUE (drop_id, number)
 );
+CREATE INDEX outbox_unsent ON outbox (mail_id) WHERE sent IS NULL;
 -- One mail of a kind to one person about one job, however often the step that writes it is repeated.
 CREATE UNIQUE INDEX one_mail_of_a_kind ON outbox (drop_id, ifnull(job_id, ''), kind, recipient) WHERE kind <> 'retry';
 

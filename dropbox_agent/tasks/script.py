@@ -1,0 +1,196 @@
+"""Run a preset's script: what it writes, how it is stopped, what is told when it fails."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from dropbox_agent.errors import TaskFailed
+from dropbox_agent.model import RunFolder, TaskSettings, file_stem
+from dropbox_agent.tasks.names import shown
+from dropbox_agent.tasks.progress import Progress
+
+HANDED_ON = ("PATH", "HOME", "DROPBOX_AGENT_ATTEMPT")
+"""What a script sees of this process's environment; by the last one, what is left of an attempt is recognised."""
+LOOK_SECONDS = 1.0
+STOP_SECONDS = 5.0
+"""How long a script that is told to stop has before it is killed."""
+TAIL_BYTES = 4096
+TAIL_LINES = 5
+_SET_CHILD_SUBREAPER = 36
+
+
+def run_script(settings: TaskSettings, script: str, output: Path, progress: Progress) -> None:
+    """Run a script in its output folder until it ends well. Raises TaskFailed with its exit code and last lines."""
+    file = script_file(settings)
+    file.write_text(script, encoding="utf-8")
+    print(f"Runs bash {file} in {output}.", flush=True)
+    _adopt_orphans()
+    child = _started(file, output)
+    tail = Tail(child)
+    try:
+        while not _has_ended(child, _pause(output, progress)):
+            pass
+    finally:
+        end_descendants()
+        tail.finish()
+    _told(settings, child.returncode, tail.text())
+
+
+def script_file(settings: TaskSettings) -> Path:
+    """Return where the script is kept for those who want to see what ran."""
+    attempt = RunFolder(settings.run_folder).attempt(settings.attempt_key)
+    return attempt.path / f"{file_stem(settings.key)}.script.sh"
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the little that a script sees."""
+    return {**{name: environ[name] for name in HANDED_ON if name in environ}, "LANG": "C.UTF-8"}
+
+
+def _started(file: Path, output: Path) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            ["bash", str(file)],
+            cwd=output,
+            env=environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise TaskFailed(
+            f"bash could not be started ({reason}); an operator has to look at the machine that ran this."
+        ) from error
+
+
+def _told(settings: TaskSettings, code: int, tail: str) -> None:
+    if code == 0:
+        return
+    ended = f"exit code {code}" if code > 0 else f"signal {-code}"
+    last = f" Its last lines: {tail}" if tail else " It printed nothing."
+    raise TaskFailed(
+        f"The script of {settings.job_type} for {settings.modality} failed with {ended}; its output was not used.{last}"
+    )
+
+
+# --- while it runs ---------------------------------------------------------------------------------------------------
+
+
+def _pause(output: Path, progress: Progress) -> float:
+    """Count what the script has written; return for how long to leave it alone, so that counting stays cheap."""
+    begun = time.monotonic()
+    size = files = 0
+    for one in _sizes(output):
+        size, files = size + one, files + 1
+    progress.reached(size, files)
+    return max(LOOK_SECONDS, 10 * (time.monotonic() - begun))
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    for inside, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                yield os.lstat(os.path.join(inside, name)).st_size
+
+
+def _has_ended(child: subprocess.Popen[bytes], seconds: float) -> bool:
+    try:
+        child.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+class Tail:
+    """Passes what a script prints on to the log, and remembers the end of it."""
+
+    def __init__(self, child: subprocess.Popen[bytes]) -> None:
+        assert child.stdout is not None
+        self._kept = b""
+        self._thread = threading.Thread(target=self._pass_on, args=(child.stdout,), daemon=True)
+        self._thread.start()
+
+    def _pass_on(self, pipe: BinaryIO) -> None:
+        with pipe:
+            while chunk := os.read(pipe.fileno(), 65536):
+                self._kept = (self._kept + chunk)[-TAIL_BYTES:]
+                sys.stdout.buffer.write(chunk)
+                sys.stdout.buffer.flush()
+
+    def finish(self) -> None:
+        """Wait for the last words."""
+        self._thread.join(STOP_SECONDS)
+
+    def text(self) -> str:
+        """Return the last lines, safe to show."""
+        lines = [line.strip() for line in self._kept.decode("utf-8", "replace").splitlines() if line.strip()]
+        return shown(" | ".join(lines[-TAIL_LINES:]))
+
+
+# --- its end ---------------------------------------------------------------------------------------------------------
+
+
+def _adopt_orphans() -> None:
+    """Make the children of a script that ended ours, so that none is left behind unseen."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_descendants() -> None:
+    """End every process that came from this one: ask first, then kill."""
+    until = time.monotonic() + STOP_SECONDS
+    asked: set[int] = set()
+    while (living := _descendants()) and time.monotonic() < until + STOP_SECONDS:
+        for pid in living:
+            if time.monotonic() >= until:
+                _signal(pid, signal.SIGKILL)
+            elif pid not in asked:
+                _signal(pid, signal.SIGTERM)
+                asked.add(pid)
+        time.sleep(0.02)
+    if asked:
+        print(f"Ended {len(asked)} processes that the script left.", flush=True)
+
+
+def _signal(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _descendants() -> list[int]:
+    """Return the living processes below this one; those that have ended are given back to the system."""
+    children: dict[int, list[int]] = {}
+    for pid, parent, state in _processes():
+        if state == "Z" and parent == os.getpid():
+            _reap(pid)
+        elif state != "Z":
+            children.setdefault(parent, []).append(pid)
+    found, left = [], [os.getpid()]
+    while left:
+        below = children.get(left.pop(), [])
+        found += below
+        left += below
+    return found
+
+
+def _reap(pid: int) -> None:
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+
+
+def _processes() -> Iterator[tuple[int, int, str]]:
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with suppress(OSError, IndexError):
+            state, parent = Path(f"/proc/{name}/stat").read_bytes().rsplit(b")", 1)[1].split()[:2]
+            yield int(name), int(parent), state.decode("ascii")
