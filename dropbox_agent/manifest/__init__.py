@@ -21,9 +21,9 @@ def is_manifest(name: str) -> bool:
     return suffix_of(name) in SUFFIXES
 
 
-def read(path: Path, name: str, limits: Limits = LIMITS) -> Found:
+def read(path: Path, name: str, limits: Limits = LIMITS, *, upstream: bool = False) -> Found:
     """Return the rows of one manifest, and every problem found while reading it; see ``Room.read``."""
-    with Room(limits, warm=False) as room:
+    with Room(limits, upstream=upstream, warm=False) as room:
         return room.read(path, name)
 
 

@@ -123,7 +123,7 @@ def _carried_out(request: Mapping[str, Any], limits: Limits) -> bytes:
         return bytes(annotate(path.read_bytes(), name, told, limits))
     reader(name)  # What is imported is ours: the limits are for the file.
     limits.apply()
-    rows, problems = parse(path, name, limits)
+    rows, problems = parse(path, name, limits, request["upstream"])
     return json.dumps({"rows": rows, "problems": problems}, default=vars).encode()
 
 

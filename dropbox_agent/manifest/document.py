@@ -21,7 +21,9 @@ HANDED_DOWN = ("user_email", "email_notification_types")
 """What a request says for all its jobs that do not say it themselves."""
 
 
-def read(content: bytes, name: str, limits: Limits) -> tuple[tuple[Row, ...], tuple[Problem, ...]]:
+def read(
+    content: bytes, name: str, limits: Limits, upstream: bool = False
+) -> tuple[tuple[Row, ...], tuple[Problem, ...]]:
     """Return the rows of a YAML or JSON file, and every problem found in its form."""
     try:
         document = _document(content, name, limits)

@@ -14,6 +14,14 @@ FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 """Characters that no text of a manifest needs and that files, databases and mails trip over."""
 
 
+class Unreadable(Exception):
+    """A file cannot be read at all; the message says what would be right."""
+
+    def __init__(self, message: str, row: int | None = None) -> None:
+        self.row = row
+        super().__init__(message)
+
+
 def error(place: Place, message: str, found: Any = None, suggestion: str | None = None) -> Problem:
     """Return an error at ``place``."""
     return Problem(Level.ERROR, place, message, shown(found), suggestion)

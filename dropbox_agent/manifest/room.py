@@ -34,10 +34,12 @@ class Room:
     """Reads manifests in a process that is started once, kept warm, and started again when it died.
 
     The process forks a child for each file. It ends with ``close``, with this object, and when the agent dies.
+    ``upstream`` reads as upstream does, with a warning for each difference.
     """
 
-    def __init__(self, limits: Limits = LIMITS, *, warm: bool = True) -> None:
+    def __init__(self, limits: Limits = LIMITS, *, upstream: bool = False, warm: bool = True) -> None:
         self._limits = limits
+        self._upstream = upstream
         self._warm = warm
         self._process: subprocess.Popen[bytes] | None = None
         self._end: Any = None
@@ -87,6 +89,7 @@ class Room:
             "path": os.path.abspath(path),
             "name": name.replace("\0", "?"),
             "limits": asdict(self._limits),
+            "upstream": self._upstream,
             **more,
         }
         line = json.dumps(request).encode() + b"\n"
