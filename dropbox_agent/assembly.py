@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
@@ -41,7 +42,8 @@ def examiner(settings: Settings, room: manifest.Room | None = None) -> Examiner:
         rules=rules(settings),
         default_email=settings.mail.default_to,
         env_file=_env_file(settings),
-        read=manifest.read if room is None else room.read,
+        upstream=settings.compat == "upstream",
+        read=partial(manifest.read, upstream=settings.compat == "upstream") if room is None else room.read,
     )
 
 
@@ -125,7 +127,7 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
         raise AgentError(f"{settings.origin}: no inbox is set ('inboxes'), so there is nothing to watch.")
     if not settings.work_dir.is_dir():
         raise AgentError(f"The work folder {settings.work_dir} (work_dir) is not there. Make it, or correct work_dir.")
-    room = manifest.Room()
+    room = manifest.Room(upstream=settings.compat == "upstream")
     how, by = pages(settings), examiner(settings, room)
     return Agent(
         ledger=open_ledger(settings, now),

@@ -60,6 +60,8 @@ class Examiner:
     rules: policy.Rules
     default_email: str | None = None
     env_file: str | None = None
+    upstream: bool = False
+    """compat: upstream. Manifests are read as upstream reads them, with a warning for each difference."""
     read: Callable[[Path, str], manifest.Found] = manifest.read
     """How a manifest becomes rows; an agent has a warm ``manifest.Room`` for it."""
 
@@ -102,6 +104,7 @@ class Examiner:
             task_ids=plan.task_ids(),
             default_email=self.default_email,
             now=now,
+            upstream=self.upstream,
         )
 
 

@@ -455,6 +455,8 @@ class Known:
     """Every accepted task name -> its canonical task_id."""
     default_email: str | None
     now: datetime
+    upstream: bool = False
+    """compat: upstream. What upstream takes without a word is a warning, not an error."""
 
 
 # --- tasks: what a node is given -------------------------------------------------------------------------------------

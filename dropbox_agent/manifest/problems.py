@@ -10,6 +10,8 @@ from typing import Any
 from dropbox_agent.model import Level, Place, Problem
 
 SHOWN_CHARACTERS = 200
+NOT_ENDED = "The file does not end with a line break, so its end may be missing. Is its last line whole?"
+"""Said of csv and yaml, where a part of a file looks like a file."""
 FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 """Characters that no text of a manifest needs and that files, databases and mails trip over."""
 

@@ -82,10 +82,12 @@ class Cell:
     column: Column
     text: str
     place: Place
+    given: tuple[Any, ...] = ()
+    """The one value of a document, which knows more than text."""
 
 
 @dataclass
-class _Draft:
+class Draft:
     """A row in the making."""
 
     place: Place
@@ -127,6 +129,18 @@ def to_rows(sheet: Sheet, file: str, upstream: bool = False) -> tuple[tuple[Row,
     if not drafts:
         problems.append(error(at, "There is a header, but no row below it. Fill in one row per session."))
     return tuple(draft.finished() for draft in drafts), tuple(problems)
+
+
+def fill(draft: Draft, cells: Sequence[Cell]) -> None:
+    """Write cells into a row, each at the path its column means, and tell what is wrong with them."""
+    abbreviations = _modalities(draft, cells)
+    for cell in cells:
+        _put(draft, cell, abbreviations)
+
+
+def is_usable(draft: Draft, cell: Cell) -> bool:
+    """Return whether the cell has a text that can be used; tell what is wrong with it."""
+    return _is_good(draft, cell, {}, draft.place)
 
 
 def shaped(lines: Mapping[int, Sequence[str]]) -> pd.DataFrame:
@@ -194,7 +208,7 @@ def _wrong_header(column: Column, twin: Column, at: Place) -> Problem | None:
     return error(place, message, found=column.header, suggestion=near)
 
 
-def _of_header(columns: Sequence[Column], drafts: Sequence[_Draft], upstream: bool) -> Iterator[Problem]:
+def _of_header(columns: Sequence[Column], drafts: Sequence[Draft], upstream: bool) -> Iterator[Problem]:
     """Yield the wrong headers: errors where a row has data below them; where none has, nothing is lost."""
     used = {path for draft in drafts for path in draft.places}
     for column in columns:
@@ -219,15 +233,13 @@ def _tie(column: Column) -> str:
 # --- the rows --------------------------------------------------------------------------------------------------------
 
 
-def _draft(sheet: Sheet, row: int, columns: Sequence[Column], at: Place, upstream: bool) -> _Draft:
-    draft = _Draft(replace(at, row=int(row)), upstream)
+def _draft(sheet: Sheet, row: int, columns: Sequence[Column], at: Place, upstream: bool) -> Draft:
+    draft = Draft(replace(at, row=int(row)), upstream)
     cells = [_cell(text, index, columns, draft.place) for index, text in enumerate(sheet.lines[row], 1)]
     _tell_missing_cells(draft, cells, columns)
     good = [cell for cell in cells if _is_good(draft, cell, sheet.troubles, at)]
     _keep_places(draft, cells)
-    abbreviations = _modalities(draft, good)
-    for cell in good:
-        _put(draft, cell, abbreviations)
+    fill(draft, good)
     return draft
 
 
@@ -236,7 +248,7 @@ def _cell(text: str, index: int, columns: Sequence[Column], row: Place) -> Cell:
     return Cell(column, text, replace(row, column=column.name or None, cell=address(row.row, index)))
 
 
-def _tell_missing_cells(draft: _Draft, cells: Sequence[Cell], columns: Sequence[Column]) -> None:
+def _tell_missing_cells(draft: Draft, cells: Sequence[Cell], columns: Sequence[Column]) -> None:
     """A line that ends early may have lost a cell anywhere: what stands where is a guess."""
     missing = [column for column in columns[len(cells) :] if column.header]
     if not missing:
@@ -248,7 +260,7 @@ def _tell_missing_cells(draft: _Draft, cells: Sequence[Cell], columns: Sequence[
     draft.refuse(place, message, upstream="the missing cells are empty")
 
 
-def _is_good(draft: _Draft, cell: Cell, troubles: Mapping[tuple[int, int], Trouble], at: Place) -> bool:
+def _is_good(draft: Draft, cell: Cell, troubles: Mapping[tuple[int, int], Trouble], at: Place) -> bool:
     """Return whether the cell has a text that can be used; tell what is wrong with it."""
     trouble = troubles.get((cell.place.row or 0, cell.column.index))
     if not cell.text and trouble is None:
@@ -292,7 +304,7 @@ def _of_merged(sheet: Sheet, header_row: int, width: int) -> dict[tuple[int, int
     return found
 
 
-def _of_hidden(sheet: Sheet, drafts: Sequence[_Draft], at: Place) -> list[Problem]:
+def _of_hidden(sheet: Sheet, drafts: Sequence[Draft], at: Place) -> list[Problem]:
     rows = [draft.place.row for draft in drafts if draft.place.row in sheet.hidden]
     if not rows:
         return []
@@ -300,7 +312,7 @@ def _of_hidden(sheet: Sheet, drafts: Sequence[_Draft], at: Place) -> list[Proble
     return [warning(replace(at, row=rows[0]), message, found=", ".join(map(str, rows)))]
 
 
-def _keep_places(draft: _Draft, cells: Sequence[Cell]) -> None:
+def _keep_places(draft: Draft, cells: Sequence[Cell]) -> None:
     """An empty cell has a place too: that is where a missing value belongs."""
     for cell in cells:
         if cell.column.meaning and cell.column.meaning.path == MODALITIES and not cell.column.problem:
@@ -310,7 +322,7 @@ def _keep_places(draft: _Draft, cells: Sequence[Cell]) -> None:
     draft.places.setdefault("modalities", replace(draft.place, column="modality0"))
 
 
-def _modalities(draft: _Draft, cells: Sequence[Cell]) -> dict[int, str]:
+def _modalities(draft: Draft, cells: Sequence[Cell]) -> dict[int, str]:
     """Write the row's modalities into the draft; return number -> abbreviation, of repeated ones the first only."""
     named = {
         cell.column.meaning.modality: cell
@@ -325,7 +337,7 @@ def _modalities(draft: _Draft, cells: Sequence[Cell]) -> dict[int, str]:
     return _only_last(draft, numbers, named) if draft.upstream else numbers
 
 
-def _only_last(draft: _Draft, numbers: Mapping[int, str], named: Mapping[Any, Cell]) -> dict[int, str]:
+def _only_last(draft: Draft, numbers: Mapping[int, str], named: Mapping[Any, Cell]) -> dict[int, str]:
     """Of a modality named twice upstream keeps the last, and loses the data of the others."""
     last = {text: number for number, text in numbers.items()}
     for number, text in numbers.items():
@@ -341,7 +353,7 @@ def _only_last(draft: _Draft, numbers: Mapping[int, str], named: Mapping[Any, Ce
     return {number: text for number, text in numbers.items() if last[text] == number}
 
 
-def _put(draft: _Draft, cell: Cell, abbreviations: Mapping[int, str]) -> None:
+def _put(draft: Draft, cell: Cell, abbreviations: Mapping[int, str]) -> None:
     """Write one cell into the draft at the path its column means."""
     means = cell.column.meaning
     if means is None or means.path == MODALITIES:
@@ -361,10 +373,15 @@ def _put(draft: _Draft, cell: Cell, abbreviations: Mapping[int, str]) -> None:
             return
     if other := _insert(draft.entry, path, value):
         where = draft.places.get(".".join(other))
-        also = f"{where.cell} ({where.column})" if where and where.cell else "another column"
-        draft.tell(error(cell.place, f"This cell and {also} set the same thing. Keep one of them.", found=cell.text))
+        draft.tell(error(cell.place, f"{_also(cell, where)} set the same thing. Keep one of them.", found=cell.text))
         return
     draft.places[".".join(path)] = cell.place
+
+
+def _also(cell: Cell, other: Place | None) -> str:
+    if cell.place.cell:
+        return f"This cell and {f'{other.cell} ({other.column})' if other and other.cell else 'another column'}"
+    return f"This and {f'{other.column} in line {other.row}' if other else 'another line'}"
 
 
 def _is_repeated(number: int, abbreviations: Mapping[int, str]) -> bool:
@@ -372,10 +389,12 @@ def _is_repeated(number: int, abbreviations: Mapping[int, str]) -> bool:
     return any(abbreviations[other] == abbreviations[number] for other in abbreviations if other < number)
 
 
-def _value(draft: _Draft, cell: Cell, path: Path) -> Any:
+def _value(draft: Draft, cell: Cell, path: Path) -> Any:
     """Return a setting as what it stands for; to upstream everything is text."""
     if not is_typed(path):
         return cell.text
+    if cell.given:
+        return cell.given[0]
     value = typed(cell.text)
     if draft.upstream and value != cell.text:
         message = "This could be read as a number, as true or false, or as a list. Read as upstream does: as text."
@@ -384,7 +403,7 @@ def _value(draft: _Draft, cell: Cell, path: Path) -> Any:
     return value
 
 
-def _tell_without_modality(draft: _Draft, cell: Cell, number: int) -> None:
+def _tell_without_modality(draft: Draft, cell: Cell, number: int) -> None:
     if number in draft.lost:
         return
     message = (
@@ -394,7 +413,7 @@ def _tell_without_modality(draft: _Draft, cell: Cell, number: int) -> None:
     draft.refuse(cell.place, message, cell.text, upstream="it is passed over")
 
 
-def _yes(draft: _Draft, cell: Cell) -> bool | None:
+def _yes(draft: Draft, cell: Cell) -> bool | None:
     """Return True for yes; no sets nothing, and anything else is told."""
     if cell.text.casefold() in YES:
         return True

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dropbox_agent.manifest.limits import Limits
-from dropbox_agent.manifest.problems import Unreadable, error, warning
+from dropbox_agent.manifest.problems import NOT_ENDED, Unreadable, error, warning
 from dropbox_agent.manifest.table import Sheet, to_rows
 from dropbox_agent.model import Place, Problem, Row
 
@@ -20,8 +20,6 @@ DELIMITERS = ",;\t"
 UTF_8 = 'In Excel, save it as "CSV UTF-8 (comma delimited)".'
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 SHOWN_WORDS = 5
-NOT_ENDED = "The file does not end with a line break, so its end may be missing. Its last line is shown: is it whole?"
-"""Said of csv and yaml, where a part of a file looks like a file."""
 
 
 @dataclass(frozen=True)
