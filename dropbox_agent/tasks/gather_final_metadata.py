@@ -231,7 +231,7 @@ def _filled(
         "location": f"{settings.bucket}/{settings.s3_prefix}",
         "core_jsons": {stem: value for stem, value in core.items() if stem in CORE},
     }
-    written = {METADATA: _plain(about)} if made is None else {METADATA: _plain(about), PROCESSING: made}
+    written = {METADATA: plain_metadata(about)} if made is None else {METADATA: plain_metadata(about), PROCESSING: made}
     if not aind_schema.is_installed():
         return written, []
     answer = aind_schema.ask("final_metadata", about)
@@ -244,7 +244,8 @@ def _filled(
     return {**written, METADATA: value["metadata"]}, []
 
 
-def _plain(about: Mapping[str, Any]) -> dict[str, Any]:
+def plain_metadata(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the one file as the schema would write it, were it installed."""
     return {
         "object_type": "Metadata",
         "describedBy": f"{SCHEMAS}/metadata.py",
