@@ -50,7 +50,7 @@ def run(settings: TaskSettings, progress: Progress) -> TaskOutcome:
     written, said = _filled(settings, objects, made)
     try:
         for name, value in written.items():
-            write_json(content / name, value)
+            write_json(content / name, value, by_way_of=content.parent)
     except OSError as error:
         raise full_or_unwritable(error, content, "The metadata of the asset") from error
     sentences = [f"{METADATA} is written.", _of_processing(made, ran, given, kept, _note(settings)), *said]

@@ -41,6 +41,12 @@ def test_every_file_is_copied_with_its_time(job: OneJob, derivatives: Path) -> N
     assert job.progress(TASK)["done_bytes"] == 5
 
 
+def test_names_as_long_as_a_disk_takes_them_are_copied(job: OneJob, derivatives: Path) -> None:
+    write(derivatives, {"l" * 255: b"x", "ü" * 127: b"y"})
+    job.run(TASK, derivatives_dir=derivatives)
+    assert {"l" * 255: b"x", "ü" * 127: b"y"}.items() <= tree(job.content / "derivatives").items()
+
+
 def test_copying_again_copies_what_there_is_now(job: OneJob, derivatives: Path) -> None:
     job.run(TASK, derivatives_dir=derivatives)
     shutil.rmtree(derivatives / "sorted")
