@@ -137,6 +137,7 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
         pages=how,
         sender=settings.mail.sender,
         task_context=context(settings),
+        wave=settings.jobs_per_manifest,
         rows_alone=settings.on_error == "row",
         annotate=room.annotated,
         furnish=furnishing(how, by),

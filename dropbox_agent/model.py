@@ -489,6 +489,8 @@ class TaskSettings(BaseModel):
     derivatives_dir: Path | None = None
     allowed_roots: list[Path] = []
     """Where links in the sources may lead, besides the sources themselves."""
+    protected: list[Path] = []
+    """Folders of the service itself (ledger, other buckets, other jobs): no link in the sources may lead there."""
     image: str | None = None
     image_version: str | None = None
     job_settings: dict[str, Any] = {}

@@ -236,10 +236,11 @@ def fraction(progress: Mapping[str, Any] | None) -> float | None:
 
 
 def progress_text(progress: Mapping[str, Any] | None) -> str:
-    """Return how far a task is, in words: ``1.2 MB of 3.4 MB, 3 of 12 files``."""
-    parts = [_of_total(progress, "bytes", size_text), _of_total(progress, "files", lambda n: f"{n:.0f}")]
+    """Return how far a task is, in words: ``Uploads: 1.2 MB of 3.4 MB, 3 of 12 files``; nothing done is not told."""
     text = (progress or {}).get("text")
-    return ", ".join([*(part for part in parts if part), *([one_line(text)] if isinstance(text, str) and text else [])])
+    doing = one_line(text) if isinstance(text, str) else ""
+    figures = (_of_total(progress, "bytes", size_text), _of_total(progress, "files", lambda n: f"{n:.0f}"))
+    return ": ".join(part for part in (doing, ", ".join(filter(None, figures))) if part)
 
 
 def effective(task: PlannedTask) -> tuple[tuple[str, Any, str], ...]:
@@ -405,7 +406,7 @@ def _of_level(problems: Iterable[Problem], level: Level) -> tuple[Problem, ...]:
 
 def _of_total(progress: Mapping[str, Any] | None, unit: str, words: Callable[[float], str]) -> str:
     done, total = _number(progress, f"done_{unit}"), _number(progress, f"total_{unit}")
-    if done is None:
+    if done is None or (not done and total is None):
         return ""
     text = f"{words(done)} of {words(total)}" if total is not None else f"{words(done)}"
     return f"{text} files" if unit == "files" else text

@@ -52,6 +52,7 @@ def test_every_setting_of_a_file_arrives(tmp_path: Path) -> None:
         metadata: {required: true, strict: true}
         templates: our_templates
         on_error: row
+        jobs_per_manifest: 7
         compat: none
         """,
     )
@@ -79,6 +80,7 @@ def test_every_setting_of_a_file_arrives(tmp_path: Path) -> None:
         metadata=Metadata(required=True, strict=True),
         templates=tmp_path / "our_templates",
         on_error="row",
+        jobs_per_manifest=7,
     ).below(Path("/"), file)
     assert loaded.file == file
 

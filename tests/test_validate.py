@@ -501,7 +501,7 @@ def test_two_rows_for_one_asset_are_refused_each_with_the_others_row() -> None:
     other = dataclasses.replace(row(s3_bucket="open"), place=Place("s.csv", row=9))
     jobs, problems = to_jobs([*rows, other], KNOWN)
     assert [found.row.place.row for found in jobs] == [9]
-    assert [(problem.place.row, problem.message.split(" is ")[0]) for problem in problems] == [
+    assert [(problem.place.row, problem.message.split(" says ")[0]) for problem in problems] == [
         (2, "Row 3"),
         (3, "Row 2"),
         (7, "Row 2"),
@@ -782,3 +782,15 @@ def test_a_sample_with_errors_is_told_by_its_cells(name: str, expected: list[tup
 def test_the_platforms_and_modalities_are_those_of_the_data() -> None:
     assert len(PLATFORMS) == 16
     assert {"ecephys", "behavior", "behavior-videos", "SPIM", "pophys"} <= set(MODALITIES)
+
+
+def test_rows_that_say_the_same_and_rows_of_one_session_are_told_with_the_place_of_the_other() -> None:
+    same = [dataclasses.replace(row(), place=Place("s.yaml", row=line)) for line in (1, 9)]
+    other = dataclasses.replace(row(job_type="default"), place=Place("s.yaml", row=20))
+    _, problems = to_jobs([*same, other], KNOWN)
+    name = "ecephys_0012_2024-05-27_16-07-59"
+    assert [(problem.place.row, problem.message.partition(".")[0]) for problem in problems] == [
+        (1, f"Row 9 says the same, {name}"),
+        (9, f"Row 1 says the same, {name}"),
+        (20, f"Row 1 is the same session, {name}"),
+    ]

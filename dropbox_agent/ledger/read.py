@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dropbox_agent import plan as plans
 from dropbox_agent.errors import LedgerUnavailable
@@ -33,6 +33,18 @@ LATEST = (
     "NOT EXISTS (SELECT 1 FROM drops AS newer WHERE newer.inbox = drops.inbox AND newer.name = drops.name"
     " AND newer.version > drops.version)"
 )
+
+
+class Claim(NamedTuple):
+    """Who has to do with an asset: a job, and where it was written."""
+
+    manifest: str
+    row: int | None
+    job_id: str
+    ended: datetime | None
+
+    def __str__(self) -> str:
+        return f"{self.manifest}, {'row' if self.row else 'job'} {self.row or self.job_id}"
 
 
 class Reader:
@@ -99,10 +111,21 @@ class Reader:
         counts = {state.value: 0 for state in DropState if state is not DropState.SETTLING}
         return counts | {row["state"]: row["n"] for row in rows}
 
-    def live_job_at(self, location: str) -> tuple[str, str] | None:
-        """Return (manifest name, job_id) of the job that uploads to ``location`` now, or None."""
-        row = self._one(f"{JOBS} WHERE location = ? AND jobs.state IN ('accepted', 'running')", (location,))
-        return None if row is None else (row["manifest"], row["job_id"])
+    def live_job_at(self, location: str) -> Claim | None:
+        """Return the job that uploads to ``location`` now, or None."""
+        return self._claim("jobs.state IN ('accepted', 'running')", location)
+
+    def uploaded_by(self, location: str) -> Claim | None:
+        """Return the last job that uploaded to ``location`` and ended well, or None."""
+        uploaded = (
+            "jobs.state = 'succeeded' AND EXISTS (SELECT 1 FROM tasks WHERE tasks.job_id = jobs.job_id"
+            " AND task_id = 'upload_data_to_s3' AND tasks.state = 'succeeded')"
+        )
+        return self._claim(uploaded, location)
+
+    def _claim(self, condition: str, location: str) -> Claim | None:
+        row = self._one(f"{JOBS} WHERE location = ? AND {condition} ORDER BY jobs.created DESC", (location,))
+        return None if row is None else Claim(row["manifest"], row["row"], row["job_id"], as_time_or_none(row["ended"]))
 
     def undelivered(self) -> list[tuple[str, str]]:
         """Return (manifest, reason) of each status or mail that could not be written when last tried."""
@@ -112,16 +135,27 @@ class Reader:
         )
         return [(row["name"], row["error"]) for row in [*statuses, *mails]]
 
+    def not_taken(self) -> list[tuple[str, str]]:
+        """Return (job_id, reason) of each attempt that the executor has not taken so far."""
+        rows = self._all("SELECT job_id, message FROM attempts WHERE state = 'submitting' AND tries > 0 ORDER BY rowid")
+        return [(row["job_id"], row["message"]) for row in rows]
+
     def is_idle(self, tries: int) -> bool:
-        """Return whether every job is final, and every status and mail is out or has failed ``tries`` times."""
+        """Return whether nothing is left to do that has not failed ``tries`` times."""
         return not any(
             self._number(f"SELECT count(*) FROM {table}")
             for table in (
-                "jobs WHERE state IN ('accepted', 'running')",
                 f"drops WHERE changes > told AND tell_tries < {tries:d}",
                 f"outbox WHERE sent IS NULL AND tries < {tries:d}",
             )
-        )
+        ) and not self._work_is_left(tries)
+
+    def _work_is_left(self, tries: int) -> bool:
+        """Whether a job may still move by itself; none does when all that is live is attempts that nobody takes."""
+        jobs = self._number("SELECT count(*) FROM jobs WHERE state IN ('accepted', 'running')")
+        live = self._all("SELECT state, tries FROM attempts WHERE state IN ('submitting', 'submitted', 'running')")
+        stuck = [one for one in live if one["state"] == "submitting" and one["tries"] >= tries]
+        return jobs > 0 and not (stuck and len(stuck) == len(live))
 
     def history(self, kind: str, id_: str) -> list[tuple[str | None, str]]:
         """Return the moves (from, to) of one thing, oldest first."""

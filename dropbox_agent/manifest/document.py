@@ -16,10 +16,11 @@ from dropbox_agent import yaml_lines
 from dropbox_agent.manifest import json_lines
 from dropbox_agent.manifest.columns import FIELDS, MODALITIES, SHORTCUTS, looks_like_column, meaning, suggestion
 from dropbox_agent.manifest.limits import Limits
-from dropbox_agent.manifest.problems import NOT_ENDED, did_you_mean, error, forbidden, nearest, shown, warning
+from dropbox_agent.manifest.problems import NOT_ENDED, did_you_mean, error, forbidden, warning
 from dropbox_agent.manifest.table import Cell, Column, Draft, fill, is_usable
 from dropbox_agent.manifest.values import is_typed, typed
 from dropbox_agent.model import Level, Place, Problem, Row
+from dropbox_agent.wording import nearest, shown
 from dropbox_agent.yaml_lines import Document, Finding, Path, Unreadable
 
 JOB_KEYS = (*FIELDS, "modalities", "tasks", "s3_prefix")

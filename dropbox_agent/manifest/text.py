@@ -39,7 +39,7 @@ class Text:
             )
             yield warning(_line_place(file, self.text, words[0]), message, ", ".join(words[:SHOWN_WORDS]))
         elif self.encoding.startswith("utf-16"):
-            first = next((line for line in self.text.splitlines() if line.strip()), "")
+            first = next((line for line in self.text.splitlines() if line.strip()), "").replace("\t", " ")
             yield warning(Place(file, row=1), "This file is in UTF-16; its first line is shown as it was read.", first)
         if not self.text.endswith(("\n", "\r")):
             last = self.text.splitlines()[-1] if self.text else ""

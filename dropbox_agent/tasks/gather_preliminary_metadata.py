@@ -114,7 +114,7 @@ def _describe(settings: TaskSettings, content: Path) -> str:
             " gather_preliminary_metadata (in the manifest or in the preset), then drop the manifest again."
         )
     try:
-        write_json(content / DATA_DESCRIPTION, answer["value"])
+        write_json(content / DATA_DESCRIPTION, answer["value"], by_way_of=content.parent)
     except OSError as error:
         raise full_or_unwritable(error, content, DATA_DESCRIPTION) from error
     return f"{DATA_DESCRIPTION} was made from the manifest and the settings."

@@ -16,7 +16,7 @@ from pathlib import Path
 from dropbox_agent.errors import TaskFailed
 from dropbox_agent.model import RunFolder, TaskOutcome, TaskSettings
 from dropbox_agent.tasks import inventory, tree
-from dropbox_agent.tasks.bucket import Bucket, open_bucket
+from dropbox_agent.tasks.bucket import NO_OBJECT, Bucket, open_bucket
 from dropbox_agent.tasks.inventory import Checksum, Sent
 from dropbox_agent.tasks.journal import Journal
 from dropbox_agent.tasks.names import counted, listed, shown, size_shown
@@ -225,8 +225,8 @@ def _compare(
 
 
 def _bucket_differs(bucket: Bucket, key: str, one: Sent, size: int | None) -> str | None:
-    if size is None:
-        return "is missing"
+    if size is None or size == NO_OBJECT:
+        return "is missing" if size is None else "is no file there"
     if size != one.size:
         return f"has {size} bytes instead of {one.size}"
     checksum = Checksum()

@@ -155,6 +155,20 @@ def test_links_may_lead_into_the_sites_roots_and_sources_must_lie_in_them(job: O
     )
 
 
+def test_links_may_not_lead_into_what_is_the_services_own(job: OneJob) -> None:
+    write(job.folder / "work" / "another job", {"log": b"x"})
+    write(job.folder / "state", {"ledger.db": b"x"})
+    os.symlink(job.folder / "work" / "another job", job.ecephys / "job")
+    os.symlink(job.folder / "state" / "ledger.db", job.ecephys / "ledger")
+    assert findings(job, allowed_roots=[job.folder], protected=[job.folder / "state"]) == [
+        f"ecephys: HERE/data/ecephys data/{link}, outside the folders that may be uploaded"
+        for link in (
+            "job: this link leads to HERE/work/another job",
+            "ledger: this link leads to HERE/state/ledger.db",
+        )
+    ]
+
+
 def test_a_root_that_is_a_link_itself_counts_as_what_it_is(job: OneJob) -> None:
     os.symlink(job.folder / "data", job.folder / "mounted")
     assert job.run(TASK, allowed_roots=[job.folder / "mounted"]).state == "succeeded"
