@@ -484,9 +484,20 @@ def problems_of(agent: Agent, name: str) -> list[tuple[str, str]]:
     return [(problem.level.value, problem.message) for problem in standing.problems]
 
 
+class Succeeding(RehearsalExecutor):
+    """Says of everything that it was done."""
+
+    def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
+        seen = super().observe(attempts, now)
+        return [
+            replace(one, tasks=tuple(replace(task, state=TaskState.SUCCEEDED) for task in one.tasks)) for one in seen
+        ]
+
+
 def test_a_session_that_was_uploaded_is_uploaded_again_only_when_that_is_asked_for(
     agent: Agent, row: dict[str, str]
 ) -> None:
+    agent.executor = Succeeding()
     write_csv(inbox_of(agent) / "s.csv", [row])
     run(agent, 0, 2, 3, 4, 5, 6, 7)
     (job,) = agent.ledger.jobs()

@@ -21,6 +21,7 @@ from openpyxl.utils import coordinate_to_tuple, get_column_letter
 from openpyxl.workbook import Workbook
 from openpyxl.worksheet._writer import WorksheetWriter
 from openpyxl.worksheet.hyperlink import Hyperlink
+from openpyxl.worksheet.properties import PageSetupProperties
 from openpyxl.worksheet.worksheet import Worksheet
 from openpyxl.writer.excel import ExcelWriter
 
@@ -36,6 +37,7 @@ LIST_SHEET = "What to fix"
 LIST_TITLE = "What to fix in this file"
 COLUMNS = ("Where", "Found there", "What is wrong", "What to write")
 WIDTHS = (24, 32, 80, 32)
+LINE_POINTS = 15
 AUTHOR = "dropbox-agent"
 COLOURS = {Level.ERROR: "FFFF9B8A", Level.WARNING: "FFFFE8A3"}
 """Fills of wrong and of odd cells; both are light enough to read on."""
@@ -201,6 +203,9 @@ def _write_list(book: Workbook, problems: Sequence[Problem]) -> None:
     for row, problem in enumerate(problems, 5):
         _list_problem(book, sheet, row, problem)
     sheet.freeze_panes = "A5"
+    sheet.page_setup.orientation = "landscape"
+    sheet.page_setup.fitToWidth, sheet.page_setup.fitToHeight = 1, 0
+    sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
 
 
 def _list_problem(book: Workbook, sheet: Worksheet, row: int, problem: Problem) -> None:
@@ -208,12 +213,18 @@ def _list_problem(book: Workbook, sheet: Worksheet, row: int, problem: Problem) 
     for column, shown in enumerate(cells, 1):
         cell = _write_text(sheet, row, column, shown)
         cell.alignment = Alignment(vertical="top", wrap_text=True)
+    # Not every program makes a row as high as its text.
+    sheet.row_dimensions[row].height = LINE_POINTS * max(map(_lines_in, cells, WIDTHS))
     first = sheet.cell(row=row, column=1)
     first.fill = PatternFill("solid", start_color=COLOURS[problem.level], end_color=COLOURS[problem.level])
     target = _sheet_of(book, problem)
     if target is not None and target is not sheet:
         title = target.title.replace("'", "''")
         first.hyperlink = Hyperlink(ref=first.coordinate, location=f"'{title}'!{_cell_of(target, problem)}")
+
+
+def _lines_in(shown: str, width: int) -> int:
+    return sum(1 + len(line) * 11 // (width * 10) for line in shown.split("\n"))
 
 
 def _where(problem: Problem) -> str:
