@@ -21,7 +21,7 @@ from dropbox_agent.examine import Examiner, presets_in
 from dropbox_agent.executors import Executor, LocalExecutor, RehearsalExecutor
 from dropbox_agent.inbox import MARKER, Inbox, guard, mark, open_regular
 from dropbox_agent.ledger import Ledger, Reader
-from dropbox_agent.manifest import template
+from dropbox_agent.manifest import schema, template
 from dropbox_agent.model import Presets
 from dropbox_agent.settings import Settings
 
@@ -254,6 +254,11 @@ def write_template(file: Path, by: Examiner, now: datetime) -> Path:
     """Write an empty workbook to fill in; return its path. Raises DeliveryFailed."""
     deliver.write(file.parent, file.name, template.template_bytes(by.known(by.load_presets(), now)))
     return file
+
+
+def manifest_schema(by: Examiner, now: datetime) -> dict[str, Any]:
+    """Return the JSON Schema of this site's manifests."""
+    return schema.json_schema(by.known(by.load_presets(), now))
 
 
 def warnings(settings: Settings) -> list[str]:
