@@ -154,8 +154,8 @@ def furnishing(how: report.Pages, by: Examiner) -> Callable[[Inbox, datetime], N
 
     def furnish(inbox: Inbox, now: datetime) -> None:
         deliver.sweep(inbox.path)
-        _put_readme(inbox.path, how)
         _put_template(inbox.path, by, now)
+        _put_readme(inbox.path, how)  # It names the template.
 
     return furnish
 
