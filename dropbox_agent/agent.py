@@ -5,18 +5,18 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from dropbox_agent import deliver, plan, report
-from dropbox_agent.errors import AgentError, InboxUnavailable, LedgerUnavailable, SubmitFailed
+from dropbox_agent import deliver, orders, plan, report
+from dropbox_agent.errors import AgentError, InboxUnavailable, LedgerUnavailable, OrderRefused, SubmitFailed
 from dropbox_agent.examine import Examination, Examiner
 from dropbox_agent.executors import Executor
 from dropbox_agent.inbox import Inbox
 from dropbox_agent.ledger import DueMail, Ledger, Untold
-from dropbox_agent.model import Attempt, Drop, Job, Level, Plan, Problem
-from dropbox_agent.states import AttemptState
+from dropbox_agent.model import Attempt, Drop, Job, Level, Observation, Order, Plan, Problem
+from dropbox_agent.states import AttemptState, JobState, TaskState
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ POLL_SECONDS = 0.2
 """How often the folders of running attempts are looked at: a directory look each, no query."""
 IDLE_SECONDS = 2.0
 """How long to wait when nothing runs and no event comes."""
+STOP_SECONDS = 30
+"""How long a task may take to end once it was asked to; then it is killed."""
 DELIVERY_TRIES = 3
 """After how many failures ``run --until-idle`` no longer waits for a status or mail to be written."""
 
@@ -40,6 +42,8 @@ class Agent:
     sender: str
     """Who the mails come from."""
     task_context: plan.Context
+    orders_folder: Path
+    """Where orders to cancel or to run again are written down, on the agent's own disk."""
     rows_alone: bool = False
     """on_error: row. A bad row refuses only itself."""
     furnish: Callable[[Inbox, datetime], None] = lambda inbox, now: None
@@ -59,6 +63,7 @@ class Agent:
         settle   the inbox yields files that have stopped changing       left alone, seen again next tick
         examine  read, validate, expand, judge; changes nothing          all problems of the file at once
         record   accept or refuse the drop, one transaction              nothing half recorded
+        obey     orders to cancel or to run again                        refused in words
         dispatch write the intent, hand the allocation over              found again by its key after a crash
         observe  one look at all that runs                               unknown stays unknown
         answer   status files and mails                                  tried again, with back-off
@@ -66,6 +71,7 @@ class Agent:
         """
         for inbox, drop in self.settled(now):
             self.take(inbox, drop, now)
+        self.obey(now)
         self.observe(now)
         self.dispatch(now)
         self.answer(now)
@@ -105,6 +111,18 @@ class Agent:
         count = len(examination.errors)
         logger.info("%s: refused, %d errors.", drop.name, count, extra={"action": "refused", "drop": drop.name})
 
+    def obey(self, now: datetime) -> None:
+        """Carry out the orders of people: files beside manifests become orders on our own disk first."""
+        for inbox in self.inboxes:
+            for name, manifest, act in inbox.orders():
+                self._accept_order(inbox, name, manifest, act, now)
+        for path, order in orders.given(self.orders_folder):
+            self._carry_out(order, now)
+            path.unlink(missing_ok=True)
+        for attempt in self.ledger.live_attempts():
+            if attempt.stop_at is not None:
+                self._stop(attempt, now)
+
     def dispatch(self, now: datetime) -> None:
         """Hand over what is ready while there is room, intent first."""
         live = self.ledger.live_attempts()
@@ -117,6 +135,8 @@ class Agent:
 
     def _is_to_be_handed_over(self, attempt: Attempt, now: datetime) -> bool:
         """An intent without an answer, or an attempt that was taken and never came to run (a restart in between)."""
+        if attempt.stop_at is not None:
+            return False
         if attempt.state is AttemptState.SUBMITTING:
             return self.ledger.may_try(attempt, now)
         return attempt.first_missing_at is not None and self.executor.may_repeat(attempt, now)
@@ -143,7 +163,7 @@ class Agent:
         """Look once at all that may run, and write down what was seen."""
         live = self.ledger.live_attempts()
         if live:
-            self.ledger.observed(self.executor.observe(live, now), now)
+            self.ledger.observed(map(_as_ordered, self.executor.observe(live, now)), now)
 
     def answer(self, now: datetime) -> None:
         """Write the status files and mails that are due."""
@@ -232,6 +252,68 @@ class Agent:
 
     # --- details -----------------------------------------------------------------------------------------------------
 
+    def _accept_order(self, inbox: Inbox, name: str, manifest: str, act: str, now: datetime) -> None:
+        """Write the order down, then remove its file; an order whose file cannot be removed is not obeyed for ever."""
+        order = Order.model_validate({"act": act, "inbox": inbox.path, "manifest": manifest, "asked": now, "by": name})
+        try:
+            path = orders.give(self.orders_folder, order)
+            try:
+                inbox.obeyed(name)
+            except InboxUnavailable:
+                path.unlink()
+                raise
+        except AgentError as error:
+            self._say(f"order {name}", str(error))
+
+    def _carry_out(self, order: Order, now: datetime) -> None:
+        told: dict[int, list[str]] = {}
+        for drop_id, job_id in self._meant(order):
+            told.setdefault(drop_id, []).append(self._ordered(order, job_id, now))
+        if order.manifest is not None and order.inbox is not None and not told:
+            self._order_for_refused(order, now)
+        for drop_id, sentences in told.items():
+            self.ledger.note(drop_id, " ".join(dict.fromkeys(sentences)), now)
+
+    def _meant(self, order: Order) -> list[tuple[int, str]]:
+        """Return (drop, job) of the jobs an order is about; of a manifest's, those that it can do something with."""
+        if order.job_id is not None:
+            job = self.ledger.job(order.job_id)
+            return [] if job is None else [(job.drop_id, job.job_id)]
+        assert order.inbox is not None and order.manifest is not None
+        standing = self.ledger.latest(order.inbox, order.manifest)
+        if standing is None:
+            return []
+        live = {JobState.ACCEPTED, JobState.RUNNING}
+        wanted = live if order.act == "cancel" else {JobState.FAILED, JobState.CANCELLED}
+        chosen = [job for job in standing.jobs if job.state in wanted] or list(standing.jobs)
+        return [(standing.drop_id, job.job_id) for job in chosen]
+
+    def _ordered(self, order: Order, job_id: str, now: datetime) -> str:
+        """Carry an order out for one job; return what came of it."""
+        try:
+            if order.act == "cancel":
+                self.ledger.cancel(job_id, f"Cancelled by {order.by}.", now)
+                sentence = f"Cancelled by {order.by}."
+            else:
+                self.ledger.retry(job_id, order.from_task, now)
+                sentence = f"Run again by {order.by}; what had succeeded is kept."
+        except OrderRefused as error:
+            sentence = f"{order.by} was not carried out: {error}"
+        logger.info("%s: %s", job_id, sentence, extra={"action": order.act, "job": job_id})
+        return sentence
+
+    def _order_for_refused(self, order: Order, now: datetime) -> None:
+        """A refused manifest has no job: to run it again is to read it again."""
+        for inbox in self.inboxes:
+            if order.act == "retry" and inbox.path == order.inbox and order.manifest is not None:
+                inbox.read_again(order.manifest)
+
+    def _stop(self, attempt: Attempt, now: datetime) -> None:
+        assert attempt.stop_at is not None
+        hard = now - attempt.stop_at > timedelta(seconds=STOP_SECONDS)
+        if self.executor.stop(attempt, hard):
+            self.ledger.observed([Observation(attempt, True, AttemptState.ENDED)], now)
+
     def _tick_or_say(self, now: datetime) -> None:
         try:
             self.tick(now)
@@ -290,6 +372,14 @@ class Agent:
         elif trouble is not None and trouble != before:
             self._said[what] = trouble
             logger.error("%s: %s", what, trouble, extra={"action": "trouble"})
+
+
+def _as_ordered(seen: Observation) -> Observation:
+    """What was ordered to end and ended without saying how was cancelled; it has not failed."""
+    if seen.attempt.stop_at is None or seen.state is not AttemptState.LOST:
+        return seen
+    tasks = [replace(t, state=TaskState.CANCELLED) if t.state is TaskState.FAILED else t for t in seen.tasks]
+    return replace(seen, tasks=tuple(tasks))
 
 
 def database(state_dir: Path) -> Path:

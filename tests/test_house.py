@@ -22,7 +22,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("states", "errors", "yaml_lines"),
     ("model", "settings"),
     ("validate", "plan", "policy", "report"),
-    ("inbox", "manifest", "presets", "ledger", "executors", "deliver"),
+    ("inbox", "manifest", "presets", "ledger", "executors", "deliver", "orders"),
     ("examine",),
     ("agent", "web"),
     ("assembly", "terminal"),
