@@ -109,9 +109,9 @@ def work(agent: Agent, settings: Settings, console: Console, until_idle: bool) -
             follower.show(agent.ledger.drops(SHOWN_MANIFESTS), agent.notes())
 
         agent.run(until_idle, show if console.is_terminal else None)
-    undone = agent.ledger.undelivered() if until_idle else []
+    undone = agent.trouble() if until_idle else []
     if undone:
-        raise AgentError("\n".join(f"{name}: {error}" for name, error in undone))
+        raise AgentError("\n".join(undone))
 
 
 @app.command()

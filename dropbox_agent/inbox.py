@@ -163,6 +163,10 @@ class Inbox:
         sighting = self._sightings[drop.name]
         sighting.taken, sighting.again = sighting.signature, False
 
+    def not_taken(self, drop: Drop, reason: str, now: datetime, needs_somebody: bool) -> None:
+        """Note why a drop could not be recorded; it is yielded again after a while."""
+        self._wait(self._sightings[drop.name], now, self.scan_seconds, reason, needs_somebody)
+
     def is_due(self, now: datetime) -> bool:
         """Return whether it is time to list: the interval is over, an event came, or a settling file is to be read."""
         if self.last_complete_scan is None or self._hint.is_set() or self._clock_went_back(now):

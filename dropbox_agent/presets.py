@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from dropbox_agent import plan, yaml_lines
 from dropbox_agent.errors import AgentError
 from dropbox_agent.model import JobType, Presets, Task
+from dropbox_agent.wording import nearest
 from dropbox_agent.yaml_lines import Document, Finding, Unreadable
 from dropbox_agent.yaml_lines import Path as KeyPath
 
@@ -130,7 +130,7 @@ class _Reading:
         top = self.group((), self.document.value)
         for key in top:
             if key not in KEYS:
-                self.document.tell((key,), f"{key} is not known here{_nearest(key, KEYS)}")
+                self.document.tell((key,), f"{key} is not known here{_instead(key, KEYS)}")
         tasks = dict(self.tasks(self.group(("tasks",), top.get("tasks"))))
         return JobType(name, self.text("description", top) or "", self.text("inherits", top), tasks)
 
@@ -158,7 +158,7 @@ class _Reading:
             path = ("tasks", name)
             task_id = self.task_ids.get(name)
             if task_id is None:
-                self.document.tell(path, f"{name} is not a task{_nearest(name, self.task_ids)}")
+                self.document.tell(path, f"{name} is not a task{_instead(name, self.task_ids)}")
             elif task_id in seen:
                 self.document.tell(path, f"{name} and {seen[task_id]} are the same task; keep one")
             else:
@@ -176,7 +176,7 @@ class _Reading:
             here = (*path, modality)
             if modality not in self.modalities:
                 known = [*self.modalities, *plan.TASK_FIELDS]
-                words = f"{modality} is neither a modality nor a field of a task{_nearest(modality, known)}"
+                words = f"{modality} is neither a modality nor a field of a task{_instead(modality, known)}"
                 self.document.tell(here, words)
             else:
                 yield (task_id, modality), self.fields(here, task_id, self.group(here, value))
@@ -184,7 +184,7 @@ class _Reading:
     def fields(self, path: KeyPath, task_id: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the fields a task sets, checked."""
         for name in set(given) - plan.TASK_FIELDS:
-            words = f"{name} is not a field of a task{_nearest(name, plan.TASK_FIELDS)}"
+            words = f"{name} is not a field of a task{_instead(name, plan.TASK_FIELDS)}"
             self.document.tell((*path, name), words)
         try:
             task = Task.model_validate({name: value for name, value in given.items() if name in plan.TASK_FIELDS})
@@ -206,9 +206,9 @@ def _field_in_words(error: Any) -> str:
     return f"{name} is {plan.kind(error['input'])}; write {what}" if what else f"{name}: {error['msg']}"
 
 
-def _nearest(word: str, known: Collection[str]) -> str:
-    found = difflib.get_close_matches(word, sorted(known), n=1)
-    return f"; did you mean {found[0]}?" if found else f"; known are {', '.join(sorted(known))}"
+def _instead(word: str, known: Collection[str]) -> str:
+    near = nearest(word, sorted(known), cutoff=0.6)
+    return f"; did you mean {near}?" if near else f"; known are {', '.join(sorted(known))}"
 
 
 # --- inheritance -----------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def _why_not_inherited(one: _Stored, stored: Mapping[str, _Stored], broken: Mapp
     elif parent in stored:
         words = f"{name} inherits {parent}, which leads back to {name}"
     else:
-        words = f"{name} inherits {parent}, which is not there{_nearest(parent, set(stored) - {name})}"
+        words = f"{name} inherits {parent}, which is not there{_instead(parent, set(stored) - {name})}"
     return one.wrong(("inherits",), words)
 
 

@@ -165,8 +165,8 @@ def test_characters_that_no_text_needs_are_errors(text: str) -> None:
 
 def test_a_key_that_no_text_needs_can_still_be_told() -> None:
     rows, problems = read_json('{"tasks": {\n"\\ud800\\u0007": {"skip_task": 1}}}')
-    assert told((rows, problems)) == [("error", 2, r"tasks.\xd800\x07")]
-    assert rows[0].place_of("tasks", "\ud800\x07", "skip_task").column == r"tasks.\xd800\x07.skip_task"
+    assert told((rows, problems)) == [("error", 2, r"tasks.\ud800\x07")]
+    assert rows[0].place_of("tasks", "\ud800\x07", "skip_task").column == r"tasks.\ud800\x07.skip_task"
 
 
 @pytest.mark.parametrize(

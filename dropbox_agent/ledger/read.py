@@ -119,16 +119,27 @@ class Reader:
         )
         return [(row["name"], row["error"]) for row in [*statuses, *mails]]
 
+    def not_taken(self) -> list[tuple[str, str]]:
+        """Return (job_id, reason) of each attempt that the executor has not taken so far."""
+        rows = self._all("SELECT job_id, message FROM attempts WHERE state = 'submitting' AND tries > 0 ORDER BY rowid")
+        return [(row["job_id"], row["message"]) for row in rows]
+
     def is_idle(self, tries: int) -> bool:
-        """Return whether every job is final, and every status and mail is out or has failed ``tries`` times."""
+        """Return whether nothing is left to do that has not failed ``tries`` times."""
         return not any(
             self._number(f"SELECT count(*) FROM {table}")
             for table in (
-                "jobs WHERE state IN ('accepted', 'running')",
                 f"drops WHERE changes > told AND tell_tries < {tries:d}",
                 f"outbox WHERE sent IS NULL AND tries < {tries:d}",
             )
-        )
+        ) and not self._work_is_left(tries)
+
+    def _work_is_left(self, tries: int) -> bool:
+        """Whether a job may still move by itself; none does when all that is live is attempts that nobody takes."""
+        jobs = self._number("SELECT count(*) FROM jobs WHERE state IN ('accepted', 'running')")
+        live = self._all("SELECT state, tries FROM attempts WHERE state IN ('submitting', 'submitted', 'running')")
+        stuck = [one for one in live if one["state"] == "submitting" and one["tries"] >= tries]
+        return jobs > 0 and not (stuck and len(stuck) == len(live))
 
     def history(self, kind: str, id_: str) -> list[tuple[str | None, str]]:
         """Return the moves (from, to) of one thing, oldest first."""

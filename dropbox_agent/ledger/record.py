@@ -371,10 +371,12 @@ class Ledger(Reader):
             return
         for task in observation.tasks:
             self._record_task(attempt, task, at)
+        state = self._forward(observation).value
         self._do(
             "UPDATE attempts SET state = ?, message = ?, first_missing = NULL, updated = ?"
-            " WHERE attempt_key = ? AND state IN ('submitting', 'submitted', 'running')",
-            (self._forward(observation).value, observation.text, at, attempt.key),
+            " WHERE attempt_key = ? AND state IN ('submitting', 'submitted', 'running')"
+            " AND (state IS NOT ? OR message IS NOT ? OR first_missing NOT NULL)",
+            (state, observation.text, at, attempt.key, state, observation.text),
         )
         self._cancel_unreachable(attempt.job_id, at)
         if observation.state in (AttemptState.ENDED, AttemptState.LOST):
@@ -395,13 +397,16 @@ class Ledger(Reader):
         )
 
     def _record_task(self, attempt: Attempt, task: TaskObservation, at: str) -> None:
+        progress = None if task.progress is None else json.dumps(dict(task.progress))
         self._do(
             "UPDATE tasks SET state = ?, started = ifnull(?, started), ended = ?, message = ifnull(?, message),"
             " exit_code = ?, progress = ifnull(?, progress), log = ifnull(?, log), updated = ?"
-            " WHERE job_id = ? AND key = ? AND attempt = ? AND state IN ('submitted', 'running')",
+            " WHERE job_id = ? AND key = ? AND attempt = ? AND state IN ('submitted', 'running')"
+            # A look that shows nothing new writes nothing: it is repeated several times a second.
+            " AND (state IS NOT ? OR progress IS NOT ifnull(?, progress) OR message IS NOT ifnull(?, message))",
             (task.state.value, task.started and as_text(task.started), task.ended and as_text(task.ended),
-             task.message, task.exit_code, None if task.progress is None else json.dumps(dict(task.progress)),
-             task.log, at, attempt.job_id, task.key, attempt.number),
+             task.message, task.exit_code, progress, task.log, at, attempt.job_id, task.key, attempt.number,
+             task.state.value, progress, task.message),
         )  # fmt: skip
 
     def _cancel_unreachable(self, job_id: str, at: str) -> None:

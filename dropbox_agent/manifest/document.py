@@ -11,8 +11,9 @@ from dropbox_agent import yaml_lines
 from dropbox_agent.manifest import json_lines
 from dropbox_agent.manifest.columns import FIELDS, meaning
 from dropbox_agent.manifest.limits import Limits
-from dropbox_agent.manifest.problems import did_you_mean, error, forbidden, nearest, shown, warning
+from dropbox_agent.manifest.problems import did_you_mean, error, forbidden, warning
 from dropbox_agent.model import Level, Place, Problem, Row
+from dropbox_agent.wording import nearest, shown
 from dropbox_agent.yaml_lines import Document, Finding, Path, Unreadable
 
 JOB_KEYS = (*FIELDS, "modalities", "tasks", "s3_prefix")

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, NoReturn
 
-from dropbox_agent.manifest.problems import shown
+from dropbox_agent.wording import printable
 from dropbox_agent.yaml_lines import Document, Path, Unreadable, decoded
 
 TOKEN = re.compile(r'[\s:,]*("(?:[^"\\]|\\.)*"|[\[\]{}]|[^\s:,\[\]{}"]+)', re.DOTALL)
@@ -52,7 +52,7 @@ def _in_words(wrong: json.JSONDecodeError, text: str) -> Unreadable:
     elif wrong.msg.startswith(("Unterminated string", "Invalid control character")):
         words = "a text here has no quotation mark at its end, or a line break or tab in it"
     else:
-        found = shown(rest.partition("\n")[0][:SHOWN_CHARACTERS])
+        found = printable(rest.partition("\n")[0][:SHOWN_CHARACTERS])
         words = f"something else is needed where {found} stands"
     return Unreadable(f"this is not JSON: {words}", line)
 

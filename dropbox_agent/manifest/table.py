@@ -20,8 +20,9 @@ from dropbox_agent.manifest.columns import (
     normal,
     suggestion,
 )
-from dropbox_agent.manifest.problems import did_you_mean, error, forbidden, shown
+from dropbox_agent.manifest.problems import did_you_mean, error, forbidden
 from dropbox_agent.model import Level, Place, Problem, Row
+from dropbox_agent.wording import shown
 
 HEADER_WITHIN = 20
 """The header is looked for in this many rows that are not blank."""

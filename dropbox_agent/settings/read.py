@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import sys
@@ -21,6 +20,7 @@ from pydantic_settings import SettingsError as UnreadableVariable
 from dropbox_agent import yaml_lines
 from dropbox_agent.errors import SettingsError
 from dropbox_agent.settings.sections import ENVIRONMENT_PREFIX, PACKAGED_DEFAULTS, Settings, section_in
+from dropbox_agent.wording import cut, nearest
 from dropbox_agent.yaml_lines import Document, Finding, Unreadable
 from dropbox_agent.yaml_lines import Path as KeyPath
 
@@ -212,8 +212,8 @@ def _unknown(path: KeyPath, section: type[BaseModel]) -> str:
 
 def _instead(found: str, known: Iterable[str], listed_as: str) -> str:
     known = list(known)
-    near = difflib.get_close_matches(found.lower().replace("-", "_"), known, n=1)
-    return f"Did you mean {near[0]}?" if near else f"{listed_as}: {', '.join(known)}."
+    near = nearest(found, known, cutoff=0.6)
+    return f"Did you mean {near}?" if near else f"{listed_as}: {', '.join(known)}."
 
 
 def _wrong(detail: ErrorDetails) -> str:
@@ -256,7 +256,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict | list | tuple):
         return "a list" if not isinstance(value, dict) else "a section"
     text = value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
-    text = text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+    text = cut(text, SHOWN_CHARACTERS)
     return json.dumps(text, ensure_ascii=False) if isinstance(value, str) else text
 
 

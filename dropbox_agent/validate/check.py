@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dropbox_agent.model import Job, Known, Level, Place, Problem, Row, asset_name
-from dropbox_agent.validate.names import shown
+from dropbox_agent.wording import shown
 
 MOST_PROBLEMS_OF_ROW = 100
 

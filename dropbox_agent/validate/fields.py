@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from dropbox_agent.model import EMAIL_TYPES
 from dropbox_agent.validate.check import Check, Wrong
 from dropbox_agent.validate.dates import in_utc, moment
-from dropbox_agent.validate.names import hint, nearest, shown
-from dropbox_agent.validate.texts import name_of, one_of, required, text_of
+from dropbox_agent.validate.texts import hint, name_of, one_of, required, text_of
+from dropbox_agent.wording import nearest, shown
 
 DEFAULT_BUCKET = "default"
 DEFAULT_EMAIL_TYPES = frozenset({"fail"})

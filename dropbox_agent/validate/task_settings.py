@@ -12,7 +12,8 @@ from pydantic import ValidationError
 from dropbox_agent.model import Task
 from dropbox_agent.validate.check import Check, Wrong
 from dropbox_agent.validate.fields import MOST_MODALITIES
-from dropbox_agent.validate.names import hint, nearest, shown
+from dropbox_agent.validate.texts import hint
+from dropbox_agent.wording import nearest, shown
 
 PER_MODALITY = frozenset({"modality_transformation_settings", "codeocean_pipeline_settings"})
 """Tasks that are set per modality; as a whole they can only be switched off."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dropbox_agent.validate.check import Check, Wrong
-from dropbox_agent.validate.names import CONTROL, hint, nearest, shown
+from dropbox_agent.wording import nearest, shown
+
+SHOWN_NAMES = 40
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
 
 
 def text_of(check: Check, name: str) -> str | None:
@@ -52,3 +56,12 @@ def one_of(path: Sequence[str], name: str, known: Iterable[str]) -> str:
         return name
     near = nearest(name, names)
     raise Wrong(path, f'"{shown(name)}" is not known.{hint(near, names)}', name, near)
+
+
+def hint(near: str | None, known: Sequence[str] = ()) -> str:
+    """Return what helps with a name that is not known, with the space before it."""
+    question = f' Did you mean "{near}"?' if near else ""
+    if not known:
+        return question
+    more = f" and {len(known) - SHOWN_NAMES} more" if len(known) > SHOWN_NAMES else ""
+    return f"{question} Known: {', '.join(known[:SHOWN_NAMES])}{more}."
