@@ -13,7 +13,7 @@ from dropbox_agent.manifest.columns import FIELDS, meaning
 from dropbox_agent.manifest.limits import Limits
 from dropbox_agent.manifest.problems import did_you_mean, error, forbidden, warning
 from dropbox_agent.model import Level, Place, Problem, Row
-from dropbox_agent.wording import nearest, shown
+from dropbox_agent.wording import nearest, printable, shown
 from dropbox_agent.yaml_lines import Document, Finding, Path, Unreadable
 
 JOB_KEYS = (*FIELDS, "modalities", "tasks", "s3_prefix")
@@ -66,7 +66,7 @@ class Tree:
 
 
 def _place(file: str, path: Path, line: int) -> Place:
-    return Place(file, row=line or None, column=shown(_dotted(path) or None))
+    return Place(file, row=line or None, column=printable(_dotted(path)) or None)
 
 
 def _dotted(path: Path) -> str:
