@@ -308,6 +308,8 @@ class Attempt:
     """What the executor calls it: a process (``pid:start``) or a Slurm job id."""
     submitted_at: datetime | None = None
     first_missing_at: datetime | None = None
+    stop_at: datetime | None = None
+    """Since when it is to be ended."""
     """Since when successful looks have not found it; durable, so that a restart does not begin the grace anew."""
 
 
@@ -399,6 +401,25 @@ class Standing:
     updated: datetime
     problems: tuple[Problem, ...]
     jobs: tuple[JobStanding, ...]
+    note: str | None = None
+    """What came of the last order for it, as a sentence."""
+
+
+class Order(BaseModel):
+    """What somebody wants done with a job, or with all jobs of a manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    act: Literal["retry", "cancel"]
+    job_id: str | None = None
+    """None: every job of the manifest."""
+    inbox: Path | None = None
+    manifest: str | None = None
+    from_task: str | None = None
+    """Run again from this task on, also what succeeded."""
+    asked: datetime
+    by: str
+    """How it was asked for, in words: ``dropbox-agent cancel`` or ``session.xlsx.cancel``."""
 
 
 @dataclass(frozen=True)
