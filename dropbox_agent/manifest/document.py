@@ -20,6 +20,7 @@ JOB_KEYS = (*FIELDS, "modalities", "tasks", "s3_prefix")
 REQUEST_KEYS = ("dag_id", "user_email", "email_notification_types", "upload_jobs")
 HANDED_DOWN = ("user_email", "email_notification_types")
 """What a request says for all its jobs that do not say it themselves."""
+WORDS_CHARACTERS = 400
 
 
 def read(content: bytes, name: str, limits: Limits) -> tuple[tuple[Row, ...], tuple[Problem, ...]]:
@@ -74,7 +75,7 @@ def _dotted(path: Path) -> str:
 
 
 def _problem(file: str, finding: Finding) -> Problem:
-    words = f"{finding.words[:1].upper()}{finding.words[1:]}."
+    words = printable(f"{finding.words[:1].upper()}{finding.words[1:]}.", WORDS_CHARACTERS)
     return error(_place(file, finding.path, finding.line), words)
 
 
@@ -149,9 +150,9 @@ def _unknown(key: str, path: Path, known: tuple[str, ...], tree: Tree) -> Proble
     place = tree.place(*path, key)
     if column := meaning(key):
         where = ".".join(column.path)
-        return error(place, f'"{key[:100]}" is a column of tables. Here it is written as {where}.', found=key)
+        return error(place, f'"{printable(key, 100)}" is a column of tables. Here it is written as {where}.', found=key)
     near = nearest(key, known)
-    return warning(place, f'"{key[:100]}" is not known and is passed over.{did_you_mean(near)}', key, near)
+    return warning(place, f'"{printable(key, 100)}" is not known and is passed over.{did_you_mean(near)}', key, near)
 
 
 def _has_errors(problems: list[Problem]) -> bool:
