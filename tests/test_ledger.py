@@ -603,6 +603,25 @@ def test_an_answer_that_could_not_be_written_is_tried_again_and_said(ledger: Led
     assert ledger.is_idle(1)
 
 
+def test_a_new_start_waits_for_nothing_that_failed_before(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.refuse(a_drop(), [], ["a@b.org"], NOW)
+    accept(ledger, drop=a_drop("b.csv"))
+    ((job_id, allocation),) = ledger.ready()
+    attempt = ledger.submitting(job_id, allocation, NOW)
+    ledger.not_submitted(attempt, "Not now.", NOW)
+    for untold in ledger.untold(NOW):
+        ledger.not_told(untold, "the disk is full", NOW)
+    for due in ledger.due_mails(NOW):
+        ledger.not_mailed(due.mail, "the disk is full", NOW)
+    ledger.close()
+    reopened = open_ledger(tmp_path)
+    assert (len(reopened.untold(NOW)), len(reopened.due_mails(NOW))) == (2, 2)
+    assert reopened.may_try(attempt, NOW)
+    assert len(reopened.undelivered()) == 4
+    assert not reopened.is_idle(1)
+    reopened.close()
+
+
 def test_a_mail_that_is_out_is_never_due_again(ledger: Ledger) -> None:
     ledger.refuse(a_drop(), [], ["a@b.org"], NOW)
     (due,) = ledger.due_mails(NOW)

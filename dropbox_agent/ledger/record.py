@@ -67,6 +67,7 @@ class Ledger(Reader):
         ledger = cls(connection, path, work_dir, lock)
         try:
             ledger._name_it(now)
+            ledger._wait_no_longer()
         except BaseException:
             ledger.close()
             raise
@@ -270,6 +271,13 @@ class Ledger(Reader):
         with self._transaction():
             if self._one("SELECT 1 FROM ledger") is None:
                 self._do("INSERT INTO ledger VALUES (?, ?)", (uuid.uuid4().hex, as_text(now)))
+
+    def _wait_no_longer(self) -> None:
+        """Whoever starts the agent again has mended something: what failed before is tried at once."""
+        with self._transaction():
+            self._do("UPDATE drops SET tell_at = NULL, tell_tries = 0 WHERE changes > told AND tell_tries > 0")
+            self._do("UPDATE outbox SET send_at = NULL, tries = 0 WHERE sent IS NULL AND tries > 0")
+            self._do("UPDATE attempts SET try_at = NULL, tries = 0 WHERE state = 'submitting' AND tries > 0")
 
     def _add_drop(self, drop: Drop, state: DropState, problems: Sequence[Problem], now: datetime) -> int:
         version = 1 + self._number(
