@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -138,13 +139,9 @@ def test_a_full_disk_under_the_inbox_is_said_and_the_work_goes_on(
     workspace.change(inboxes=[{"path": str(small_disk), "settle_seconds": 0.2, "scan_seconds": 1}])
     write_csv(small_disk / "s.csv", [a_row(sources, **QUICK)])
     (small_disk / "ballast").write_bytes(b"x" * 1_000_000)
-    with (small_disk / "ballast").open("ab") as file:
-        try:
-            while True:
-                file.write(b"x" * 512)
-                file.flush()
-        except OSError:
-            pass
+    with (small_disk / "ballast").open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 512)
     done = workspace.agent("run", "--until-idle", "--config", str(workspace.config))
     assert done.returncode == 3
     assert "the disk is full" in done.stderr
