@@ -103,6 +103,7 @@ def context(settings: Settings) -> plan.Context:
     return plan.Context(
         work_dir=settings.work_dir,
         allowed_roots=tuple(settings.policy.source_roots),
+        protected=tuple(map(Path, rules(settings).protected)),
         metadata_required=bool(settings.metadata.required),
         metadata_strict=settings.metadata.strict,
         env_file=_env_file(settings),

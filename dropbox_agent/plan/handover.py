@@ -20,6 +20,8 @@ class Context:
     work_dir: Path
     allowed_roots: tuple[Path, ...] = ()
     """Where links in the sources may lead, besides the sources themselves."""
+    protected: tuple[Path, ...] = ()
+    """The service's own folders, which no link in a source may lead into."""
     metadata_required: bool = False
     metadata_strict: bool = False
     env_file: str | None = None
@@ -51,6 +53,7 @@ def task_settings(job: JobStanding, task: PlannedTask, attempt_key: str, context
         metadata_dir=_folder(job.plan, "gather_preliminary_metadata"),
         derivatives_dir=_folder(job.plan, "copy_derivatives_folder"),
         allowed_roots=list(context.allowed_roots),
+        protected=list(context.protected),
         image=task.settings.get("image"),
         image_version=task.settings.get("image_version"),
         job_settings=dict(task.settings.get("job_settings") or {}),

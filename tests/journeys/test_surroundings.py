@@ -189,6 +189,21 @@ def test_a_folder_full_of_files_is_watched_only_after_somebody_said_what_to_do_w
     assert (old / "after.csv.status.json").exists()
 
 
+def test_a_link_in_the_data_to_the_services_own_folders_is_not_followed(
+    workspace: Workspace, sources: dict[str, Path]
+) -> None:
+    """With all of a disk allowed, the ledger on it still is nobody's data."""
+    workspace.change(policy={"source_roots": [str(workspace.folder.parent)]})
+    (sources["ecephys"] / "innocent").symlink_to(workspace.folder / "state")
+    drop_good(workspace, sources)
+    workspace.until_idle()
+    (job,) = workspace.status("s.csv")["jobs"]
+    (failed,) = [task for task in job["tasks"] if task["state"] == "failed"]
+    assert failed["task_id"] == "check_source_folders_exist"
+    assert "innocent" in failed["message"]
+    assert list(workspace.bucket.glob("*/ecephys")) == []
+
+
 def test_what_never_settles_is_not_waited_for(workspace: Workspace, sources: dict[str, Path]) -> None:
     os.mkfifo(workspace.inbox / "pipe.csv")
     (workspace.inbox / "link.csv").symlink_to("/etc/hostname")
