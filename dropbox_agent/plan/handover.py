@@ -20,12 +20,12 @@ class Context:
     work_dir: Path
     allowed_roots: tuple[Path, ...] = ()
     """Where links in the sources may lead, besides the sources themselves."""
-    protected: tuple[Path, ...] = ()
-    """The service's own folders, which no link in a source may lead into."""
     metadata_required: bool = False
     metadata_strict: bool = False
     env_file: str | None = None
     """What %ENV_FILE stands for."""
+    protected: tuple[Path, ...] = ()
+    """The service's own folders, which no link in a source may lead into."""
 
 
 def task_settings(job: JobStanding, task: PlannedTask, attempt_key: str, context: Context) -> TaskSettings:
