@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from dropbox_agent import deliver, manifest, plan, report
+from dropbox_agent import deliver, manifest, obey, plan, report
 from dropbox_agent.errors import AgentError, InboxUnavailable, LedgerUnavailable, SubmitFailed
 from dropbox_agent.examine import Examination, Examiner
 from dropbox_agent.executors import Executor
@@ -48,6 +48,8 @@ class Agent:
     sender: str
     """Who the mails come from."""
     task_context: plan.Context
+    orders_folder: Path
+    """Where orders to cancel or to run again are written down, on the agent's own disk."""
     wave: int = 50
     """How many jobs of one manifest are worked on at a time; the others wait for their turn."""
     rows_alone: bool = False
@@ -78,6 +80,7 @@ class Agent:
         settle   the inbox yields files that have stopped changing       left alone, seen again next tick
         examine  read, validate, expand, judge; changes nothing          all problems of the file at once
         record   accept or refuse the drop, one transaction              nothing half recorded
+        obey     orders to cancel or to run again                        refused in words
         dispatch write the intent, hand the allocation over              found again by its key after a crash
         observe  one look at all that runs                               unknown stays unknown
         answer   status files and mails                                  tried again, with back-off
@@ -86,6 +89,8 @@ class Agent:
         for inbox in self.inboxes:
             with self._alone(f"taking in from {inbox.path}"):
                 self.take_in(inbox, now)
+        with self._alone("carrying out orders"):
+            self.obey(now)
         self.observe(now)
         self.dispatch(now)
         self.answer(now)
@@ -137,6 +142,14 @@ class Agent:
         count = len(examination.errors)
         logger.info("%s: refused, %d errors.", drop.name, count, extra={"action": "refused", "drop": drop.name})
 
+    def obey(self, now: datetime) -> None:
+        """Carry out what people ordered: to cancel a job, or to run it again."""
+        for inbox in self.inboxes:
+            for file, trouble in obey.write_down(inbox, self.orders_folder, now):
+                self._say(f"order {file}", trouble)
+        obey.carry_out(self.orders_folder, self.ledger, self.inboxes, now)
+        obey.end_what_is_cancelled(self.ledger, self.executor, now)
+
     def dispatch(self, now: datetime) -> None:
         """Hand over what is ready while there is room, intent first."""
         live = self.ledger.live_attempts()
@@ -150,6 +163,8 @@ class Agent:
 
     def _is_to_be_handed_over(self, attempt: Attempt, now: datetime) -> bool:
         """An intent without an answer, or an attempt that was taken and never came to run (a restart in between)."""
+        if attempt.stop_at is not None:
+            return False
         if attempt.state is AttemptState.SUBMITTING:
             return self.ledger.may_try(attempt, now)
         return attempt.first_missing_at is not None and self.executor.may_repeat(attempt, now)
@@ -178,7 +193,7 @@ class Agent:
     def observe(self, now: datetime) -> None:
         """Look once at all that may run, and write down what was seen."""
         with self._alone("looking at what runs"):
-            observations = self.executor.observe(self.ledger.live_attempts(), now)
+            observations = [obey.as_ordered(one) for one in self.executor.observe(self.ledger.live_attempts(), now)]
             self._record(observations, now)
             for one in observations:
                 self._say_of(one)

@@ -163,6 +163,24 @@ def status(
 
 
 @app.command()
+def retry(
+    job: Annotated[str, typer.Argument(help="The job's id, as status shows it.")],
+    config: Config = None,
+    from_task: Annotated[str | None, typer.Option("--from", help="Also what succeeded, from this task on.")] = None,
+) -> None:
+    """Run a failed or cancelled job again; what succeeded is kept, and a half upload goes on where it stopped."""
+    print(assembly.order(_settings(config), "retry", job, from_task))
+
+
+@app.command()
+def cancel(
+    job: Annotated[str, typer.Argument(help="The job's id, as status shows it.")], config: Config = None
+) -> None:
+    """End a job: what waits is not started, what runs is ended."""
+    print(assembly.order(_settings(config), "cancel", job))
+
+
+@app.command()
 def presets(config: Config = None) -> None:
     """List the job types, and those whose file is wrong with the reason."""
     settings = _settings(config)

@@ -38,6 +38,8 @@ SKIPPED_PREFIXES = (".", "~", "#")
 """Hidden files, Office and LibreOffice locks and temporary files, editors' autosaves."""
 LOCK_NAMES = ("~${name}", ".~lock.{name}#")
 """Office and LibreOffice keep such a file beside a workbook that is open."""
+ORDERS = ("retry", "cancel")
+"""What an empty file beside a manifest may order by its ending: ``session.xlsx.retry``."""
 ABSENT_SCANS = 2
 """How many complete scans in a row must miss a name before it counts as gone."""
 CHUNK_BYTES = 1 << 20
@@ -106,6 +108,7 @@ class Inbox:
     last_complete_scan: datetime | None = None
     trouble: str | None = None
     """Why the inbox is unavailable, for the operator; None while all is well."""
+    _orders: dict[str, tuple[str, str]] = field(default_factory=dict)
     _sightings: dict[str, Sighting] = field(default_factory=dict)
     _refused_names: dict[str, str] = field(default_factory=dict)
     _hint: threading.Event = field(default_factory=threading.Event)
@@ -134,6 +137,26 @@ class Inbox:
             drop = self._settle(name, now)
             if drop is not None:
                 yield drop
+
+    def orders(self) -> list[tuple[str, str, str]]:
+        """Return (file name, manifest, ``retry`` or ``cancel``) of the empty files beside manifests, as last listed."""
+        return [(name, manifest, act) for name, (manifest, act) in sorted(self._orders.items())]
+
+    def obeyed(self, name: str) -> None:
+        """Remove the file of an order, so that it is carried out once. Raises InboxUnavailable."""
+        try:
+            (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise InboxUnavailable(
+                f"{self.path / name} could not be removed: {error.strerror}. It is not obeyed until it can be."
+            ) from error
+        self._orders.pop(name, None)
+
+    def read_again(self, name: str) -> None:
+        """Let a file that was taken settle and be yielded once more, although it has not changed."""
+        sighting = self._sightings.get(name)
+        if sighting is not None:
+            sighting.taken, sighting.again, sighting.look_at = None, True, None
 
     def taken(self, drop: Drop) -> None:
         """Note that a drop is recorded: its file is left alone while it stays as it is."""
@@ -178,16 +201,27 @@ class Inbox:
     def _list(self) -> dict[str, Signature]:
         found: dict[str, Signature] = {}
         refused: dict[str, str] = {}
+        orders: dict[str, tuple[str, str]] = {}
         try:
             with os.scandir(self.path) as entries:
                 for entry in entries:
                     self._look_at(entry, found, refused)
+                    order = self._order_in(entry.name)
+                    if order is not None and entry.is_file(follow_symlinks=False):
+                        orders[entry.name] = order
         except OSError as error:
             raise InboxUnavailable(
                 f"The inbox {self.path} could not be listed: {error.strerror}. It is tried again at the next scan."
             ) from error
-        self._refused_names = refused
+        self._refused_names, self._orders = refused, orders
         return found
+
+    def _order_in(self, name: str) -> tuple[str, str] | None:
+        """Return manifest and act of ``session.xlsx.retry`` or ``session.xlsx.cancel``, else None."""
+        manifest, _, act = name.rpartition(".")
+        if act not in ORDERS or Path(manifest).suffix.lower() not in self.suffixes:
+            return None
+        return manifest, act
 
     def _look_at(self, entry: os.DirEntry[str], found: dict[str, Signature], refused: dict[str, str]) -> None:
         if not self.is_candidate(entry.name):
@@ -332,7 +366,7 @@ class Inbox:
 
     def hint(self, name: str) -> bool:
         """Note that something may have happened to ``name``; return whether it can matter."""
-        if not self.is_candidate(name):
+        if not self.is_candidate(name) and self._order_in(name) is None:
             return False
         self._hint.set()
         return True

@@ -130,10 +130,13 @@ class Problem:
     """The value to write instead, when there is one."""
     outside: bool = False
     """The row itself is well formed; only the outside world objects (sources, projects, buckets, policy)."""
+    line: str | None = None
+    """The line of a YAML or JSON manifest, as it stands there; tables have their annotated copy instead."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the problem as ``check --json`` and status.json write it."""
-        return {
+        """Return the problem as ``check --json`` and status.json write it; ``line`` only where there is one."""
+        quoted = {} if self.line is None else {"line": self.line}
+        return quoted | {
             "level": self.level.value,
             "file": self.place.file,
             "sheet": self.place.sheet,
@@ -308,6 +311,8 @@ class Attempt:
     """What the executor calls it: a process (``pid:start``) or a Slurm job id."""
     submitted_at: datetime | None = None
     first_missing_at: datetime | None = None
+    stop_at: datetime | None = None
+    """Since when it is to be ended."""
     """Since when successful looks have not found it; durable, so that a restart does not begin the grace anew."""
 
 
@@ -399,6 +404,25 @@ class Standing:
     updated: datetime
     problems: tuple[Problem, ...]
     jobs: tuple[JobStanding, ...]
+    note: str | None = None
+    """What came of the last order for it, as a sentence."""
+
+
+class Order(BaseModel):
+    """What somebody wants done with a job, or with all jobs of a manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    act: Literal["retry", "cancel"]
+    job_id: str | None = None
+    """None: every job of the manifest."""
+    inbox: Path | None = None
+    manifest: str | None = None
+    from_task: str | None = None
+    """Run again from this task on, also what succeeded."""
+    asked: datetime
+    by: str
+    """How it was asked for, in words: ``dropbox-agent cancel`` or ``session.xlsx.cancel``."""
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ LIVE = frozenset({DropState.SETTLING, DropState.ACCEPTED, DropState.RUNNING})
 SHOWN_ROWS = 5
 """How many row numbers a summary names before it only counts."""
 SHOWN_CHARACTERS = 2000
+NOTE_CHARACTERS = 400
 """Where a text that somebody else wrote is cut."""
 UPLOAD = "upload_data_to_s3"
 LINE_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
@@ -87,7 +88,11 @@ def status(standing: Standing) -> dict[str, Any]:
 
 
 def summary(standing: Standing) -> str:
-    """Return where the manifest stands, in one sentence."""
+    """Return where the manifest stands, in one sentence, and what came of the last order for it."""
+    return " ".join(filter(None, (_stands(standing), standing.note and one_line(standing.note, NOTE_CHARACTERS))))
+
+
+def _stands(standing: Standing) -> str:
     if standing.state is DropState.SETTLING:
         return "Waiting until the file has stopped changing."
     errors = _of_level(standing.problems, Level.ERROR)

@@ -17,10 +17,10 @@ def shown(found: Any) -> str | None:
 
 def printable(text: str, characters: int = SHOWN_CHARACTERS) -> str:
     r"""Return foreign text with every character that cannot be seen written as ``\n`` or ``\x07``, cut when long."""
-    beginning = text[: characters + 1]
-    if not beginning.isprintable():
-        beginning = "".join(one if one.isprintable() else _escaped(one) for one in beginning)
-    return cut(beginning, characters)
+    if len(text) <= characters and text.isprintable():
+        return text
+    seen = (one if one.isprintable() else _escaped(one) for one in text[: characters + 1])
+    return cut("".join(seen), characters)
 
 
 def cut(text: str, characters: int) -> str:

@@ -18,6 +18,8 @@ Path = tuple[str | int, ...]
 DEPTH = 50
 """Values within values; nobody means more."""
 NODES = 100_000
+KEY_CHARACTERS = 100
+"""Of a key, as it is told."""
 NOTHING = frozenset({"", "~", "null", "Null", "NULL"})
 TYPED = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float"))
 """What plain text may stand for besides text. Dates and times stay the text they are, as in JSON."""
@@ -74,7 +76,8 @@ class Document:
 
     def tell_twice(self, path: Path, line: int) -> None:
         """Note that the key at a path is there again; the first one counts."""
-        self.tell(path, f'"{path[-1]}" is there twice, also in line {self.lines[path]}; keep one of them', line)
+        key = str(path[-1])[:KEY_CHARACTERS]
+        self.tell(path, f'"{key}" is there twice, also in line {self.lines[path]}; keep one of them', line)
 
 
 def read(content: bytes, *, typed: bool, depth: int = DEPTH, nodes: int = NODES) -> Document:

@@ -532,3 +532,14 @@ def test_more_rows_than_a_site_allows_at_a_time_go_in_waves(site: Path, row: dic
         assert (most, agent.ledger.count_jobs()["succeeded"]) == (2, 5)
     finally:
         agent.ledger.close()
+
+
+def test_of_a_refused_yaml_the_page_quotes_the_lines_that_are_wrong(agent: Agent) -> None:
+    (inbox_of(agent) / "s.yaml").write_text("job_type: ecephys\nsubject_id: ../<b>x\nmodality0: ECEPHYS\n")
+    run(agent, 0, 2, 3)
+    page = (inbox_of(agent) / "s.yaml.status.html").read_text()
+    for number, line in ((2, "subject_id: ../&lt;b&gt;x"), (3, "modality0: ECEPHYS")):
+        assert f'Line {number}: <code class="copy"><bdi>{line}</bdi></code>' in page
+    (problem,) = [one for one in agent.ledger.drops()[0].problems if one.place.row == 3]
+    assert problem.as_json()["line"] == "modality0: ECEPHYS"
+    assert not (inbox_of(agent) / "s.yaml.errors.xlsx").exists()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from dropbox_agent import states
-from dropbox_agent.errors import LedgerInUse, LedgerUnavailable, MoveRefused
+from dropbox_agent.errors import LedgerInUse, LedgerUnavailable, MoveRefused, OrderRefused
 from dropbox_agent.ledger import Ledger, Reader
 from dropbox_agent.ledger.database import SCHEMA_VERSION
 from dropbox_agent.model import (
@@ -401,6 +401,106 @@ def test_of_attempts_made_at_one_time_the_first_made_comes_first(ledger: Ledger)
     assert [one.key for one in ledger.live_attempts()] == [one.key for one in made]
 
 
+# --- orders ----------------------------------------------------------------------------------------------------------
+
+
+def failed_job(ledger: Ledger) -> str:
+    accept(ledger)
+    run_next(ledger)
+    run_next(ledger, TaskState.FAILED)
+    return ledger.jobs()[0].job_id
+
+
+def test_a_job_that_is_run_again_keeps_what_succeeded(ledger: Ledger) -> None:
+    job_id = failed_job(ledger)
+    assert ledger.retry(job_id, None, NOW) == 4
+    assert run_next(ledger) == ["compress_data[behavior]", "compress_data[ecephys]"]
+    assert run_next(ledger) == ["upload_data_to_s3"]
+    (job,) = ledger.jobs()
+    assert (job.state, ledger.drops()[0].state) == (JobState.SUCCEEDED, DropState.SUCCEEDED)
+    assert {task.key: task.attempt for task in job.tasks if task.attempt} == {
+        "check_s3_folder_exists": 1,
+        "create_staging_folder": 1,
+        "compress_data[behavior]": 2,
+        "compress_data[ecephys]": 2,
+        "upload_data_to_s3": 1,
+    }
+    assert [due.mail.kind for due in ledger.due_mails(NOW)] == ["begin", "fail", "retry", "end"]
+    assert ledger.history("job", job_id) == [
+        (None, "accepted"),
+        ("accepted", "running"),
+        ("running", "failed"),
+        ("failed", "running"),
+        ("running", "succeeded"),
+    ]
+
+
+def test_a_job_that_fails_again_mails_again(ledger: Ledger) -> None:
+    job_id = failed_job(ledger)
+    ledger.retry(job_id, None, NOW)
+    run_next(ledger, TaskState.FAILED)
+    assert [due.mail.kind for due in ledger.due_mails(NOW)] == ["begin", "fail", "retry", "fail"]
+
+
+def test_from_a_task_on_also_what_succeeded_runs_again(ledger: Ledger) -> None:
+    accept(ledger)
+    while run_next(ledger):
+        pass
+    (job,) = ledger.jobs()
+    assert ledger.retry(job.job_id, "compress_data[behavior]", NOW) == 3
+    assert run_next(ledger) == ["compress_data[behavior]"]
+    assert run_next(ledger) == ["upload_data_to_s3"]
+    assert ledger.jobs()[0].state is JobState.SUCCEEDED
+
+
+def test_an_order_that_makes_no_sense_changes_nothing(ledger: Ledger) -> None:
+    accept(ledger, "one")
+    (job,) = ledger.jobs()
+    with pytest.raises(OrderRefused, match="is accepted; only what failed or was cancelled"):
+        ledger.retry(job.job_id, None, NOW)
+    with pytest.raises(OrderRefused, match="There is no job nobody"):
+        ledger.cancel("nobody", "why", NOW)
+    while run_next(ledger):
+        pass
+    with pytest.raises(OrderRefused, match="has ended already: succeeded"):
+        ledger.cancel(job.job_id, "why", NOW)
+    with pytest.raises(OrderRefused, match="has no task nonsense"):
+        ledger.retry(job.job_id, "nonsense", NOW)
+    assert ledger.jobs()[0].state is JobState.SUCCEEDED
+
+
+def test_a_job_is_not_run_again_while_another_uploads_to_its_place(ledger: Ledger) -> None:
+    job_id = failed_job(ledger)
+    accept(ledger, drop=a_drop("b.csv", "2" * 64))
+    with pytest.raises(OrderRefused, match="uploads to the same place now"):
+        ledger.retry(job_id, None, NOW)
+
+
+def test_a_cancelled_job_starts_nothing_and_asks_what_runs_to_end(ledger: Ledger) -> None:
+    accept(ledger)
+    ((job_id, allocation),) = ledger.ready()
+    attempt = ledger.submitting(job_id, allocation, NOW)
+    ledger.cancel(job_id, "Cancelled by somebody.", later(1))
+    assert ledger.ready() == []
+    assert [one.stop_at for one in ledger.live_attempts()] == [later(1)]
+    ledger.observed([Observation(attempt, True, AttemptState.ENDED)], later(2))
+    (job,) = ledger.jobs()
+    assert job.state is JobState.CANCELLED
+    assert {task.state for task in job.tasks} == {TaskState.SUCCEEDED, TaskState.CANCELLED, TaskState.SKIPPED}
+    ledger.retry(job_id, None, later(3))
+    while run_next(ledger):
+        pass
+    assert ledger.jobs()[0].state is JobState.SUCCEEDED
+
+
+def test_a_final_state_is_left_only_by_an_order(ledger: Ledger) -> None:
+    failed_job(ledger)
+    connection = sqlite3.connect(ledger.path)
+    with pytest.raises(sqlite3.IntegrityError, match="may not make this move"):
+        connection.execute("UPDATE jobs SET state = 'running'")
+    connection.close()
+
+
 # --- states ----------------------------------------------------------------------------------------------------------
 
 
@@ -411,6 +511,9 @@ def test_of_attempts_made_at_one_time_the_first_made_comes_first(ledger: Ledger)
         ("job", states.JOB_MOVES),
         ("task", states.TASK_MOVES),
         ("attempt", states.ATTEMPT_MOVES),
+        ("drop retry", states.DROP_RETRY_MOVES),
+        ("job retry", states.JOB_RETRY_MOVES),
+        ("task retry", states.TASK_RETRY_MOVES),
     ],
 )
 def test_the_moves_of_the_schema_are_those_of_states(
@@ -498,6 +601,25 @@ def test_an_answer_that_could_not_be_written_is_tried_again_and_said(ledger: Led
     assert ledger.undelivered() == [("a.csv", "the disk is full"), ("a.csv", "the disk is full")]
     assert not ledger.is_idle(3)
     assert ledger.is_idle(1)
+
+
+def test_a_new_start_waits_for_nothing_that_failed_before(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.refuse(a_drop(), [], ["a@b.org"], NOW)
+    accept(ledger, drop=a_drop("b.csv"))
+    ((job_id, allocation),) = ledger.ready()
+    attempt = ledger.submitting(job_id, allocation, NOW)
+    ledger.not_submitted(attempt, "Not now.", NOW)
+    for untold in ledger.untold(NOW):
+        ledger.not_told(untold, "the disk is full", NOW)
+    for due in ledger.due_mails(NOW):
+        ledger.not_mailed(due.mail, "the disk is full", NOW)
+    ledger.close()
+    reopened = open_ledger(tmp_path)
+    assert (len(reopened.untold(NOW)), len(reopened.due_mails(NOW))) == (2, 2)
+    assert reopened.may_try(attempt, NOW)
+    assert len(reopened.undelivered()) == 4
+    assert not reopened.is_idle(1)
+    reopened.close()
 
 
 def test_a_mail_that_is_out_is_never_due_again(ledger: Ledger) -> None:

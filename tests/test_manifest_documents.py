@@ -263,6 +263,15 @@ def test_a_key_that_no_text_needs_can_still_be_told() -> None:
     assert rows[0].place_of("tasks", "\ud800\x07", "skip_task").column == r"tasks.\ud800\x07.skip_task"
 
 
+def test_what_is_told_of_a_file_can_be_written_anywhere() -> None:
+    bad = r"x\ud800\u0007"
+    job = f'{{"{bad}": 1, "{bad}": 2, "tasks": {{"{bad}": "{bad}"}}}}'
+    _, problems = read_json(f'{{"{bad}": 1, "upload_jobs": [{job}, "{bad}"]}}')
+    told = [text for one in problems for text in (one.message, one.found, one.suggestion, one.place.column) if text]
+    assert len(problems) == 9
+    assert [text for text in told if not text.isprintable()] == []
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [

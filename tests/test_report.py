@@ -448,8 +448,8 @@ The upload of {PREFIX} failed at
 compress_data[ecephys].
 
 What to do
-Read below what went wrong and correct it. Then save the manifest in its
-folder again under another name.
+Read below what went wrong and correct it. Then put an empty file named
+session.xlsx.retry beside the manifest: what had succeeded is kept.
 
 Failed: compress_data[ecephys]
   continuous.dat changed while it was read.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -73,6 +75,26 @@ class LocalExecutor:
             return not has_started(AttemptFolder(attempt.folder))
         except OSError:
             return False
+
+    def stop(self, attempt: Attempt, hard: bool) -> bool:
+        """Take the start token of an attempt that has not started; else send TERM to its wrapper, or KILL to all of it.
+
+        The wrapper passes TERM on to its task and leaves an end record.
+        """
+        try:
+            if close_to_late_copies(AttemptFolder(attempt.folder)):
+                return True
+        except OSError:
+            return False
+        pids = leftovers(attempt.key) if hard else self._wrapper_pids(attempt)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL if hard else signal.SIGTERM)
+        return False
+
+    def _wrapper_pids(self, attempt: Attempt) -> list[int]:
+        names = {attempt.handle or "", self._owner(attempt) or ""}
+        return [int(name.split(":")[1]) for name in names if _names_a_living_process(name)]
 
     def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
         """Return what the folders and the process table say of each attempt."""

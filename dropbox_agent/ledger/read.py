@@ -85,6 +85,13 @@ class Reader:
         rows = self._all(f"SELECT * FROM drops WHERE {LATEST} ORDER BY drop_id DESC LIMIT ? OFFSET ?", (limit, offset))
         return [self._standing(row) for row in rows]
 
+    def latest(self, inbox: Path, name: str) -> Standing | None:
+        """Return the latest version of one manifest, or None."""
+        row = self._one(
+            "SELECT * FROM drops WHERE inbox = ? AND name = ? ORDER BY version DESC LIMIT 1", (str(inbox), name)
+        )
+        return None if row is None else self._standing(row)
+
     def is_latest(self, drop_id: int) -> bool:
         """Return whether no newer version of the same manifest has been recorded."""
         return self._number(f"SELECT count(*) FROM drops WHERE drop_id = ? AND {LATEST}", (drop_id,)) == 1
@@ -205,6 +212,7 @@ class Reader:
             updated=as_time(row["updated"]),
             problems=tuple(_problem(problem) for problem in json.loads(row["problems"])),
             jobs=tuple(self._job(job) for job in jobs),
+            note=row["note"],
         )
 
     def _job(self, row: sqlite3.Row) -> JobStanding:
@@ -260,6 +268,7 @@ class Reader:
             handle=row["handle"],
             submitted_at=as_time_or_none(row["submitted"]),
             first_missing_at=as_time_or_none(row["first_missing"]),
+            stop_at=as_time_or_none(row["stop_at"]),
         )
 
     def _mail(self, row: sqlite3.Row) -> Mail:
@@ -298,6 +307,7 @@ def _problem(written: Mapping[str, Any]) -> Problem:
         message=written["message"],
         found=written["found"],
         suggestion=written["suggestion"],
+        line=written.get("line"),
     )
 
 

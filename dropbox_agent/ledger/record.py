@@ -18,6 +18,7 @@ from typing import Any
 
 from dropbox_agent import plan as plans
 from dropbox_agent.errors import LedgerInUse, LedgerUnavailable, MoveRefused
+from dropbox_agent.ledger import orders
 from dropbox_agent.ledger.database import as_text, is_due, open_for_writing, until
 from dropbox_agent.ledger.read import Reader
 from dropbox_agent.model import Attempt, Drop, Job, Mail, Observation, Plan, Problem, TaskObservation
@@ -66,6 +67,7 @@ class Ledger(Reader):
         ledger = cls(connection, path, work_dir, lock)
         try:
             ledger._name_it(now)
+            ledger._wait_no_longer()
         except BaseException:
             ledger.close()
             raise
@@ -204,6 +206,26 @@ class Ledger(Reader):
             for job_id in touched:
                 self._end_job_if_done(job_id, now)
 
+    # --- orders ------------------------------------------------------------------------------------------------------
+
+    def retry(self, job_id: str, from_task: str | None, now: datetime) -> int:
+        """Let what did not end well run again; return how many tasks. Raises OrderRefused; then nothing changed."""
+        with self._transaction():
+            count = orders.retry(self._connection, job_id, from_task, as_text(now))
+            self._add_retry_mail(job_id, now)
+            return count
+
+    def cancel(self, job_id: str, why: str, now: datetime) -> None:
+        """End what waits and have ended what runs. Raises OrderRefused; then nothing changed."""
+        with self._transaction():
+            orders.cancel(self._connection, job_id, why, as_text(now))
+            self._end_job_if_done(job_id, now)
+
+    def note(self, drop_id: int, text: str, now: datetime) -> None:
+        """Write down what came of an order, for the status of its manifest."""
+        with self._transaction():
+            self._do("UPDATE drops SET note = ?, updated = ? WHERE drop_id = ?", (text, as_text(now), drop_id))
+
     # --- answers -----------------------------------------------------------------------------------------------------
 
     def untold(self, now: datetime) -> list[Untold]:
@@ -260,6 +282,13 @@ class Ledger(Reader):
             if self._one("SELECT 1 FROM ledger") is None:
                 self._do("INSERT INTO ledger VALUES (?, ?)", (uuid.uuid4().hex, as_text(now)))
 
+    def _wait_no_longer(self) -> None:
+        """Whoever starts the agent again has mended something: what failed before is tried at once."""
+        with self._transaction():
+            self._do("UPDATE drops SET tell_at = NULL, tell_tries = 0 WHERE changes > told AND tell_tries > 0")
+            self._do("UPDATE outbox SET send_at = NULL, tries = 0 WHERE sent IS NULL AND tries > 0")
+            self._do("UPDATE attempts SET try_at = NULL, tries = 0 WHERE state = 'submitting' AND tries > 0")
+
     def _add_drop(self, drop: Drop, state: DropState, problems: Sequence[Problem], now: datetime) -> int:
         version = 1 + self._number(
             "SELECT ifnull(max(version), 0) FROM drops WHERE inbox = ? AND name = ?", (str(drop.inbox), drop.name)
@@ -312,15 +341,22 @@ class Ledger(Reader):
             )
 
     def _is_skipped(self, job_id: str, task_id: str) -> bool:
-        row = self._one("SELECT state FROM tasks WHERE job_id = ? AND task_id = ?", (job_id, task_id))
-        return row is None or row["state"] == TaskState.SKIPPED.value
+        row = self._one("SELECT state, ended FROM tasks WHERE job_id = ? AND task_id = ?", (job_id, task_id))
+        return row is None or (row["state"] == TaskState.SKIPPED.value and row["ended"] is None)
+
+    def _add_retry_mail(self, job_id: str, now: datetime) -> None:
+        row = self._one("SELECT drop_id, user_email, email_types FROM jobs WHERE job_id = ?", (job_id,))
+        assert row is not None
+        if row["user_email"] and {"retry", "all"} & set(json.loads(row["email_types"])):
+            self._add_mail(row["drop_id"], "retry", job_id, row["user_email"], now)
 
     def _add_mail(self, drop_id: int, kind: str, job_id: str | None, recipient: str, now: datetime) -> None:
         self._do(
-            "INSERT OR IGNORE INTO outbox (drop_id, number, kind, job_id, recipient, created)"
+            "INSERT OR IGNORE INTO outbox (drop_id, number, kind, job_id, recipient, created, turn)"
             " SELECT drops.drop_id, (SELECT 1 + ifnull(max(number), 0) FROM outbox JOIN drops AS of USING (drop_id)"
-            " WHERE of.inbox = drops.inbox AND of.name = drops.name), ?, ?, ?, ? FROM drops WHERE drops.drop_id = ?",
-            (kind, job_id, recipient, as_text(now), drop_id),
+            " WHERE of.inbox = drops.inbox AND of.name = drops.name), ?, ?, ?, ?,"
+            " ifnull((SELECT retries FROM jobs WHERE job_id = ?), 0) FROM drops WHERE drops.drop_id = ?",
+            (kind, job_id, recipient, as_text(now), job_id, drop_id),
         )
 
     def _end_own_task(self, job_id: str, task_id: str, state: TaskState, message: str, now: datetime) -> None:

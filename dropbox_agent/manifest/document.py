@@ -20,13 +20,14 @@ from dropbox_agent.manifest.problems import NOT_ENDED, did_you_mean, error, forb
 from dropbox_agent.manifest.table import Cell, Column, Draft, fill, is_usable
 from dropbox_agent.manifest.values import is_typed, typed
 from dropbox_agent.model import Level, Place, Problem, Row
-from dropbox_agent.wording import nearest, shown
+from dropbox_agent.wording import nearest, printable, shown
 from dropbox_agent.yaml_lines import Document, Finding, Path, Unreadable
 
 JOB_KEYS = (*FIELDS, "modalities", "tasks", "s3_prefix")
 REQUEST_KEYS = ("dag_id", "user_email", "email_notification_types", "upload_jobs")
 HANDED_DOWN = ("user_email", "email_notification_types")
 """What a request says for all its jobs that do not say it themselves."""
+WORDS_CHARACTERS = 400
 
 
 def read(
@@ -79,7 +80,7 @@ class Tree:
 
 
 def _place(file: str, path: Path, line: int) -> Place:
-    return Place(file, row=line or None, column=shown(_dotted(path) or None))
+    return Place(file, row=line or None, column=printable(_dotted(path)) or None)
 
 
 def _dotted(path: Path) -> str:
@@ -87,7 +88,7 @@ def _dotted(path: Path) -> str:
 
 
 def _problem(file: str, finding: Finding) -> Problem:
-    words = f"{finding.words[:1].upper()}{finding.words[1:]}."
+    words = printable(f"{finding.words[:1].upper()}{finding.words[1:]}.", WORDS_CHARACTERS)
     return error(_place(file, finding.path, finding.line), words)
 
 
@@ -194,10 +195,10 @@ def _unknown(key: str, place: Place, known: tuple[str, ...] = (*JOB_KEYS, *SHORT
     """Clients send keys of their own: told and passed over. One like a table's column was meant to be one."""
     if looks_like_column(key):
         near = suggestion(key)
-        message = f'"{key[:100]}" is not known, so what it says would be lost.{did_you_mean(near)}'
+        message = f'"{printable(key, 100)}" is not known, so what it says would be lost.{did_you_mean(near)}'
         return error(place, message, key, near)
     near = nearest(key, known)
-    return warning(place, f'"{key[:100]}" is not known and is passed over.{did_you_mean(near)}', key, near)
+    return warning(place, f'"{printable(key, 100)}" is not known and is passed over.{did_you_mean(near)}', key, near)
 
 
 def _concerns(problem: Problem, path: Path) -> bool:

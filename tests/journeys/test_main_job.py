@@ -283,6 +283,50 @@ def test_two_manifests_for_one_asset_at_one_time_are_told_of_each_other(
     assert agent.wait(20) == 0
 
 
+def test_a_cancelled_upload_ends_its_processes_and_goes_on_when_it_is_run_again(
+    workspace: Workspace, gate: Path
+) -> None:
+    agent = workspace.start()
+    (pid,) = wait_for(lambda: pids(gate))
+    (workspace.inbox / "s.csv.cancel").touch()
+    wait_for(lambda: (workspace.inbox / "s.csv.status.json").exists())
+    wait_for(lambda: workspace.status("s.csv")["state"] == "cancelled")
+    assert not psutil.pid_exists(pid)
+    assert not (workspace.inbox / "s.csv.cancel").exists()
+    assert "Cancelled by s.csv.cancel." in workspace.status("s.csv")["summary"]
+    gate.touch()
+    (workspace.inbox / "s.csv.retry").touch()
+    wait_for(lambda: workspace.status("s.csv")["state"] == "succeeded")
+    agent.terminate()
+    assert agent.wait(20) == 0
+    assert not (workspace.inbox / "s.csv.retry").exists()
+    (job,) = workspace.status("s.csv")["jobs"]
+    attempts = {task["task_id"]: task["attempt"] for task in job["tasks"]}
+    assert (attempts["create_staging_folder"], attempts["compress_data"], attempts["upload_data_to_s3"]) == (1, 2, 1)
+    assert workspace.mails("s.csv") == ["01-begin.eml", "02-end.eml", "03-retry.eml", "04-end.eml"]
+
+
+def test_a_failed_upload_is_run_again_by_command_when_its_cause_is_mended(
+    workspace: Workspace, sources: dict[str, Path]
+) -> None:
+    (workspace.bucket / PREFIX).mkdir()
+    (workspace.bucket / PREFIX / "in the way").touch()
+    drop(workspace, "s.csv", lambda path: write_csv(path, [a_row(sources, **QUICK)]))
+    workspace.until_idle()
+    (job,) = workspace.status("s.csv")["jobs"]
+    assert job["state"] == "failed"
+    config = ("--config", str(workspace.config))
+    early = workspace.agent("cancel", job["job_id"], *config)
+    assert (early.returncode, early.stderr.strip()) == (1, f"Job {job['job_id']} is failed.")
+    (workspace.bucket / PREFIX / "in the way").unlink()
+    (workspace.bucket / PREFIX).rmdir()
+    ordered = workspace.agent("retry", job["job_id"], *config)
+    assert ordered.returncode == 0, ordered.stderr
+    workspace.until_idle()
+    assert workspace.status("s.csv")["state"] == "succeeded"
+    assert demonstration.compare(sources, workspace.bucket / PREFIX)[::2] == (13, [])
+
+
 def test_a_killed_task_fails_its_job_in_words(workspace: Workspace, gate: Path) -> None:
     agent = workspace.start()
     (pid,) = wait_for(lambda: pids(gate))
