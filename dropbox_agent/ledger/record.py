@@ -134,6 +134,11 @@ class Ledger(Reader):
             for name, sha256 in files:
                 self._do("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (str(inbox), name, sha256))
 
+    def leave_nothing_alone(self, inbox: Path) -> None:
+        """Forget which files of an inbox were not to be processed."""
+        with self._transaction():
+            self._do("DELETE FROM seen WHERE inbox = ?", (str(inbox),))
+
     # --- attempts ----------------------------------------------------------------------------------------------------
 
     def ready(self, wave: int = 50) -> list[tuple[str, int]]:
