@@ -118,7 +118,7 @@ class Agent:
     def _is_to_be_handed_over(self, attempt: Attempt, now: datetime) -> bool:
         """An intent without an answer, or an attempt that was taken and never came to run (a restart in between)."""
         if attempt.state is AttemptState.SUBMITTING:
-            return self.ledger.may_try(attempt, now)
+            return self.ledger.may_try(attempt, now) and self.executor.may_repeat(attempt, now)
         return attempt.first_missing_at is not None and self.executor.may_repeat(attempt, now)
 
     def hand_over(self, attempt: Attempt, now: datetime) -> None:
@@ -144,6 +144,7 @@ class Agent:
         live = self.ledger.live_attempts()
         if live:
             self.ledger.observed(self.executor.observe(live, now), now)
+            self._say("executor", self.executor.trouble)
 
     def answer(self, now: datetime) -> None:
         """Write the status files and mails that are due."""
@@ -228,7 +229,8 @@ class Agent:
     def trouble(self) -> list[str]:
         """Return what an operator has to act on, a sentence each."""
         inboxes = [inbox.trouble for inbox in self.inboxes if inbox.trouble]
-        return [*inboxes, *(f"{name}: {error}" for name, error in self.ledger.undelivered())]
+        executor = [self.executor.trouble] if self.executor.trouble else []
+        return [*inboxes, *executor, *(f"{name}: {error}" for name, error in self.ledger.undelivered())]
 
     # --- details -----------------------------------------------------------------------------------------------------
 
@@ -255,7 +257,7 @@ class Agent:
 
     def _not_taken(self, attempt: Attempt, error: SubmitFailed, now: datetime) -> None:
         if error.retry:
-            self.ledger.not_submitted(attempt, str(error), now)
+            self.ledger.not_submitted(attempt, str(error), now, unsure=error.unsure)
         else:
             self.ledger.gave_up(attempt, str(error), now)
         logger.error("%s: %s", attempt.job_id, error, extra={"action": "not_submitted", "attempt": attempt.key})

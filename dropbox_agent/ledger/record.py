@@ -159,13 +159,17 @@ class Ledger(Reader):
                 (handle, at, at, attempt.key),
             )
 
-    def not_submitted(self, attempt: Attempt, message: str, now: datetime) -> None:
-        """Write down that the executor did not take the attempt; it is tried again after a wait that grows."""
+    def not_submitted(self, attempt: Attempt, message: str, now: datetime, *, unsure: bool = False) -> None:
+        """Write down that the executor did not take the attempt; it is tried again after a wait that grows.
+
+        ``unsure``: it may have been taken all the same; since when it is missing begins anew.
+        """
         with self._transaction():
             tries = self._number("SELECT tries FROM attempts WHERE attempt_key = ?", (attempt.key,))
             self._do(
-                "UPDATE attempts SET tries = tries + 1, try_at = ?, message = ?, updated = ? WHERE attempt_key = ?",
-                (as_text(now + backoff(tries)), message, as_text(now), attempt.key),
+                "UPDATE attempts SET tries = tries + 1, try_at = ?, message = ?, updated = ?,"
+                " first_missing = iif(?, NULL, first_missing) WHERE attempt_key = ?",
+                (as_text(now + backoff(tries)), message, as_text(now), unsure, attempt.key),
             )
             self._do(
                 "UPDATE tasks SET message = ?, updated = ? WHERE job_id = ? AND allocation = ? AND state = 'submitted'",
@@ -328,11 +332,14 @@ class Ledger(Reader):
 
     def _record(self, observation: Observation, now: datetime) -> None:
         attempt, at = observation.attempt, as_text(now)
+        self._record_handle(observation, at)
         if not observation.seen:
             self._do(
                 "UPDATE attempts SET first_missing = ifnull(first_missing, ?), updated = ? WHERE attempt_key = ?",
                 (at, at, attempt.key),
             )
+            if observation.text is not None:
+                self._record_text(attempt, observation.text, ("submitted", "running"), at)
             return
         for task in observation.tasks:
             self._record_task(attempt, task, at)
@@ -341,10 +348,26 @@ class Ledger(Reader):
             " WHERE attempt_key = ? AND state IN ('submitting', 'submitted', 'running')",
             (observation.state.value, observation.text, at, attempt.key),
         )
+        self._record_text(attempt, observation.text, ("submitted", "running" if observation.text else ""), at)
         self._cancel_unreachable(attempt.job_id, at)
         if observation.state in (AttemptState.ENDED, AttemptState.LOST):
             self._cancel_not_reached(attempt, at)
             self._cancel_unreachable(attempt.job_id, at)
+
+    def _record_handle(self, observation: Observation, at: str) -> None:
+        if observation.handle is not None and observation.handle != observation.attempt.handle:
+            self._do(
+                "UPDATE attempts SET handle = ?, submitted = ifnull(submitted, ?), updated = ? WHERE attempt_key = ?",
+                (observation.handle, at, at, observation.attempt.key),
+            )
+
+    def _record_text(self, attempt: Attempt, text: str | None, states: tuple[str, str], at: str) -> None:
+        """What an executor says of an attempt is said of each task of it that waits; of what runs, when it says so."""
+        self._do(
+            "UPDATE tasks SET message = ?, updated = ? WHERE job_id = ? AND allocation = ? AND attempt = ?"
+            " AND state IN (?, ?) AND message IS NOT ?",
+            (text, at, attempt.job_id, attempt.allocation, attempt.number, *states, text),
+        )
 
     def _cancel_not_reached(self, attempt: Attempt, at: str) -> None:
         self._do(
@@ -355,7 +378,7 @@ class Ledger(Reader):
 
     def _record_task(self, attempt: Attempt, task: TaskObservation, at: str) -> None:
         self._do(
-            "UPDATE tasks SET state = ?, started = ifnull(?, started), ended = ?, message = ifnull(?, message),"
+            "UPDATE tasks SET state = ?, started = ifnull(?, started), ended = ?, message = ?,"
             " exit_code = ?, progress = ifnull(?, progress), log = ifnull(?, log), updated = ?"
             " WHERE job_id = ? AND key = ? AND attempt = ? AND state IN ('submitted', 'running')",
             (task.state.value, task.started and as_text(task.started), task.ended and as_text(task.ended),

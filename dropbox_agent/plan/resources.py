@@ -49,10 +49,14 @@ def problems(resources: Mapping[str, Any], *, by_manifest: frozenset[str] = froz
 
 
 def environment(resources: Mapping[str, Any]) -> dict[str, str]:
-    """Return the variables that ``environment`` sets, from a list of NAME=VALUE or a group. Raises Unfit."""
-    given = resources.get("environment")
-    if given is None:
+    """Return the variables that ``environment`` sets, from a list of NAME=VALUE or a group; none when it is unfit."""
+    try:
+        return _variables(resources.get("environment") or {})
+    except Unfit:
         return {}
+
+
+def _variables(given: Any) -> dict[str, str]:
     if isinstance(given, list):
         given = dict(str(one).partition("=")[::2] for one in given)
     if not isinstance(given, dict):
@@ -167,13 +171,13 @@ def _sharing(value: Any, resources: Mapping[str, Any]) -> Iterator[str]:
             yield option
 
 
-def _variables(value: Any, resources: Mapping[str, Any]) -> Iterator[str]:
-    environment(resources)
+def _no_option(value: Any, resources: Mapping[str, Any]) -> Iterator[str]:
+    _variables(value)
     yield from ()  # they travel in the allocation's file; sbatch is told to export nothing
 
 
 JOINT: Mapping[str, Callable[[Any, Mapping[str, Any]], Iterator[str]]] = {
-    "environment": _variables,
+    "environment": _no_option,
     "exclusive": _sharing,
     "flags": _flags,
     "maximum_nodes": _most_nodes,
