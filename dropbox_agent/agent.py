@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import logging
-import threading
+import queue
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from dropbox_agent import deliver, plan, report
+from dropbox_agent import deliver, obey, plan, report
 from dropbox_agent.errors import AgentError, InboxUnavailable, LedgerUnavailable, SubmitFailed
 from dropbox_agent.examine import Examination, Examiner
 from dropbox_agent.executors import Executor
 from dropbox_agent.inbox import Inbox
 from dropbox_agent.ledger import DueMail, Ledger, Untold
-from dropbox_agent.model import Attempt, Drop, Job, Level, Plan, Problem
+from dropbox_agent.model import Attempt, Drop, Job, Level, Observation, Place, Plan, Problem
 from dropbox_agent.states import AttemptState
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
 """How often the folders of running attempts are looked at: a directory look each, no query."""
+SHOWN_FILES = 10
+"""How many files that are left alone are named at once."""
 IDLE_SECONDS = 2.0
 """How long to wait when nothing runs and no event comes."""
-DELIVERY_TRIES = 3
-"""After how many failures ``run --until-idle`` no longer waits for a status or mail to be written."""
+TRIES = 3
+"""After how many failures of one act ``run --until-idle`` no longer waits for it, and a fault of ours is told."""
+NEWS_PER_TICK = 10
+"""How many new manifests of one inbox are examined before what runs is looked at again."""
 
 
 @dataclass
@@ -40,13 +45,20 @@ class Agent:
     sender: str
     """Who the mails come from."""
     task_context: plan.Context
+    orders_folder: Path
+    """Where orders to cancel or to run again are written down, on the agent's own disk."""
     rows_alone: bool = False
     """on_error: row. A bad row refuses only itself."""
     furnish: Callable[[Inbox, datetime], None] = lambda inbox, now: None
     """Puts into an inbox what people find there (README, template); called whenever it becomes available."""
     _furnished: set[Path] = field(default_factory=set)
     _said: dict[str, str] = field(default_factory=dict)
-    _wake: threading.Event = field(default_factory=threading.Event)
+    _faults: set[str] = field(default_factory=set)
+    """What nobody thought of, as it was logged."""
+    _not_examined: dict[Path, int] = field(default_factory=dict)
+    """File -> how many times examining it went wrong without an answer."""
+    # Of all queues and events only this one may be used by a signal handler, whatever the main thread is in.
+    _wake: queue.SimpleQueue[None] = field(default_factory=queue.SimpleQueue)
 
     # --- the path ----------------------------------------------------------------------------------------------------
 
@@ -59,39 +71,55 @@ class Agent:
         settle   the inbox yields files that have stopped changing       left alone, seen again next tick
         examine  read, validate, expand, judge; changes nothing          all problems of the file at once
         record   accept or refuse the drop, one transaction              nothing half recorded
+        obey     orders to cancel or to run again                        refused in words
         dispatch write the intent, hand the allocation over              found again by its key after a crash
         observe  one look at all that runs                               unknown stays unknown
         answer   status files and mails                                  tried again, with back-off
         ======== ======================================================= ====================================
         """
-        for inbox, drop in self.settled(now):
-            self.take(inbox, drop, now)
+        for inbox in self.inboxes:
+            with self._alone(f"taking in from {inbox.path}"):
+                self.take_in(inbox, now)
+        with self._alone("carrying out orders"):
+            self.obey(now)
         self.observe(now)
         self.dispatch(now)
         self.answer(now)
 
-    def settled(self, now: datetime) -> Iterator[tuple[Inbox, Drop]]:
-        """Yield the drops of every inbox that can be listed; say which cannot."""
-        for inbox in self.inboxes:
-            try:
-                for drop in inbox.settled(now, self.ledger.ledger_id):
-                    yield inbox, drop
-                self._furnish_once(inbox, now)
-            except InboxUnavailable as error:
-                inbox.trouble = str(error)
-                self._furnished.discard(inbox.path)
-            self._say(f"inbox {inbox.path}", inbox.trouble)
-
-    def take(self, inbox: Inbox, drop: Drop, now: datetime) -> None:
-        """Examine a drop and record what comes of it. What goes wrong here harms no other drop."""
+    def take_in(self, inbox: Inbox, now: datetime) -> None:
+        """Take the drops of one inbox, not too many at a time; say when it cannot be listed."""
+        news = 0
         try:
-            if self.ledger.is_news(drop):
+            for drop in inbox.settled(now, self.ledger.ledger_id):
+                news += self.take(inbox, drop, now)
+                if news >= NEWS_PER_TICK:
+                    break
+        except InboxUnavailable as error:
+            inbox.trouble = str(error)
+        self._say(f"inbox {inbox.path}", inbox.trouble)
+        self._say(f"left alone in {inbox.path}", self._left_alone(inbox), logging.WARNING)
+        self._furnish_once(inbox, now)
+
+    def take(self, inbox: Inbox, drop: Drop, now: datetime) -> bool:
+        """Examine a drop and record what comes of it; return whether it was news."""
+        file, news = inbox.path / drop.name, self.ledger.is_news(drop)
+        try:
+            if news:
                 self.record(drop, self.examiner.examine(drop.spooled, drop.name, now), now)
-            inbox.taken(drop)
         except LedgerUnavailable:
             raise
-        except Exception:
-            logger.exception("Drop %s (%s) could not be taken; it is tried again.", drop.name, drop.sha256[:12])
+        except Exception as error:
+            tries = self._not_examined[file] = self._not_examined.get(file, 0) + 1
+            trouble = self._in_words(error)
+            self._say(f"examining {file}", trouble)
+            if tries < TRIES or isinstance(error, AgentError):
+                inbox.not_taken(drop, trouble, now, tries >= TRIES)
+                return True
+            self.record(drop, _examined_in_vain(drop, error), now)
+        inbox.taken(drop)
+        self._not_examined.pop(file, None)
+        self._say(f"examining {file}", None)
+        return news
 
     def record(self, drop: Drop, examination: Examination, now: datetime) -> None:
         """Accept the drop's jobs, or refuse it, in one transaction."""
@@ -105,6 +133,14 @@ class Agent:
         count = len(examination.errors)
         logger.info("%s: refused, %d errors.", drop.name, count, extra={"action": "refused", "drop": drop.name})
 
+    def obey(self, now: datetime) -> None:
+        """Carry out what people ordered: to cancel a job, or to run it again."""
+        for inbox in self.inboxes:
+            for file, trouble in obey.write_down(inbox, self.orders_folder, now):
+                self._say(f"order {file}", trouble)
+        obey.carry_out(self.orders_folder, self.ledger, self.inboxes, now)
+        obey.end_what_is_cancelled(self.ledger, self.executor, now)
+
     def dispatch(self, now: datetime) -> None:
         """Hand over what is ready while there is room, intent first."""
         live = self.ledger.live_attempts()
@@ -113,10 +149,13 @@ class Agent:
                 self.hand_over(attempt, now)
         room = self.executor.room(len(live))
         for job_id, allocation in self.ledger.ready()[:room]:
-            self.hand_over(self.ledger.submitting(job_id, allocation, now), now)
+            with self._alone(f"starting {job_id}"):
+                self.hand_over(self.ledger.submitting(job_id, allocation, now), now)
 
     def _is_to_be_handed_over(self, attempt: Attempt, now: datetime) -> bool:
         """An intent without an answer, or an attempt that was taken and never came to run (a restart in between)."""
+        if attempt.stop_at is not None:
+            return False
         if attempt.state is AttemptState.SUBMITTING:
             return self.ledger.may_try(attempt, now) and self.executor.may_repeat(attempt, now)
         return attempt.first_missing_at is not None and self.executor.may_repeat(attempt, now)
@@ -133,6 +172,9 @@ class Agent:
         except SubmitFailed as error:
             self._not_taken(attempt, error, now)
             return
+        except Exception as error:
+            self._not_taken(attempt, SubmitFailed(self._in_words(error), retry=False), now)
+            return
         self.ledger.submitted(attempt, handle, now)
         logger.info(
             "%s: %s handed over as %s.", attempt.job_id, ", ".join(task.key for task in attempt.tasks), handle,
@@ -141,10 +183,29 @@ class Agent:
 
     def observe(self, now: datetime) -> None:
         """Look once at all that may run, and write down what was seen."""
-        live = self.ledger.live_attempts()
-        if live:
-            self.ledger.observed(self.executor.observe(live, now), now)
+        with self._alone("looking at what runs"):
+            observations = [obey.as_ordered(one) for one in self.executor.observe(self.ledger.live_attempts(), now)]
             self._say("executor", self.executor.trouble)
+            self._record(observations, now)
+            for one in observations:
+                self._say_of(one)
+
+    def _record(self, observations: Sequence[Observation], now: datetime) -> None:
+        """All at once; one by one when one of them cannot be recorded, so that it stops no other."""
+        try:
+            self.ledger.observed(observations, now)
+        except LedgerUnavailable:
+            raise
+        except Exception:
+            for one in observations:
+                with self._alone(f"recording attempt {one.attempt.key}"):
+                    self.ledger.observed([one], now)
+
+    def _say_of(self, one: Observation) -> None:
+        what = f"{one.attempt.job_id}, attempt {one.attempt.key}"
+        self._say(what, None if one.waits else one.text, logging.WARNING)
+        if one.state in (AttemptState.ENDED, AttemptState.LOST):
+            self._said.pop(what, None)
 
     def answer(self, now: datetime) -> None:
         """Write the status files and mails that are due."""
@@ -161,9 +222,10 @@ class Agent:
         standing = self.ledger.standing(untold.drop_id)
         try:
             deliver.status(standing.inbox, standing.name, report.render(standing, now, self.pages))
-        except AgentError as error:
-            self.ledger.not_told(untold, str(error), now)
-            self._say(f"status of {standing.name}", str(error))
+        except Exception as error:
+            trouble = self._in_words(error)
+            self.ledger.not_told(untold, trouble, now)
+            self._say(f"status of {standing.name}", trouble)
             return
         self.ledger.told(untold, now)
         self._say(f"status of {standing.name}", None)
@@ -174,9 +236,10 @@ class Agent:
         try:
             text = report.mail(due.mail, standing, self.pages)
             deliver.email(standing.inbox, standing.name, due.mail, text, self.sender, standing.sha256)
-        except AgentError as error:
-            self.ledger.not_mailed(due.mail, str(error), now)
-            self._say(f"mail {due.mail.mail_id}", str(error))
+        except Exception as error:
+            trouble = self._in_words(error)
+            self.ledger.not_mailed(due.mail, trouble, now)
+            self._say(f"mail {due.mail.mail_id}", trouble)
             return
         self.ledger.mailed(due.mail, now)
         self._say(f"mail {due.mail.mail_id}", None)
@@ -184,19 +247,21 @@ class Agent:
     # --- running -----------------------------------------------------------------------------------------------------
 
     def run(self, until_idle: bool = False, each_tick: Callable[[], None] | None = None) -> None:
-        """Tick until ``stop`` is called, or until every manifest is answered and every job final."""
-        stops = [inbox.listen(self._wake.set) for inbox in self.inboxes if inbox.path.is_dir()]
+        """Tick until ``stop`` is called, or until every manifest is answered and every job final.
+
+        Raises AgentError with ``until_idle`` when ticks keep going wrong; else they are tried for ever.
+        """
+        stops = [inbox.listen(self._wake_up) for inbox in self.inboxes if inbox.path.is_dir()]
+        failures = 0
         try:
             while not self._stopping:
-                self._wake.clear()
-                now = datetime.now(timezone.utc)
-                self._tick_or_say(now)
-                if each_tick is not None:
-                    each_tick()
-                if until_idle and self.is_idle(now):
+                trouble = self._tick_or_say(datetime.now(timezone.utc), each_tick)
+                failures = failures + 1 if trouble else 0
+                if until_idle and failures >= TRIES:
+                    raise AgentError(trouble)
+                if until_idle and not trouble and self.is_idle():
                     return
-                if not self._stopping:
-                    self._wake.wait(self._pause())
+                self._rest(failures)
         finally:
             for stop in stops:
                 stop()
@@ -204,48 +269,96 @@ class Agent:
     def stop(self) -> None:
         """End ``run`` after the present tick; what runs goes on and is found again at the next start."""
         self._stopping = True
-        self._wake.set()
+        self._wake_up()
 
     _stopping: bool = False
 
-    def is_idle(self, now: datetime) -> bool:
-        """Return whether nothing is left to do but to wait for new manifests.
+    def is_idle(self) -> bool:
+        """Return whether nothing is left to do but to wait for new manifests, or for somebody to act.
 
-        A file that cannot settle before somebody acts, and an answer that could not be written three times, are not
+        An inbox in trouble, a file that cannot settle before somebody acts, and what went wrong three times are not
         waited for.
         """
-        if any(inbox.trouble is None and inbox.last_complete_scan is None for inbox in self.inboxes):
+        watched = [inbox for inbox in self.inboxes if inbox.trouble is None]
+        if any(inbox.last_complete_scan is None for inbox in watched):
             return False
-        if any(not waiting.may_wait_long for inbox in self.inboxes for waiting in inbox.waiting()):
+        if any(not waiting.may_wait_long for inbox in watched for waiting in inbox.waiting()):
             return False
-        return self.ledger.is_idle(DELIVERY_TRIES)
+        return self.ledger.is_idle(TRIES)
 
     def notes(self) -> list[str]:
         """Return what a person who watches should know: files that wait, files left alone, troubles."""
         waiting = [f"{one.name}: {one.reason}" for inbox in self.inboxes for one in inbox.waiting()]
-        left = [f"{name}: {reason}" for inbox in self.inboxes for name, reason in inbox.left_alone()]
+        left = [text for inbox in self.inboxes if (text := self._left_alone(inbox)) is not None]
         return [*self.trouble(), *waiting, *left]
 
     def trouble(self) -> list[str]:
         """Return what an operator has to act on, a sentence each."""
         inboxes = [inbox.trouble for inbox in self.inboxes if inbox.trouble]
+        files = [f"{file}: {self._said[f'examining {file}']}" for file in self._not_examined]
+        undone = [*self.ledger.not_taken(), *self.ledger.undelivered()]
         executor = [self.executor.trouble] if self.executor.trouble else []
-        return [*inboxes, *executor, *(f"{name}: {error}" for name, error in self.ledger.undelivered())]
+        return [*inboxes, *executor, *files, *(f"{name}: {error}" for name, error in undone)]
 
     # --- details -----------------------------------------------------------------------------------------------------
 
-    def _tick_or_say(self, now: datetime) -> None:
+    def _tick_or_say(self, now: datetime, each_tick: Callable[[], None] | None) -> str | None:
+        """Tick, and show it; return what went wrong. Nothing that goes wrong in a tick ends the agent."""
+        trouble = None
         try:
             self.tick(now)
-            self._say("ledger", None)
-        except LedgerUnavailable as error:
-            self._say("ledger", str(error))
+            if each_tick is not None:
+                each_tick()
+        except Exception as error:
+            trouble = self._in_words(error)
+        self._say("the last tick", trouble)
+        return trouble
 
-    def _pause(self) -> float:
-        busy = self.ledger.live_attempts() or any(inbox.waiting() for inbox in self.inboxes)
-        return POLL_SECONDS if busy or not self.ledger.is_idle(DELIVERY_TRIES) else IDLE_SECONDS
+    def _rest(self, failures: int) -> None:
+        """Wait until it is time for the next tick, or something happens."""
+        busy = not failures and not self._is_quiet()
+        with suppress(queue.Empty):
+            self._wake.get(timeout=0 if self._stopping else POLL_SECONDS if busy else IDLE_SECONDS)
+            while True:
+                self._wake.get_nowait()
+
+    def _is_quiet(self) -> bool:
+        with suppress(LedgerUnavailable):
+            return not any(inbox.waiting() for inbox in self.inboxes) and self.ledger.is_idle(TRIES)
+        return True
+
+    def _wake_up(self) -> None:
+        self._wake.put(None)
+
+    @contextmanager
+    def _alone(self, what: str) -> Iterator[None]:
+        """What goes wrong inside is said once, tried again at the next tick, and harms nothing else."""
+        trouble = None
+        try:
+            yield
+        except LedgerUnavailable:
+            raise
+        except Exception as error:
+            trouble = self._in_words(error)
+        self._say(what, trouble)
+
+    def _in_words(self, error: Exception) -> str:
+        """Return what to say of a failure; of one that nobody thought of, the log has the details, once."""
+        if isinstance(error, AgentError):
+            return str(error)
+        words = f"A fault of the agent itself: {type(error).__name__}: {error}"
+        if words not in self._faults:
+            self._faults.add(words)
+            logger.error("%s", words, exc_info=error, extra={"action": "fault"})
+        return words
+
+    def _left_alone(self, inbox: Inbox) -> str | None:
+        return "; ".join(f"{name}: {reason}" for name, reason in inbox.left_alone()[:SHOWN_FILES]) or None
 
     def _furnish_once(self, inbox: Inbox, now: datetime) -> None:
+        if inbox.trouble is not None:
+            self._furnished.discard(inbox.path)
+            return
         if inbox.path in self._furnished:
             return
         self._furnished.add(inbox.path)
@@ -283,7 +396,7 @@ class Agent:
         default = self.examiner.default_email
         return examination.addresses() or ((default,) if default else ())
 
-    def _say(self, what: str, trouble: str | None) -> None:
+    def _say(self, what: str, trouble: str | None, level: int = logging.ERROR) -> None:
         """Log a trouble once when it begins, and once when it is over."""
         before = self._said.get(what)
         if trouble is None and before is not None:
@@ -291,7 +404,17 @@ class Agent:
             logger.info("%s: all right again.", what)
         elif trouble is not None and trouble != before:
             self._said[what] = trouble
-            logger.error("%s: %s", what, trouble, extra={"action": "trouble"})
+            logger.log(level, "%s: %s", what, trouble, extra={"action": "trouble"})
+
+
+def _examined_in_vain(drop: Drop, error: Exception) -> Examination:
+    """Return what is told of a file that the agent cannot examine, however often it tries."""
+    message = (
+        "This file could not be examined, because of a fault of the agent itself. Nothing of it was started. Tell the "
+        f"people who run the agent ({type(error).__name__}; its log has the details); once it is mended, save the file "
+        "here again."
+    )
+    return Examination((), (), (Problem(Level.ERROR, Place(drop.name), message),))
 
 
 def database(state_dir: Path) -> Path:

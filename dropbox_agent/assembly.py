@@ -9,14 +9,14 @@ import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from dropbox_agent import deliver, manifest, plan, policy, report
+from dropbox_agent import deliver, manifest, orders, plan, policy, report
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent, database
-from dropbox_agent.errors import AgentError, InboxUnavailable
+from dropbox_agent.errors import AgentError, InboxUnavailable, OrderRefused
 from dropbox_agent.examine import Examiner, presets_in
 from dropbox_agent.executors import (
     Asked,
@@ -29,8 +29,9 @@ from dropbox_agent.executors import (
 from dropbox_agent.inbox import MARKER, Inbox, guard, mark, open_regular
 from dropbox_agent.ledger import Ledger, Reader
 from dropbox_agent.manifest import template
-from dropbox_agent.model import Presets
+from dropbox_agent.model import Order, Presets
 from dropbox_agent.settings import Settings
+from dropbox_agent.states import JobState
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -158,6 +159,7 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
         sender=settings.mail.sender,
         task_context=context(settings),
         rows_alone=settings.on_error == "row",
+        orders_folder=orders_in(settings),
         furnish=furnishing(how, by),
     )
 
@@ -173,13 +175,38 @@ def first_trouble(agent: Agent) -> InboxUnavailable | None:
     return troubles[0] if len(troubles) == len(agent.inboxes) else None
 
 
+def orders_in(settings: Settings) -> Path:
+    """Return where orders for this site's agent are written."""
+    return settings.state_dir / "orders"
+
+
+def order(settings: Settings, act: Literal["retry", "cancel"], job_id: str, from_task: str | None = None) -> str:
+    """Write down an order for a job; return what happens next. Raises OrderRefused when it cannot be carried out."""
+    reader = open_reader(settings)
+    try:
+        job = reader.job(job_id)
+    finally:
+        reader.close()
+    if job is None:
+        raise OrderRefused(f"There is no job {job_id}. 'dropbox-agent status' lists the jobs.")
+    live = job.state in (JobState.ACCEPTED, JobState.RUNNING)
+    if live is (act == "retry"):
+        raise OrderRefused(f"Job {job_id} is {job.state.value}.")
+    if from_task is not None and from_task not in {name for task in job.tasks for name in (task.key, task.task_id)}:
+        names = ", ".join(task.key for task in job.tasks)
+        raise OrderRefused(f"Job {job_id} has no task {from_task}. It has: {names}.")
+    by = f"dropbox-agent {act}"
+    orders.give(orders_in(settings), Order(act=act, job_id=job_id, from_task=from_task, asked=utc_now(), by=by))
+    return f"Ordered: {act} {job_id}. The agent carries it out at its next look; if none runs, when one is started."
+
+
 def furnishing(how: report.Pages, by: Examiner) -> Callable[[Inbox, datetime], None]:
     """Return what puts README.txt and TEMPLATE.xlsx into an inbox and sweeps what a killed agent left there."""
 
     def furnish(inbox: Inbox, now: datetime) -> None:
         deliver.sweep(inbox.path)
-        _put_readme(inbox.path, how)
         _put_template(inbox.path, by, now)
+        _put_readme(inbox.path, how)  # It names the template.
 
     return furnish
 

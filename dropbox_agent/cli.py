@@ -109,9 +109,9 @@ def work(agent: Agent, settings: Settings, console: Console, until_idle: bool) -
             follower.show(agent.ledger.drops(SHOWN_MANIFESTS), agent.notes())
 
         agent.run(until_idle, show if console.is_terminal else None)
-    undone = agent.ledger.undelivered() if until_idle else []
+    undone = agent.trouble() if until_idle else []
     if undone:
-        raise AgentError("\n".join(f"{name}: {error}" for name, error in undone))
+        raise AgentError("\n".join(undone))
 
 
 @app.command()
@@ -160,6 +160,24 @@ def status(
             console.print(Text(line, style="bold red"), soft_wrap=True)
     finally:
         reader.close()
+
+
+@app.command()
+def retry(
+    job: Annotated[str, typer.Argument(help="The job's id, as status shows it.")],
+    config: Config = None,
+    from_task: Annotated[str | None, typer.Option("--from", help="Also what succeeded, from this task on.")] = None,
+) -> None:
+    """Run a failed or cancelled job again; what succeeded is kept, and a half upload goes on where it stopped."""
+    print(assembly.order(_settings(config), "retry", job, from_task))
+
+
+@app.command()
+def cancel(
+    job: Annotated[str, typer.Argument(help="The job's id, as status shows it.")], config: Config = None
+) -> None:
+    """End a job: what waits is not started, what runs is ended."""
+    print(assembly.order(_settings(config), "cancel", job))
 
 
 @app.command()

@@ -21,6 +21,16 @@ from dropbox_agent.errors import AgentError
 from dropbox_agent.model import Standing
 from dropbox_agent.states import DropState
 
+DATA_DESCRIPTION = """
+  # What a data_description needs and no manifest says; with it, data_description.json is made where it is missing.
+  gather_preliminary_metadata:
+    job_settings:
+      data_description_settings:
+        institution: AIND
+        funding_source: [AI]
+        investigators: [Ada Lovelace]
+"""
+"""What the demo's site adds to its preset ``default``."""
 DEFAULT_FOLDER = "demo-workspace"
 SUBJECT = "0012"
 ACQUIRED = datetime(2026, 1, 30, 14, 5, 9)  # noqa: DTZ001 - the wall clock of the rig, as a scientist types it
@@ -42,6 +52,8 @@ def run(folder: Path | None, console: Console, environ: Mapping[str, str]) -> in
     workspace = (folder or _free_folder(Path.cwd())).absolute()
     now = assembly.utc_now()
     settings = site.load(assembly.initialise(workspace, now), {})
+    with (settings.presets.folder / "default.yaml").open("a", encoding="utf-8") as preset:
+        preset.write(DATA_DESCRIPTION)
     sources = make_session(workspace / "data" / f"session_{SUBJECT}_2026-01-30")
     console.print(
         Text(f"Made a workspace in {workspace}: made-up data of one session, and the settings."), soft_wrap=True

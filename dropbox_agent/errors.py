@@ -46,6 +46,12 @@ class MoveRefused(AgentError):
     """A state was asked to go where it may not go (see states.py)."""
 
 
+class OrderRefused(AgentError):
+    """A job cannot be cancelled or run again as it is; nothing was changed."""
+
+    exit_code = 1
+
+
 class SubmitFailed(AgentError):
     """An executor did not take an attempt. ``retry`` says whether trying again can help.
 

@@ -81,6 +81,7 @@ class Examiner:
             if made is not None:
                 problems += policy.check(job, made, self.rules, look_at_folder)
                 planned.append((job, made))
+        problems += _same_places(planned)
         # The folders of a row that is wrong otherwise are looked at too: all problems at once.
         for row in (row for row in rows if all(job.row is not row for job, _ in planned)):
             folders = plan.folders_of(row, self.rules.path_map)
@@ -129,6 +130,29 @@ def look_at_folder(text: str) -> policy.SourceFacts:
         owner=facts.st_uid,
         mode=facts.st_mode,
         siblings=(),
+    )
+
+
+def _same_places(planned: Sequence[tuple[Job, Plan]]) -> list[Problem]:
+    """Return a problem for each job that goes where another one of the file goes, through another bucket's name."""
+    by_place: dict[str, list[Job]] = {}
+    for job, made in planned:
+        by_place.setdefault(made.location, []).append(job)
+    return [
+        _same_place(job, twins[1] if job is twins[0] else twins[0])
+        for twins in by_place.values()
+        for job in (twins if len(twins) > 1 else ())
+    ]
+
+
+def _same_place(job: Job, other: Job) -> Problem:
+    return Problem(
+        Level.ERROR,
+        job.row.place_of("s3_bucket"),
+        f'Row {other.row.place.row} is the same upload: "{job.bucket}" and "{other.bucket}" are names of one bucket '
+        "here. Take one of the two rows out.",
+        found=job.bucket,
+        outside=True,
     )
 
 

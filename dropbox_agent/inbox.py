@@ -7,6 +7,7 @@ Nothing is concluded from an inbox whose marker is missing or names another ledg
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import logging
@@ -31,10 +32,14 @@ logger = logging.getLogger(__name__)
 
 MARKER = ".dropbox-agent/inbox.json"
 """Binds an inbox to its ledger. Made by ``init`` and ``adopt`` only, never by a running agent."""
+MARKER_BYTES = 4096
+"""More of a marker is never read."""
 SKIPPED_PREFIXES = (".", "~", "#")
 """Hidden files, Office and LibreOffice locks and temporary files, editors' autosaves."""
 LOCK_NAMES = ("~${name}", ".~lock.{name}#")
 """Office and LibreOffice keep such a file beside a workbook that is open."""
+ORDERS = ("retry", "cancel")
+"""What an empty file beside a manifest may order by its ending: ``session.xlsx.retry``."""
 ABSENT_SCANS = 2
 """How many complete scans in a row must miss a name before it counts as gone."""
 CHUNK_BYTES = 1 << 20
@@ -103,6 +108,7 @@ class Inbox:
     last_complete_scan: datetime | None = None
     trouble: str | None = None
     """Why the inbox is unavailable, for the operator; None while all is well."""
+    _orders: dict[str, tuple[str, str]] = field(default_factory=dict)
     _sightings: dict[str, Sighting] = field(default_factory=dict)
     _refused_names: dict[str, str] = field(default_factory=dict)
     _hint: threading.Event = field(default_factory=threading.Event)
@@ -124,24 +130,53 @@ class Inbox:
             self.trouble = str(error)
             raise
         self.trouble = None
+        if self._clock_went_back(now):
+            self._begin_settling_anew(now)
         self._notice(names, now)
         for name in sorted(names):
             drop = self._settle(name, now)
             if drop is not None:
                 yield drop
 
+    def orders(self) -> list[tuple[str, str, str]]:
+        """Return (file name, manifest, ``retry`` or ``cancel``) of the empty files beside manifests, as last listed."""
+        return [(name, manifest, act) for name, (manifest, act) in sorted(self._orders.items())]
+
+    def obeyed(self, name: str) -> None:
+        """Remove the file of an order, so that it is carried out once. Raises InboxUnavailable."""
+        try:
+            (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise InboxUnavailable(
+                f"{self.path / name} could not be removed: {error.strerror}. It is not obeyed until it can be."
+            ) from error
+        self._orders.pop(name, None)
+
+    def read_again(self, name: str) -> None:
+        """Let a file that was taken settle and be yielded once more, although it has not changed."""
+        sighting = self._sightings.get(name)
+        if sighting is not None:
+            sighting.taken, sighting.again, sighting.look_at = None, True, None
+
     def taken(self, drop: Drop) -> None:
         """Note that a drop is recorded: its file is left alone while it stays as it is."""
         sighting = self._sightings[drop.name]
         sighting.taken, sighting.again = sighting.signature, False
 
+    def not_taken(self, drop: Drop, reason: str, now: datetime, needs_somebody: bool) -> None:
+        """Note why a drop could not be recorded; it is yielded again after a while."""
+        self._wait(self._sightings[drop.name], now, self.scan_seconds, reason, needs_somebody)
+
     def is_due(self, now: datetime) -> bool:
         """Return whether it is time to list: the interval is over, an event came, or a settling file is to be read."""
-        if self.last_complete_scan is None or self._hint.is_set():
+        if self.last_complete_scan is None or self._hint.is_set() or self._clock_went_back(now):
             return True
         if any(sighting.look_at is None or sighting.look_at <= now for _, sighting in self._unsettled()):
             return True
         return now - self.last_complete_scan >= timedelta(seconds=self.scan_seconds)
+
+    def _clock_went_back(self, now: datetime) -> bool:
+        return self.last_complete_scan is not None and now < self.last_complete_scan
 
     def waiting(self) -> list[Waiting]:
         """Return the files that are seen but have not settled, with the reason."""
@@ -166,16 +201,27 @@ class Inbox:
     def _list(self) -> dict[str, Signature]:
         found: dict[str, Signature] = {}
         refused: dict[str, str] = {}
+        orders: dict[str, tuple[str, str]] = {}
         try:
             with os.scandir(self.path) as entries:
                 for entry in entries:
                     self._look_at(entry, found, refused)
+                    order = self._order_in(entry.name)
+                    if order is not None and entry.is_file(follow_symlinks=False):
+                        orders[entry.name] = order
         except OSError as error:
             raise InboxUnavailable(
                 f"The inbox {self.path} could not be listed: {error.strerror}. It is tried again at the next scan."
             ) from error
-        self._refused_names = refused
+        self._refused_names, self._orders = refused, orders
         return found
+
+    def _order_in(self, name: str) -> tuple[str, str] | None:
+        """Return manifest and act of ``session.xlsx.retry`` or ``session.xlsx.cancel``, else None."""
+        manifest, _, act = name.rpartition(".")
+        if act not in ORDERS or Path(manifest).suffix.lower() not in self.suffixes:
+            return None
+        return manifest, act
 
     def _look_at(self, entry: os.DirEntry[str], found: dict[str, Signature], refused: dict[str, str]) -> None:
         if not self.is_candidate(entry.name):
@@ -220,6 +266,11 @@ class Inbox:
 
     # --- settling ----------------------------------------------------------------------------------------------------
 
+    def _begin_settling_anew(self, now: datetime) -> None:
+        """Times from before the clock went back would make every file wait until it has caught up."""
+        for sighting in self._sightings.values():
+            sighting.first_seen, sighting.digest, sighting.look_at = min(sighting.first_seen, now), None, None
+
     def _settle(self, name: str, now: datetime) -> Drop | None:
         sighting = self._sightings[name]
         if sighting.taken == sighting.signature:
@@ -252,35 +303,45 @@ class Inbox:
         if digest != sighting.digest:
             sighting.digest, sighting.same_since = digest, now
         assert sighting.same_since is not None
-        self._wait(sighting, now, self.settle_seconds, "Waiting until it no longer changes.", False)
+        for_long = now - sighting.first_seen > timedelta(seconds=self.settle_max_seconds)
+        self._wait(sighting, now, self.settle_seconds, "Waiting until it no longer changes.", for_long)
         return now - sighting.same_since >= timedelta(seconds=self.settle_seconds)
 
     def _copy(self, name: str, sighting: Sighting, now: datetime) -> Drop | None:
         """Copy the settled bytes to ``spool/<sha256>``; None when they were no longer the settled ones."""
-        temporary = self.spool / f".{uuid.uuid4().hex}.tmp"
         try:
-            self.spool.mkdir(parents=True, exist_ok=True)
-            with open_regular(self.path / name) as source:
-                before = os.fstat(source.fileno())
-                digest, size = _copy_and_hash(source, temporary, self.max_bytes + 1)
-                after = os.fstat(source.fileno())
-            if digest != sighting.digest or signature(before) != signature(after):
+            source = open_regular(self.path / name)
+        except OSError:  # It was taken away or replaced just now: the next listing says what is there.
+            sighting.digest = None
+            return None
+        with source:
+            before = os.fstat(source.fileno())
+            digest, size = self._spooled(source, sighting.digest)
+            if digest != sighting.digest or signature(before) != signature(os.fstat(source.fileno())):
                 sighting.digest = None
                 return None
-            sighting.signature = signature(after)
-            spooled = self.spool / digest
-            temporary.replace(spooled)
-            _sync_folder(self.spool)
+        sighting.signature = signature(before)
+        owner, modified = before.st_uid, before.st_mtime
+        return Drop(self.path, name, digest, size, self.spool / digest, owner, modified, now, again=sighting.again)
+
+    def _spooled(self, source: BufferedReader, wanted: str | None) -> tuple[str, int]:
+        """Copy the bytes, keep them if they are the wanted ones; return their sha256 and size."""
+        temporary = self.spool / f".{uuid.uuid4().hex}.tmp"
+        try:
+            self.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+            digest, size = _copy_and_hash(source, temporary, self.max_bytes + 1)
+            if digest == wanted:
+                temporary.replace(self.spool / digest)
+                _sync_folder(self.spool)
+            return digest, size
         except OSError as error:
             raise InboxUnavailable(
-                f"{self.path / name} could not be copied to the spool {self.spool}: {error.strerror}. "
+                f"{source.name} could not be copied to the spool {self.spool}: {error.strerror}. "
                 "Nothing is taken in until it can be; what runs goes on."
             ) from error
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink()
-        owner, modified = before.st_uid, before.st_mtime
-        return Drop(self.path, name, digest, size, spooled, owner, modified, now, again=sighting.again)
 
     # --- hints -------------------------------------------------------------------------------------------------------
 
@@ -305,7 +366,7 @@ class Inbox:
 
     def hint(self, name: str) -> bool:
         """Note that something may have happened to ``name``; return whether it can matter."""
-        if not self.is_candidate(name):
+        if not self.is_candidate(name) and self._order_in(name) is None:
             return False
         self._hint.set()
         return True
@@ -329,25 +390,32 @@ class _Hints(FileSystemEventHandler):
 
 def guard(path: Path, ledger_id: str) -> None:
     """Raise InboxUnavailable unless the folder is there and its marker names this ledger."""
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise InboxUnavailable(
             f"The inbox {path} is not there. Nothing is made in its place: mount the share, or correct 'inboxes'."
         )
     try:
-        marker = json.loads((path / MARKER).read_text("utf-8"))
-        found = marker["ledger_id"]
+        found = _ledger_named_in(path / MARKER)
     except FileNotFoundError:
         raise InboxUnavailable(
             f"The inbox {path} has no marker ({MARKER}): either its share is not mounted, or it is new to this agent. "
             f"If it is new, say what to do with the files in it: dropbox-agent adopt {path} --baseline seen|process"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InboxUnavailable(f"The marker {path / MARKER} cannot be read: {error}.") from error
     if found != ledger_id:
         raise InboxUnavailable(
             f"The inbox {path} belongs to another ledger ({found}, ours is {ledger_id}). Use that agent's state_dir, "
             f"or take the inbox over: dropbox-agent adopt {path} --baseline seen|process"
         )
+
+
+def _ledger_named_in(marker: Path) -> object:
+    """Whoever can write into the inbox can put a link, a pipe or a huge file in the marker's place."""
+    if marker.parent.is_symlink():
+        raise OSError(errno.ELOOP, "it lies behind a link", str(marker.parent))
+    with open_regular(marker) as file:
+        return json.loads(file.read(MARKER_BYTES))["ledger_id"]
 
 
 def mark(path: Path, ledger_id: str) -> None:
@@ -359,9 +427,14 @@ def mark(path: Path, ledger_id: str) -> None:
     marker = path / MARKER
     text = json.dumps({"inbox_id": uuid.uuid4().hex, "ledger_id": ledger_id}, indent=1)
     try:
+        if marker.parent.is_symlink():
+            raise OSError(errno.ELOOP, "it lies behind a link", str(marker.parent))
         marker.parent.mkdir(exist_ok=True)
-        temporary = marker.with_suffix(".tmp")
-        temporary.write_text(text + "\n", "utf-8")
+        temporary = marker.with_name(f".{uuid.uuid4().hex}.tmp")
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(marker)
     except OSError as error:
         raise InboxUnavailable(f"The marker {marker} could not be written: {error.strerror}.") from error
@@ -386,7 +459,10 @@ def _looks_unfinished(path: Path) -> tuple[str | None, bool]:
 
 def _ends_as_a_zip(path: Path) -> bool:
     with open_regular(path) as file:
-        return zipfile.is_zipfile(file)
+        try:
+            return zipfile.is_zipfile(file)
+        except zipfile.BadZipFile:  # An end it has, but one that names other disks. Reading it will say so.
+            return True
 
 
 def _digest(path: Path, limit: int) -> str:
@@ -399,11 +475,12 @@ def _digest(path: Path, limit: int) -> str:
 
 def open_regular(path: Path) -> BufferedReader:
     """Open a plain file for reading without ever following a link or blocking on a pipe."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(0, "not a plain file", str(path))
-    return os.fdopen(descriptor, "rb")
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    file = open(path, "rb", opener=lambda name, _: os.open(name, flags))  # noqa: SIM115 - the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return file
 
 
 def signature(facts: os.stat_result) -> Signature:

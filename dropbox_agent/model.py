@@ -309,6 +309,8 @@ class Attempt:
     submitted_at: datetime | None = None
     first_missing_at: datetime | None = None
     """Since when successful looks have not found it; durable, so that a restart does not begin the grace anew."""
+    stop_at: datetime | None = None
+    """Since when it is to be ended."""
 
 
 @dataclass(frozen=True)
@@ -336,6 +338,8 @@ class Observation:
     tasks: tuple[TaskObservation, ...] = ()
     text: str | None = None
     """A sentence for people: ``waits for a free place (2 of 2 in use)``."""
+    waits: bool = False
+    """The text says what it waits for, as anything in a queue does: nobody has to act."""
     handle: str | None = None
     """What the executor calls it, where that was found out only now."""
 
@@ -401,6 +405,25 @@ class Standing:
     updated: datetime
     problems: tuple[Problem, ...]
     jobs: tuple[JobStanding, ...]
+    note: str | None = None
+    """What came of the last order for it, as a sentence."""
+
+
+class Order(BaseModel):
+    """What somebody wants done with a job, or with all jobs of a manifest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    act: Literal["retry", "cancel"]
+    job_id: str | None = None
+    """None: every job of the manifest."""
+    inbox: Path | None = None
+    manifest: str | None = None
+    from_task: str | None = None
+    """Run again from this task on, also what succeeded."""
+    asked: datetime
+    by: str
+    """How it was asked for, in words: ``dropbox-agent cancel`` or ``session.xlsx.cancel``."""
 
 
 @dataclass(frozen=True)
@@ -489,6 +512,8 @@ class TaskSettings(BaseModel):
     derivatives_dir: Path | None = None
     allowed_roots: list[Path] = []
     """Where links in the sources may lead, besides the sources themselves."""
+    protected: list[Path] = []
+    """Folders of the service itself (ledger, other buckets, other jobs): no link in the sources may lead there."""
     image: str | None = None
     image_version: str | None = None
     job_settings: dict[str, Any] = {}

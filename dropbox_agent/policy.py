@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dropbox_agent.model import Job, Level, Place, Plan, Problem, Row, SourceFolder, Task
+from dropbox_agent.wording import printable
 
 SYSTEM_FOLDERS = ("/boot", "/dev", "/etc", "/proc", "/sys")
 """Nothing in these is anybody's data."""
@@ -19,7 +20,6 @@ HOMES = re.compile(r"/|/home|/root|/home/[^/]+|/Users|/Users/[^/]+")
 IN_A_HOME = re.compile(r"(/root|/home/[^/]+|/Users/[^/]+)/\.[^/]+(/.*)?")
 """Where keys and passwords lie."""
 WINDOWS = re.compile(r"\\\\|[A-Za-z]:([\\/]|$)")
-SHOWN_LENGTH = 200
 TASK_FIELDS = frozenset(Task.model_fields)
 
 FROM_COLUMNS = frozenset(
@@ -129,7 +129,7 @@ def _forbidden(
         job.row.place_of("tasks", *where, *path),
         f"{'.'.join(path)} of {of} cannot be set in a manifest here; take it out. Manifests may set"
         f" {', '.join(allowed) or 'nothing'} (policy.manifests_may_set in agent.yaml).",
-        found=_shown(str(value)),
+        found=printable(str(value)),
         outside=True,
     )
 
@@ -149,13 +149,13 @@ class _Source:
     place: Place
 
     def wrong(self, words: str, suggestion: str | None = None) -> Problem:
-        return Problem(Level.ERROR, self.place, words, _shown(self.written), suggestion, outside=True)
+        return Problem(Level.ERROR, self.place, words, printable(self.written), suggestion, outside=True)
 
     @property
     def named(self) -> str:
         """The folder as messages name it: as it was written, and where that leads."""
-        known_as = _shown(self.written)
-        return known_as if self.written == self.path else f"{known_as} (here: {_shown(self.path)})"
+        known_as = printable(self.written)
+        return known_as if self.written == self.path else f"{known_as} (here: {printable(self.path)})"
 
     def leading(self, path: str, by_a_link: str) -> str:
         """Return the beginning of a sentence on where the folder is: there itself, or by a link."""
@@ -204,7 +204,7 @@ def _malformed(source: _Source, rules: Rules) -> str | None:
     if WINDOWS.match(source.path):
         known = ", ".join(map(str, rules.path_map)) or "none"
         return (
-            f"{source.what} {_shown(source.path)} is a Windows path, and this service does not know what it is here."
+            f"{source.what} {printable(source.path)} is a Windows path, and this service does not know what it is here."
             f" Write the path as Linux has it, or begin it with one that is known (path_map in agent.yaml): {known}."
         )
     if any(not character.isprintable() for character in source.path):
@@ -280,9 +280,3 @@ def _unusable(source: _Source, facts: SourceFacts) -> str | None:
     if not facts.readable:
         return f"{source.what} {source.named} cannot be read by this service. Ask for its permissions to be changed."
     return None
-
-
-def _shown(text: str) -> str:
-    """Return foreign text as it may stand in a message: short, and without characters that cannot be seen."""
-    seen = "".join(character if character.isprintable() else "\ufffd" for character in text)
-    return seen if len(seen) <= SHOWN_LENGTH else seen[: SHOWN_LENGTH - 1] + "…"

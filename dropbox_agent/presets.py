@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from dropbox_agent import plan
+from dropbox_agent import plan, yaml_lines
 from dropbox_agent.errors import AgentError
 from dropbox_agent.model import JobType, Presets, Task
+from dropbox_agent.wording import nearest
+from dropbox_agent.yaml_lines import Document, Finding, Unreadable
+from dropbox_agent.yaml_lines import Path as KeyPath
 
 SUFFIXES = (".yaml", ".yml")
 JOB_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 KEYS = ("description", "inherits", "tasks")
 MAX_BYTES = 1_000_000
 """A larger file is no preset."""
-MAX_DEPTH = 50
-"""Groups within groups; nobody means more."""
 
 
 def load_folder(folder: Path, task_ids: Mapping[str, str], modalities: Collection[str]) -> Presets:
@@ -45,8 +44,9 @@ def load_folder(folder: Path, task_ids: Mapping[str, str], modalities: Collectio
 class _Broken(Exception):
     """Why a file cannot be used, as a sentence that names file and line."""
 
-    def __init__(self, file: str, findings: Sequence[str]) -> None:
-        super().__init__(f"{file}, {'; '.join(dict.fromkeys(findings))}.")
+    def __init__(self, file: str, *findings: Finding) -> None:
+        in_words = dict.fromkeys(f"line {finding.line or 1}: {finding.words}" for finding in findings)
+        super().__init__(f"{file}, {'; '.join(in_words)}.")
 
 
 @dataclass(frozen=True)
@@ -55,20 +55,15 @@ class _Stored:
 
     job_type: JobType
     file: str
-    lines: Mapping[tuple[str, ...], int]
+    document: Document
 
-    def wrong(self, path: tuple[str, ...], words: str) -> str:
+    def wrong(self, path: KeyPath, words: str) -> str:
         """Return a sentence about the value at a path."""
-        return str(_Broken(self.file, [f"line {_line(self.lines, path)}: {words}"]))
+        return str(_Broken(self.file, Finding(path, self.document.line_of(path), words)))
 
 
 def _job_types(stored: Mapping[str, _Stored]) -> dict[str, JobType]:
     return {name: one.job_type for name, one in stored.items()}
-
-
-def _line(lines: Mapping[tuple[str, ...], int], path: tuple[str, ...]) -> int:
-    """Return the line of a path, or of its nearest parent."""
-    return next((lines[path[:length]] for length in range(len(path), -1, -1) if path[:length] in lines), 1)
 
 
 def _files(folder: Path) -> dict[str, list[Path]]:
@@ -92,126 +87,31 @@ def _as_text(name: str) -> str:
 
 def _read(name: str, files: Sequence[Path], task_ids: Mapping[str, str], modalities: Collection[str]) -> _Stored:
     file = _as_text(files[0].name)
-    if len(files) > 1:
-        raise _Broken(file, [f"line 1: there is {_as_text(files[1].name)} too; keep one of them"])
-    if not JOB_TYPE.fullmatch(name):
-        raise _Broken(file, ["line 1: a job type's name has letters, digits, dots, dashes and underscores only"])
-    document = _parse(file, _text_of(files[0]))
-    reading = _Reading(document, task_ids, modalities)
-    job_type = reading.job_type(name)
+    try:
+        if len(files) > 1:
+            raise Unreadable(f"there is {_as_text(files[1].name)} too; keep one of them")
+        if not JOB_TYPE.fullmatch(name):
+            raise Unreadable("a job type's name has letters, digits, dots, dashes and underscores only")
+        document = yaml_lines.read(_content(files[0]), typed=True)
+    except Unreadable as wrong:
+        raise _Broken(file, wrong.finding) from wrong
+    job_type = _Reading(document, task_ids, modalities).job_type(name)
     if document.findings:
-        raise _Broken(file, document.findings)
-    return _Stored(job_type, file, document.lines)
+        raise _Broken(file, *document.findings)
+    return _Stored(job_type, file, document)
 
 
-def _text_of(path: Path) -> str:
+def _content(path: Path) -> bytes:
     if path.exists() and not path.is_file():
-        raise _Broken(path.name, ["line 1: it is not a plain file"])  # a pipe would be waited for without end
+        raise Unreadable("it is not a plain file")  # a pipe would be waited for without end
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise _Broken(path.name, [f"line 1: the file cannot be read ({error.strerror})"]) from error
+        raise Unreadable(f"the file cannot be read ({error.strerror})") from error
     if len(content) > MAX_BYTES:
-        raise _Broken(path.name, [f"line 1: the file is larger than {MAX_BYTES} bytes"])
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise _Broken(path.name, [f"line {line}: not UTF-8 text"]) from error
-
-
-# --- YAML, without what it would pass over in silence ----------------------------------------------------------------
-
-
-@dataclass
-class _Document:
-    """The plain values of a file, the line of each, and what is wrong with it."""
-
-    value: Any
-    lines: dict[tuple[str, ...], int] = field(default_factory=dict)
-    findings: list[str] = field(default_factory=list)
-
-    def wrong(self, path: tuple[str, ...], words: str) -> None:
-        """Note what is wrong with the value at a path, with its line or its nearest parent's."""
-        self.findings.append(f"line {_line(self.lines, path)}: {words}")
-
-
-class _Resolver(yaml.SafeLoader):
-    """YAML's plain values, but for times: ``12:00:00`` and ``2024-05-27`` stay the text they are, as in JSON."""
-
-
-_Resolver.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
-REFUSED_TOKENS: tuple[tuple[type[yaml.Token], str], ...] = (
-    (yaml.AliasToken, "an alias (*name) repeats what stands elsewhere; write it out"),
-    (yaml.AnchorToken, "an anchor (&name) is of no use here; take it out"),
-    (yaml.TagToken, "a tag (!name) is of no use here; take it out"),
-    (yaml.DirectiveToken, "a directive (%NAME) is of no use here; take it out"),
-)
-
-
-def _parse(file: str, text: str) -> _Document:
-    try:
-        _refuse_tokens(file, text)
-        loader = _Resolver(text)
-        node = loader.get_single_node()
-        document = _Document(None, {(): 1})
-        document.value = None if node is None else _plain(node, (), loader, document)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        raise _Broken(file, [f"line {line}: not YAML ({error.problem or error.context})"]) from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise _Broken(file, [f"line 1: not YAML ({' '.join(str(error).split())})"]) from error
-    except RecursionError as error:
-        raise _Broken(file, [f"line 1: groups stand more than {MAX_DEPTH} deep in one another"]) from error
-    return document
-
-
-def _refuse_tokens(file: str, text: str) -> None:
-    found = [
-        f"line {token.start_mark.line + 1}: {words}"
-        for token in yaml.scan(text, Loader=yaml.SafeLoader)
-        for kind, words in REFUSED_TOKENS
-        if isinstance(token, kind)
-    ]
-    if found:
-        raise _Broken(file, found)
-
-
-def _plain(node: yaml.Node, path: tuple[str, ...], loader: yaml.SafeLoader, document: _Document) -> Any:
-    document.lines.setdefault(path, node.start_mark.line + 1)
-    if len(path) > MAX_DEPTH:
-        document.wrong(path, f"groups stand more than {MAX_DEPTH} deep in one another")
-        return None
-    if isinstance(node, yaml.MappingNode):
-        return _group(node, path, loader, document)
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(part, (*path, str(number)), loader, document) for number, part in enumerate(node.value)]
-    if node.tag != "tag:yaml.org,2002:str" and SEXAGESIMAL.fullmatch(node.value):
-        return node.value
-    return loader.construct_object(node)
-
-
-def _group(
-    node: yaml.MappingNode, path: tuple[str, ...], loader: yaml.SafeLoader, document: _Document
-) -> dict[str, Any]:
-    group: dict[str, Any] = {}
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        if not isinstance(key, yaml.ScalarNode):
-            document.findings.append(f"line {line}: a name is a group or a list; names are plain words")
-        elif key.value in group:
-            document.findings.append(f"line {line}: {key.value} stands here twice")
-        else:
-            here = (*path, key.value)
-            document.lines[here] = line
-            group[key.value] = _plain(value, here, loader, document)
-    return group
+        raise Unreadable(f"the file is larger than {MAX_BYTES} bytes")
+    return content
 
 
 # --- what the values mean --------------------------------------------------------------------------------------------
@@ -221,7 +121,7 @@ def _group(
 class _Reading:
     """One file on its way to a job type; what is wrong is noted in the document."""
 
-    document: _Document
+    document: Document
     task_ids: Mapping[str, str]
     modalities: Collection[str]
 
@@ -230,7 +130,7 @@ class _Reading:
         top = self.group((), self.document.value)
         for key in top:
             if key not in KEYS:
-                self.document.wrong((key,), f"{key} is not known here{_nearest(key, KEYS)}")
+                self.document.tell((key,), f"{key} is not known here{_instead(key, KEYS)}")
         tasks = dict(self.tasks(self.group(("tasks",), top.get("tasks"))))
         return JobType(name, self.text("description", top) or "", self.text("inherits", top), tasks)
 
@@ -239,16 +139,16 @@ class _Reading:
         value = top.get(key)
         if value is None or isinstance(value, str):
             return value
-        self.document.wrong((key,), f"{key} is {plan.kind(value)}; write text, in quotes if need be")
+        self.document.tell((key,), f"{key} is {plan.kind(value)}; write text, in quotes if need be")
         return None
 
-    def group(self, path: tuple[str, ...], value: Any) -> Mapping[str, Any]:
+    def group(self, path: KeyPath, value: Any) -> Mapping[str, Any]:
         """Return the group at a path; an empty one when it is none."""
         if isinstance(value, dict):
             return value
         if value is not None:
-            what = ".".join(path) or "the file"
-            self.document.wrong(path, f"{what} is {plan.kind(value)}; a group of names and values is needed")
+            what = ".".join(map(str, path)) or "the file"
+            self.document.tell(path, f"{what} is {plan.kind(value)}; a group of names and values is needed")
         return {}
 
     def tasks(self, given: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str | None], Mapping[str, Any]]]:
@@ -258,15 +158,15 @@ class _Reading:
             path = ("tasks", name)
             task_id = self.task_ids.get(name)
             if task_id is None:
-                self.document.wrong(path, f"{name} is not a task{_nearest(name, self.task_ids)}")
+                self.document.tell(path, f"{name} is not a task{_instead(name, self.task_ids)}")
             elif task_id in seen:
-                self.document.wrong(path, f"{name} and {seen[task_id]} are the same task; keep one")
+                self.document.tell(path, f"{name} and {seen[task_id]} are the same task; keep one")
             else:
                 seen[task_id] = name
                 yield from self.one_task(path, task_id, self.group(path, value))
 
     def one_task(
-        self, path: tuple[str, ...], task_id: str, given: Mapping[str, Any]
+        self, path: KeyPath, task_id: str, given: Mapping[str, Any]
     ) -> Iterator[tuple[tuple[str, str | None], Mapping[str, Any]]]:
         """Yield the fields of one task, or those it has for each modality."""
         if task_id not in plan.BY_MODALITY or plan.is_task(given):
@@ -276,27 +176,27 @@ class _Reading:
             here = (*path, modality)
             if modality not in self.modalities:
                 known = [*self.modalities, *plan.TASK_FIELDS]
-                words = f"{modality} is neither a modality nor a field of a task{_nearest(modality, known)}"
-                self.document.wrong(here, words)
+                words = f"{modality} is neither a modality nor a field of a task{_instead(modality, known)}"
+                self.document.tell(here, words)
             else:
                 yield (task_id, modality), self.fields(here, task_id, self.group(here, value))
 
-    def fields(self, path: tuple[str, ...], task_id: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    def fields(self, path: KeyPath, task_id: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the fields a task sets, checked."""
         for name in set(given) - plan.TASK_FIELDS:
-            words = f"{name} is not a field of a task{_nearest(name, plan.TASK_FIELDS)}"
-            self.document.wrong((*path, name), words)
+            words = f"{name} is not a field of a task{_instead(name, plan.TASK_FIELDS)}"
+            self.document.tell((*path, name), words)
         try:
             task = Task.model_validate({name: value for name, value in given.items() if name in plan.TASK_FIELDS})
         except ValidationError as error:
             for one in error.errors():
-                self.document.wrong((*path, *map(str, one["loc"])), _field_in_words(one))
+                self.document.tell((*path, *one["loc"]), _field_in_words(one))
             return {}
         for fault in plan.preset_script_faults(task_id, task.command_script):
-            self.document.wrong((*path, "command_script"), f"the command_script of {task_id}: {fault}")
+            self.document.tell((*path, "command_script"), f"the command_script of {task_id}: {fault}")
         for asked in plan.resource_problems(task.image_resources or {}):
             if not asked.passed_over:
-                self.document.wrong((*path, "image_resources", asked.name), f"{asked.name} {asked.words}")
+                self.document.tell((*path, "image_resources", asked.name), f"{asked.name} {asked.words}")
         return task.model_dump(exclude_unset=True)
 
 
@@ -309,9 +209,9 @@ def _field_in_words(error: Any) -> str:
     return f"{name} is {plan.kind(error['input'])}; write {what}" if what else f"{name}: {error['msg']}"
 
 
-def _nearest(word: str, known: Collection[str]) -> str:
-    found = difflib.get_close_matches(word, sorted(known), n=1)
-    return f"; did you mean {found[0]}?" if found else f"; known are {', '.join(sorted(known))}"
+def _instead(word: str, known: Collection[str]) -> str:
+    near = nearest(word, sorted(known), cutoff=0.6)
+    return f"; did you mean {near}?" if near else f"; known are {', '.join(sorted(known))}"
 
 
 # --- inheritance -----------------------------------------------------------------------------------------------------
@@ -337,7 +237,7 @@ def _why_not_inherited(one: _Stored, stored: Mapping[str, _Stored], broken: Mapp
     elif parent in stored:
         words = f"{name} inherits {parent}, which leads back to {name}"
     else:
-        words = f"{name} inherits {parent}, which is not there{_nearest(parent, set(stored) - {name})}"
+        words = f"{name} inherits {parent}, which is not there{_instead(parent, set(stored) - {name})}"
     return one.wrong(("inherits",), words)
 
 

@@ -28,6 +28,7 @@ LIVE = frozenset({DropState.SETTLING, DropState.ACCEPTED, DropState.RUNNING})
 SHOWN_ROWS = 5
 """How many row numbers a summary names before it only counts."""
 SHOWN_CHARACTERS = 2000
+NOTE_CHARACTERS = 400
 """Where a text that somebody else wrote is cut."""
 UPLOAD = "upload_data_to_s3"
 LINE_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
@@ -85,7 +86,11 @@ def status(standing: Standing) -> dict[str, Any]:
 
 
 def summary(standing: Standing) -> str:
-    """Return where the manifest stands, in one sentence."""
+    """Return where the manifest stands, in one sentence, and what came of the last order for it."""
+    return " ".join(filter(None, (_stands(standing), standing.note and one_line(standing.note, NOTE_CHARACTERS))))
+
+
+def _stands(standing: Standing) -> str:
     if standing.state is DropState.SETTLING:
         return "Waiting until the file has stopped changing."
     errors = _of_level(standing.problems, Level.ERROR)
@@ -232,10 +237,11 @@ def fraction(progress: Mapping[str, Any] | None) -> float | None:
 
 
 def progress_text(progress: Mapping[str, Any] | None) -> str:
-    """Return how far a task is, in words: ``1.2 MB of 3.4 MB, 3 of 12 files``."""
-    parts = [_of_total(progress, "bytes", size_text), _of_total(progress, "files", lambda n: f"{n:.0f}")]
+    """Return how far a task is, in words: ``Uploads: 1.2 MB of 3.4 MB, 3 of 12 files``; nothing done is not told."""
     text = (progress or {}).get("text")
-    return ", ".join([*(part for part in parts if part), *([one_line(text)] if isinstance(text, str) and text else [])])
+    doing = one_line(text) if isinstance(text, str) else ""
+    figures = (_of_total(progress, "bytes", size_text), _of_total(progress, "files", lambda n: f"{n:.0f}"))
+    return ": ".join(part for part in (doing, ", ".join(filter(None, figures))) if part)
 
 
 def effective(task: PlannedTask) -> tuple[tuple[str, Any, str], ...]:
@@ -396,7 +402,7 @@ def _of_level(problems: Iterable[Problem], level: Level) -> tuple[Problem, ...]:
 
 def _of_total(progress: Mapping[str, Any] | None, unit: str, words: Callable[[float], str]) -> str:
     done, total = _number(progress, f"done_{unit}"), _number(progress, f"total_{unit}")
-    if done is None:
+    if done is None or (not done and total is None):
         return ""
     text = f"{words(done)} of {words(total)}" if total is not None else f"{words(done)}"
     return f"{text} files" if unit == "files" else text

@@ -125,6 +125,20 @@ ATTEMPT_MOVES: Mapping[AttemptState, frozenset[AttemptState]] = MappingProxyType
     }
 )
 
+JOB_RETRY_MOVES: Mapping[JobState, frozenset[JobState]] = MappingProxyType(
+    {state: frozenset({JobState.RUNNING}) for state in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)}
+)
+"""Moves that only an explicit order to run again may make."""
+DROP_RETRY_MOVES: Mapping[DropState, frozenset[DropState]] = MappingProxyType(
+    {state: frozenset({DropState.RUNNING}) for state in (DropState.SUCCEEDED, DropState.FAILED, DropState.CANCELLED)}
+)
+TASK_RETRY_MOVES: Mapping[TaskState, frozenset[TaskState]] = MappingProxyType(
+    {
+        state: frozenset({TaskState.WAITING})
+        for state in (TaskState.SUCCEEDED, TaskState.FAILED, TaskState.SKIPPED, TaskState.CANCELLED)
+    }
+)
+
 GOOD_ENDS = frozenset({TaskState.SUCCEEDED, TaskState.SKIPPED})
 """Ends of a task after which the tasks that need it may run."""
 FINAL_TASK_STATES = frozenset(state for state, moves in TASK_MOVES.items() if not moves)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from workspace import a_row, write_csv
 
-from dropbox_agent import assembly, demonstration, settings
+from dropbox_agent import assembly, deliver, demonstration, report, settings
 from dropbox_agent.agent import Agent
-from dropbox_agent.errors import SubmitFailed
+from dropbox_agent.errors import AgentError, LedgerUnavailable, SubmitFailed
 from dropbox_agent.executors import RehearsalExecutor
-from dropbox_agent.model import Attempt, Observation, TaskSettings
-from dropbox_agent.states import AttemptState, DropState, TaskState
+from dropbox_agent.inbox import MARKER
+from dropbox_agent.model import Attempt, Level, Observation, TaskSettings
+from dropbox_agent.states import AttemptState, DropState, JobState, TaskState
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -67,14 +71,14 @@ def test_a_manifest_goes_the_whole_path(agent: Agent, row: dict[str, str]) -> No
         "s.csv.status.html",
         "s.csv.status.json",
     ]
-    assert agent.is_idle(later(8))
+    assert agent.is_idle()
 
 
 def test_nothing_is_recorded_before_a_file_has_settled(agent: Agent, row: dict[str, str]) -> None:
     write_csv(inbox_of(agent) / "s.csv", [row])
     run(agent, 0, 1)
     assert agent.ledger.drops() == []
-    assert not agent.is_idle(later(1))
+    assert not agent.is_idle()
     assert agent.notes() == ["s.csv: Waiting until it no longer changes."]
 
 
@@ -94,8 +98,188 @@ def test_a_drop_that_breaks_the_agent_harms_no_other(
         patched.setattr(type(agent.examiner), "examine", lambda _, *words: breaks_on_a(*words))
         run(agent, 0, 2)
         assert [standing.name for standing in agent.ledger.drops()] == ["b.csv"]
-    run(agent, 4, 6)
+    assert any("RuntimeError: nobody thought of this" in trouble for trouble in agent.trouble())
+    run(agent, 12, 14)
     assert sorted(standing.name for standing in agent.ledger.drops()) == ["a.csv", "b.csv"]
+    assert agent.trouble() == []
+
+
+def test_a_file_that_the_agent_can_never_examine_is_refused_in_words(
+    agent: Agent, row: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_: object) -> None:
+        raise RuntimeError("nobody thought of this")
+
+    monkeypatch.setattr(type(agent.examiner), "examine", breaks)
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, 2, 12)
+    assert agent.ledger.drops() == []
+    run(agent, 22, 23)
+    (standing,) = agent.ledger.drops()
+    assert standing.state is DropState.REFUSED
+    assert "because of a fault of the agent itself" in standing.problems[0].message
+    assert agent.is_idle()
+    assert agent.trouble() == []
+
+
+def test_what_the_agent_needs_to_examine_is_waited_for_and_said(agent: Agent, tmp_path: Path) -> None:
+    presets = tmp_path / "site" / "job_types"
+    presets.rename(tmp_path / "away")
+    (inbox_of(agent) / "s.json").write_text("{}")
+    run(agent, 0, 2, 12, 22, 32)
+    assert agent.ledger.drops() == []
+    assert agent.is_idle()
+    assert any("job_types" in trouble for trouble in agent.trouble())
+    (tmp_path / "away").rename(presets)
+    run(agent, 42)
+    assert [standing.state for standing in agent.ledger.drops()] == [DropState.REFUSED]
+    assert agent.trouble() == []
+
+
+def test_many_manifests_are_taken_a_few_at_a_time(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dropbox_agent.agent.NEWS_PER_TICK", 2)
+    for number in range(3):
+        (inbox_of(agent) / f"{number}.json").write_text("{}")
+    run(agent, 0, 2)
+    assert len(agent.ledger.drops()) == 2
+    run(agent, 2.2)
+    assert len(agent.ledger.drops()) == 3
+
+
+def test_two_names_of_one_bucket_are_one_place(site: Path, row: dict[str, str]) -> None:
+    text = site.read_text()
+    site.write_text(re.sub(r"(?m)^(\s+private: ).*$", lambda m: m[1] + str(site.parent / "buckets" / "default"), text))
+    agent = open_agent(site)
+    try:
+        write_csv(inbox_of(agent) / "s.csv", [row, {**row, "s3_bucket": "private"}])
+        run(agent, 0, 2, 3)
+        (standing,) = agent.ledger.drops()
+        assert standing.state is DropState.REFUSED
+        said = [(p.place.row, p.message.split(".")[0]) for p in standing.problems if p.level is Level.ERROR]
+        assert said == [
+            (2, 'Row 3 is the same upload: "default" and "private" are names of one bucket here'),
+            (3, 'Row 2 is the same upload: "private" and "default" are names of one bucket here'),
+        ]
+    finally:
+        agent.ledger.close()
+
+
+def test_of_two_manifests_for_one_asset_in_one_tick_the_second_is_refused(agent: Agent, row: dict[str, str]) -> None:
+    write_csv(inbox_of(agent) / "a.csv", [row])
+    write_csv(inbox_of(agent) / "b.csv", [row])
+    run(agent, 0, 2)
+    second, first = agent.ledger.drops()
+    assert (first.state, second.state) == (DropState.RUNNING, DropState.REFUSED)
+    assert "is being uploaded now, for a.csv" in second.problems[0].message
+
+
+def test_nothing_is_written_into_an_inbox_that_is_not_ours(agent: Agent) -> None:
+    (inbox_of(agent) / MARKER).unlink()
+    run(agent, 0, 0.2, 0.4)
+    agent.inboxes[0].hint("a.csv")
+    run(agent, 0.6, 0.8)
+    assert in_inbox(agent) == {}
+    assert agent.is_idle()
+    assert "has no marker" in agent.trouble()[0]
+
+
+def test_what_is_left_alone_is_said_once(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
+    (inbox_of(agent) / "s.csv").symlink_to("/etc/hostname")
+    run(agent, 0, 20, 40)
+    said = [record.getMessage() for record in caplog.records if "left alone" in record.getMessage()]
+    assert said == [f"left alone in {inbox_of(agent)}: {agent.notes()[0]}"]
+    assert agent.notes()[0].startswith("s.csv: It is not a plain file")
+
+
+class Breaks(RehearsalExecutor):
+    """An executor in which nobody thought of one session."""
+
+    def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
+        if "0013" in attempt.job_id:
+            raise RuntimeError("nobody thought of this")
+        return super().submit(attempt, settings)
+
+
+def test_a_job_that_breaks_the_agent_fails_in_words_and_stops_no_other(agent: Agent, row: dict[str, str]) -> None:
+    agent.executor = Breaks()
+    write_csv(inbox_of(agent) / "s.csv", [{**row, "subject_id": "0013"}, row])
+    run(agent, 0, *range(2, 12))
+    (standing,) = agent.ledger.drops()
+    assert [job.state for job in standing.jobs] == [JobState.FAILED, JobState.SUCCEEDED]
+    (failed,) = [task for task in standing.jobs[0].tasks if task.state is TaskState.FAILED]
+    assert failed.message == "A fault of the agent itself: RuntimeError: nobody thought of this"
+
+
+def test_an_answer_that_breaks_the_agent_stops_no_other(
+    agent: Agent, row: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = deliver.status
+
+    def breaks_on_a(folder: Path, name: str, text: report.Report) -> None:
+        if name == "a.csv":
+            raise RuntimeError("nobody thought of this")
+        write(folder, name, text)
+
+    monkeypatch.setattr(deliver, "status", breaks_on_a)
+    for name in ("a.csv", "b.csv"):
+        write_csv(inbox_of(agent) / name, [{**row, "job_type": "nonsense"}])
+    run(agent, 0, 2)
+    assert (inbox_of(agent) / "b.csv.status.json").exists()
+    assert agent.trouble() == ["a.csv: A fault of the agent itself: RuntimeError: nobody thought of this"]
+    run(agent, 4, 10)
+    assert agent.is_idle()
+
+
+class Blind(RehearsalExecutor):
+    """An executor that sees of one attempt what cannot be recorded."""
+
+    def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
+        seen = super().observe(attempts, now)
+        return [self._wrong(one) if "0013" in one.attempt.job_id else one for one in seen]
+
+    def _wrong(self, one: Observation) -> Observation:
+        unspeakable: Any = {"done_bytes": object()}
+        return replace(one, tasks=tuple(replace(task, progress=unspeakable) for task in one.tasks))
+
+
+def test_what_was_seen_of_one_job_and_cannot_be_recorded_stops_no_other(agent: Agent, row: dict[str, str]) -> None:
+    agent.executor = Blind()
+    write_csv(inbox_of(agent) / "s.csv", [{**row, "subject_id": "0013"}, row])
+    run(agent, 0, *range(2, 12))
+    (standing,) = agent.ledger.drops()
+    assert [job.state for job in standing.jobs] == [JobState.RUNNING, JobState.SUCCEEDED]
+
+
+def test_attempts_that_nobody_takes_are_not_waited_for_and_said(agent: Agent, row: dict[str, str]) -> None:
+    agent.executor = Refuses(1000)
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, 2, 4)
+    assert not agent.is_idle()
+    run(agent, 9, 10)
+    assert agent.is_idle()
+    (standing,) = agent.ledger.drops()
+    assert agent.trouble() == [f"{standing.jobs[0].job_id}: The work folder is not there."]
+
+
+def test_the_agent_goes_on_whatever_goes_wrong_in_a_tick(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[int] = []
+
+    def breaks() -> None:
+        shown.append(1)
+        agent.stop() if len(shown) > 2 else agent._wake_up()
+        raise RuntimeError("nobody thought of this")
+
+    agent.run(each_tick=breaks)
+    assert len(shown) == 3
+
+
+def test_until_idle_ends_when_every_tick_goes_wrong(agent: Agent) -> None:
+    def breaks() -> None:
+        agent._wake_up()
+        raise LedgerUnavailable("the disk is full")
+
+    with pytest.raises(AgentError, match="the disk is full"):
+        agent.run(until_idle=True, each_tick=breaks)
 
 
 def test_a_site_that_takes_two_inboxes_goes_on_when_one_is_away(

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -318,14 +319,108 @@ def test_a_task_that_outlives_its_wrapper_is_waited_for(
     )
 
 
+def an_attempt_whose_process_is_gone(folder: Path) -> Attempt:
+    attempt = an_attempt(folder, handle=f"{wrapper.boot_id()}:{os.getpid()}:1")
+    attempt.folder.mkdir(parents=True)
+    return attempt
+
+
 def test_a_pid_that_belongs_to_somebody_else_now_is_not_ours(tmp_path: Path) -> None:
-    attempt = an_attempt(tmp_path / "a", handle=f"{wrapper.boot_id()}:{os.getpid()}:1")
+    attempt = an_attempt_whose_process_is_gone(tmp_path / "a")
     (seen,) = local().observe([attempt], NOW)
     assert seen.state is AttemptState.LOST
 
 
+def test_an_attempt_that_was_given_up_before_it_started_can_never_start(tmp_path: Path) -> None:
+    attempt = an_attempt_whose_process_is_gone(tmp_path / "a")
+    allocation = write_allocation(attempt, first=SUCCEEDS, second=SUCCEEDS)
+    (seen,) = local().observe([attempt], NOW)
+    assert seen.state is AttemptState.LOST
+    assert run_wrapper(allocation) == wrapper.TAKEN
+
+
+def test_nothing_is_concluded_while_the_work_folder_is_away(tmp_path: Path) -> None:
+    attempt = an_attempt_whose_process_is_gone(tmp_path / "work" / "job" / "attempts" / "dbx-abc")
+    (tmp_path / "work").rename(tmp_path / "away")
+    missing = replace(attempt, first_missing_at=NOW)
+    (seen,) = local().observe([missing], NOW + timedelta(days=3))
+    assert (seen.seen, seen.state, seen.tasks) == (True, attempt.state, ())
+    assert "does not answer (No such file or directory): what it does is not known" in str(seen.text)
+    assert not local().may_repeat(missing, NOW)
+
+
+def test_where_a_share_is_not_mounted_nothing_is_started_again(tmp_path: Path) -> None:
+    attempt = an_attempt_whose_process_is_gone(tmp_path / "work" / "job" / "attempts" / "dbx-abc")
+    (tmp_path / "work").rename(tmp_path / "away")
+    (tmp_path / "work").mkdir()
+    (seen,) = local().observe([attempt], NOW)
+    assert not seen.seen
+    assert not local().may_repeat(replace(attempt, first_missing_at=NOW), NOW)
+    (late,) = local().observe([replace(attempt, first_missing_at=NOW)], NOW + timedelta(hours=1))
+    assert late.state is AttemptState.LOST
+    assert "was taken away" in str(late.tasks[0].message)
+
+
+def test_a_run_folder_that_cannot_be_read_harms_no_other_attempt(tmp_path: Path) -> None:
+    torn = an_attempt_whose_process_is_gone(tmp_path / "torn")
+    AttemptFolder(torn.folder).token.mkdir()
+    (AttemptFolder(torn.folder).token / "owner.json").symlink_to("owner.json")
+    good = an_attempt(tmp_path / "good", "first")
+    run_wrapper(write_allocation(good, first=SUCCEEDS))
+    assert [seen.state for seen in local().observe([torn, good], NOW)] == [torn.state, AttemptState.ENDED]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        "[]",
+        "{}",
+        '{"state": "sideways"}',
+        '{"state": ["failed"]}',
+        '{"state": "waiting"}',
+        '{"state": "failed", "ended": 3, "started": "yesterday", "message": ["x"], "exit_code": "y"}',
+        "[" * 5000,
+    ],
+)
+def test_a_record_that_is_not_ours_breaks_nothing(tmp_path: Path, record: str) -> None:
+    attempt = an_attempt(tmp_path / "a", "first")
+    run_wrapper(write_allocation(attempt, first=SUCCEEDS))
+    AttemptFolder(attempt.folder).ended("first").write_text(record)
+    (seen,) = local().observe([attempt], NOW)
+    (task,) = seen.tasks
+    assert task.state in (TaskState.RUNNING, TaskState.FAILED)
+    assert task.ended is None
+
+
+def test_an_end_record_is_written_once_the_share_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[int] = []
+
+    def mended(seconds: int) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            (tmp_path / "share").mkdir()
+
+    monkeypatch.setattr("dropbox_agent.executors.wrapper.time.sleep", mended)
+    wrapper.keep_writing(str(tmp_path / "share" / "end.json"), {"key": "x"})
+    assert waits == [1, 5, 15]
+    assert json.loads((tmp_path / "share" / "end.json").read_text()) == {"key": "x"}
+
+
+def test_a_wrapper_that_ended_leaves_no_zombie(tmp_path: Path) -> None:
+    attempt = local_attempt(tmp_path)
+    executor = local()
+    pid = int(executor.submit(attempt, settings(tmp_path, attempt)).split(":")[1])
+
+    def reaped() -> bool:
+        executor.observe([], NOW)
+        return not Path(f"/proc/{pid}").exists()
+
+    wait_for(reaped)
+
+
 def test_an_attempt_from_before_a_restart_of_the_machine_may_be_repeated(tmp_path: Path) -> None:
     attempt = an_attempt(tmp_path / "a", handle="another-boot:1:1")
+    attempt.folder.mkdir()
     (seen,) = local().observe([attempt], NOW)
     assert not seen.seen
     assert local().may_repeat(attempt, NOW)

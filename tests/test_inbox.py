@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import struct
 import zipfile
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -241,6 +242,56 @@ def test_a_torn_workbook_waits_for_its_end(inbox: Inbox) -> None:
     assert drop.sha256 == hashlib.sha256(whole).hexdigest()
 
 
+def test_a_workbook_whose_end_names_other_disks_is_taken_and_breaks_nothing(inbox: Inbox) -> None:
+    """zipfile.is_zipfile raises on such an end instead of answering."""
+    locator = b"PK\x06\x07" + struct.pack("<LQL", 0, 0, 2)
+    end = b"PK\x05\x06" + struct.pack("<4H2LH", 0, 0, 0, 0, 0, 0, 0)
+    (inbox.path / "a.xlsx").write_bytes(b"x" * 100 + locator + end)
+    look(inbox, NOW)
+    assert names(look(inbox, later(2))) == ["a.xlsx"]
+
+
+def test_a_file_that_never_stops_changing_says_that_somebody_has_to_act(inbox: Inbox) -> None:
+    for second in range(64):
+        (inbox.path / "a.csv").write_text(str(second))
+        assert look(inbox, later(second)) == []
+    assert [waiting.may_wait_long for waiting in inbox.waiting()] == [True]
+
+
+def test_a_file_that_is_taken_away_while_it_settles_keeps_no_other_from_being_taken(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.csv", "b.csv"):
+        (inbox.path / name).write_text("one")
+    look(inbox, NOW)
+
+    def gone_in_between(path: Path) -> tuple[None, bool]:
+        (inbox.path / "a.csv").unlink(missing_ok=True)
+        return None, False
+
+    monkeypatch.setattr("dropbox_agent.inbox._looks_unfinished", gone_in_between)
+    assert names(look(inbox, later(2))) == ["b.csv"]
+
+
+def test_when_the_clock_goes_back_files_settle_as_before(inbox: Inbox) -> None:
+    (inbox.path / "a.csv").write_text("one")
+    look(inbox, later(3600))
+    (inbox.path / "b.csv").write_text("two")
+    assert inbox.is_due(NOW)
+    assert look(inbox, NOW) == []
+    assert names(look(inbox, later(2))) == ["a.csv", "b.csv"]
+
+
+def test_a_torn_copy_in_the_spool_is_replaced_by_the_whole(inbox: Inbox) -> None:
+    digest = hashlib.sha256(b"one").hexdigest()
+    inbox.spool.mkdir()
+    (inbox.spool / digest).write_text("on")
+    (inbox.path / "a.csv").write_text("one")
+    look(inbox, NOW)
+    (drop,) = look(inbox, later(2))
+    assert drop.spooled.read_text() == "one"
+
+
 def test_an_empty_file_is_given_time_and_then_taken(inbox: Inbox) -> None:
     (inbox.path / "a.csv").touch()
     look(inbox, NOW)
@@ -274,6 +325,52 @@ def test_an_empty_folder_where_the_share_was_mounted_is_not_believed(inbox: Inbo
     mark(inbox.path, LEDGER)
     assert names(look(inbox, later(40))) == ["a.csv"]
     assert inbox.trouble is None
+
+
+def nothing(marker: Path) -> None:
+    marker.touch()
+
+
+def deep(marker: Path) -> None:
+    marker.write_text("[" * 5000)
+
+
+def endless(marker: Path) -> None:
+    marker.symlink_to("/dev/zero")
+
+
+def behind_a_link(marker: Path) -> None:
+    elsewhere = marker.parent.with_name("elsewhere")
+    marker.parent.rename(elsewhere)
+    (elsewhere / marker.name).write_text(f'{{"ledger_id": "{LEDGER}"}}')
+    marker.parent.symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize("plant", [make_fifo, make_loop, make_folder, nothing, deep, endless, behind_a_link])
+def test_whatever_is_planted_in_place_of_the_marker_is_said_and_holds_nothing_up(
+    inbox: Inbox, plant: Callable[[Path], None]
+) -> None:
+    (inbox.path / MARKER).unlink()
+    plant(inbox.path / MARKER)
+    with pytest.raises(InboxUnavailable, match=r"The marker .* cannot be read"):
+        look(inbox, NOW)
+
+
+def test_making_the_marker_writes_through_no_link(inbox: Inbox, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (inbox.path / MARKER).with_suffix(".tmp").symlink_to(victim)
+    (inbox.path / MARKER).unlink()
+    (inbox.path / MARKER).symlink_to(victim)
+    mark(inbox.path, LEDGER)
+    assert victim.read_text() == "mine"
+    assert look(inbox, NOW) == []
+
+
+def test_no_marker_is_made_behind_a_link(inbox: Inbox, tmp_path: Path) -> None:
+    behind_a_link(inbox.path / MARKER)
+    with pytest.raises(InboxUnavailable, match="it lies behind a link"):
+        mark(inbox.path, LEDGER)
 
 
 def test_an_inbox_of_another_ledger_is_refused(inbox: Inbox) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import resource
 import sqlite3
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from dropbox_agent import states
-from dropbox_agent.errors import LedgerInUse, LedgerUnavailable, MoveRefused
+from dropbox_agent.errors import LedgerInUse, LedgerUnavailable, MoveRefused, OrderRefused
 from dropbox_agent.ledger import Ledger, Reader
 from dropbox_agent.ledger.database import SCHEMA_VERSION
 from dropbox_agent.model import (
@@ -212,6 +215,20 @@ def test_mails_are_numbered_over_all_versions_of_a_manifest(ledger: Ledger) -> N
     assert [(due.mail.number, due.mail.kind) for due in ledger.due_mails(NOW)] == [(1, "refused"), (2, "begin")]
 
 
+def test_a_job_that_has_nothing_to_run_is_done_at_once(ledger: Ledger) -> None:
+    nothing = tuple(replace(one, skip="Switched off.", allocation=None) for one in TASKS)
+    drop_id = ledger.accept(
+        a_drop(), [(a_job("one"), a_plan("one", nothing)), (a_job("two", row=3), a_plan("two"))], [], NOW
+    )
+    assert drop_id is not None
+    standing = ledger.standing(drop_id)
+    assert [job.state for job in standing.jobs] == [JobState.SUCCEEDED, JobState.ACCEPTED]
+    assert standing.state is DropState.ACCEPTED
+    while run_next(ledger):
+        pass
+    assert ledger.standing(drop_id).state is DropState.SUCCEEDED
+
+
 # --- the path of a job -----------------------------------------------------------------------------------------------
 
 
@@ -359,6 +376,131 @@ def test_a_late_look_at_an_ended_attempt_changes_nothing(ledger: Ledger) -> None
     assert states_of(ledger, drop_id) == before
 
 
+def test_a_look_that_knows_less_than_the_ledger_moves_nothing_back(ledger: Ledger) -> None:
+    """A share that is away for a moment hides the start token of a process that still runs."""
+    accept(ledger)
+    ((job_id, allocation),) = ledger.ready()
+    attempt = ledger.submitting(job_id, allocation, NOW)
+    ledger.observed([seen(attempt, TaskState.RUNNING, AttemptState.RUNNING)], NOW)
+    ledger.observed([Observation(attempt, True, AttemptState.SUBMITTED)], NOW)
+    assert ledger.attempt(attempt.key).state is AttemptState.RUNNING
+
+
+def test_a_message_with_a_name_that_is_not_utf8_can_be_recorded(ledger: Ledger) -> None:
+    accept(ledger)
+    ((job_id, allocation),) = ledger.ready()
+    attempt = ledger.submitting(job_id, allocation, NOW)
+    failed = TaskObservation(attempt.tasks[0].key, TaskState.FAILED, message="bad\udcff.dat cannot be read.")
+    ledger.observed([Observation(attempt, True, AttemptState.ENDED, (failed,))], NOW)
+    assert ledger.jobs()[0].tasks[1].message == "bad\\udcff.dat cannot be read."
+
+
+def test_of_attempts_made_at_one_time_the_first_made_comes_first(ledger: Ledger) -> None:
+    accept(ledger, *"abcdefgh")
+    made = [ledger.submitting(job_id, allocation, NOW) for job_id, allocation in ledger.ready()]
+    assert [one.key for one in ledger.live_attempts()] == [one.key for one in made]
+
+
+# --- orders ----------------------------------------------------------------------------------------------------------
+
+
+def failed_job(ledger: Ledger) -> str:
+    accept(ledger)
+    run_next(ledger)
+    run_next(ledger, TaskState.FAILED)
+    return ledger.jobs()[0].job_id
+
+
+def test_a_job_that_is_run_again_keeps_what_succeeded(ledger: Ledger) -> None:
+    job_id = failed_job(ledger)
+    assert ledger.retry(job_id, None, NOW) == 4
+    assert run_next(ledger) == ["compress_data[behavior]", "compress_data[ecephys]"]
+    assert run_next(ledger) == ["upload_data_to_s3"]
+    (job,) = ledger.jobs()
+    assert (job.state, ledger.drops()[0].state) == (JobState.SUCCEEDED, DropState.SUCCEEDED)
+    assert {task.key: task.attempt for task in job.tasks if task.attempt} == {
+        "check_s3_folder_exists": 1,
+        "create_staging_folder": 1,
+        "compress_data[behavior]": 2,
+        "compress_data[ecephys]": 2,
+        "upload_data_to_s3": 1,
+    }
+    assert [due.mail.kind for due in ledger.due_mails(NOW)] == ["begin", "fail", "retry", "end"]
+    assert ledger.history("job", job_id) == [
+        (None, "accepted"),
+        ("accepted", "running"),
+        ("running", "failed"),
+        ("failed", "running"),
+        ("running", "succeeded"),
+    ]
+
+
+def test_a_job_that_fails_again_mails_again(ledger: Ledger) -> None:
+    job_id = failed_job(ledger)
+    ledger.retry(job_id, None, NOW)
+    run_next(ledger, TaskState.FAILED)
+    assert [due.mail.kind for due in ledger.due_mails(NOW)] == ["begin", "fail", "retry", "fail"]
+
+
+def test_from_a_task_on_also_what_succeeded_runs_again(ledger: Ledger) -> None:
+    accept(ledger)
+    while run_next(ledger):
+        pass
+    (job,) = ledger.jobs()
+    assert ledger.retry(job.job_id, "compress_data[behavior]", NOW) == 3
+    assert run_next(ledger) == ["compress_data[behavior]"]
+    assert run_next(ledger) == ["upload_data_to_s3"]
+    assert ledger.jobs()[0].state is JobState.SUCCEEDED
+
+
+def test_an_order_that_makes_no_sense_changes_nothing(ledger: Ledger) -> None:
+    accept(ledger, "one")
+    (job,) = ledger.jobs()
+    with pytest.raises(OrderRefused, match="is accepted; only what failed or was cancelled"):
+        ledger.retry(job.job_id, None, NOW)
+    with pytest.raises(OrderRefused, match="There is no job nobody"):
+        ledger.cancel("nobody", "why", NOW)
+    while run_next(ledger):
+        pass
+    with pytest.raises(OrderRefused, match="has ended already: succeeded"):
+        ledger.cancel(job.job_id, "why", NOW)
+    with pytest.raises(OrderRefused, match="has no task nonsense"):
+        ledger.retry(job.job_id, "nonsense", NOW)
+    assert ledger.jobs()[0].state is JobState.SUCCEEDED
+
+
+def test_a_job_is_not_run_again_while_another_uploads_to_its_place(ledger: Ledger) -> None:
+    job_id = failed_job(ledger)
+    accept(ledger, drop=a_drop("b.csv", "2" * 64))
+    with pytest.raises(OrderRefused, match="uploads to the same place now"):
+        ledger.retry(job_id, None, NOW)
+
+
+def test_a_cancelled_job_starts_nothing_and_asks_what_runs_to_end(ledger: Ledger) -> None:
+    accept(ledger)
+    ((job_id, allocation),) = ledger.ready()
+    attempt = ledger.submitting(job_id, allocation, NOW)
+    ledger.cancel(job_id, "Cancelled by somebody.", later(1))
+    assert ledger.ready() == []
+    assert [one.stop_at for one in ledger.live_attempts()] == [later(1)]
+    ledger.observed([Observation(attempt, True, AttemptState.ENDED)], later(2))
+    (job,) = ledger.jobs()
+    assert job.state is JobState.CANCELLED
+    assert {task.state for task in job.tasks} == {TaskState.SUCCEEDED, TaskState.CANCELLED, TaskState.SKIPPED}
+    ledger.retry(job_id, None, later(3))
+    while run_next(ledger):
+        pass
+    assert ledger.jobs()[0].state is JobState.SUCCEEDED
+
+
+def test_a_final_state_is_left_only_by_an_order(ledger: Ledger) -> None:
+    failed_job(ledger)
+    connection = sqlite3.connect(ledger.path)
+    with pytest.raises(sqlite3.IntegrityError, match="may not make this move"):
+        connection.execute("UPDATE jobs SET state = 'running'")
+    connection.close()
+
+
 # --- states ----------------------------------------------------------------------------------------------------------
 
 
@@ -369,6 +511,9 @@ def test_a_late_look_at_an_ended_attempt_changes_nothing(ledger: Ledger) -> None
         ("job", states.JOB_MOVES),
         ("task", states.TASK_MOVES),
         ("attempt", states.ATTEMPT_MOVES),
+        ("drop retry", states.DROP_RETRY_MOVES),
+        ("job retry", states.JOB_RETRY_MOVES),
+        ("task retry", states.TASK_RETRY_MOVES),
     ],
 )
 def test_the_moves_of_the_schema_are_those_of_states(
@@ -458,11 +603,45 @@ def test_an_answer_that_could_not_be_written_is_tried_again_and_said(ledger: Led
     assert ledger.is_idle(1)
 
 
+def test_a_new_start_waits_for_nothing_that_failed_before(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.refuse(a_drop(), [], ["a@b.org"], NOW)
+    accept(ledger, drop=a_drop("b.csv"))
+    ((job_id, allocation),) = ledger.ready()
+    attempt = ledger.submitting(job_id, allocation, NOW)
+    ledger.not_submitted(attempt, "Not now.", NOW)
+    for untold in ledger.untold(NOW):
+        ledger.not_told(untold, "the disk is full", NOW)
+    for due in ledger.due_mails(NOW):
+        ledger.not_mailed(due.mail, "the disk is full", NOW)
+    ledger.close()
+    reopened = open_ledger(tmp_path)
+    assert (len(reopened.untold(NOW)), len(reopened.due_mails(NOW))) == (2, 2)
+    assert reopened.may_try(attempt, NOW)
+    assert len(reopened.undelivered()) == 4
+    assert not reopened.is_idle(1)
+    reopened.close()
+
+
 def test_a_mail_that_is_out_is_never_due_again(ledger: Ledger) -> None:
     ledger.refuse(a_drop(), [], ["a@b.org"], NOW)
     (due,) = ledger.due_mails(NOW)
     ledger.mailed(due.mail, NOW)
     assert ledger.due_mails(later(1000)) == []
+
+
+def test_what_was_put_off_before_the_clock_went_back_is_due_now(ledger: Ledger) -> None:
+    ledger.refuse(a_drop(), [], ["a@b.org"], NOW)
+    accept(ledger, drop=a_drop("b.csv"))
+    ((job_id, allocation),) = ledger.ready()
+    attempt = ledger.submitting(job_id, allocation, NOW)
+    ahead = later(24 * 3600)
+    ledger.not_submitted(attempt, "Not now.", ahead)
+    for untold in ledger.untold(ahead):
+        ledger.not_told(untold, "the disk is full", ahead)
+    for due in ledger.due_mails(ahead):
+        ledger.not_mailed(due.mail, "the disk is full", ahead)
+    assert (len(ledger.untold(NOW)), len(ledger.due_mails(NOW))) == (2, 2)
+    assert ledger.may_try(attempt, NOW)
 
 
 # --- the file --------------------------------------------------------------------------------------------------------
@@ -503,6 +682,78 @@ def test_a_file_that_is_no_ledger_is_said(tmp_path: Path) -> None:
     path.write_text("this is not a database, and it is long enough to be looked at as one " * 50)
     with pytest.raises(LedgerUnavailable, match="cannot be opened"):
         open_ledger(tmp_path)
+
+
+def test_a_ledger_that_cannot_be_opened_is_let_go_of(tmp_path: Path) -> None:
+    open_ledger(tmp_path).close()
+    path = tmp_path / "state" / "ledger.sqlite"
+    whole = path.read_bytes()
+    path.write_bytes(b"this is not a database" * 500)
+    for _ in range(2):
+        with pytest.raises(LedgerUnavailable, match="cannot be opened"):
+            open_ledger(tmp_path)
+        with pytest.raises(LedgerUnavailable, match="cannot be opened"):
+            Reader.of(path, tmp_path)
+    gc.collect()  # A connection that was left open would warn here, and warnings are errors.
+    path.write_bytes(whole)
+    open_ledger(tmp_path).close()
+
+
+@contextmanager
+def no_file_may_grow_beyond(size: int) -> Iterator[None]:
+    """What a full disk does, for this process alone."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("room", [0, 1000, 5000, 20_000, 40_000])
+def test_on_a_full_disk_nothing_half_is_recorded_and_the_ledger_goes_on_afterwards(
+    ledger: Ledger, tmp_path: Path, room: int
+) -> None:
+    accept(ledger, drop=a_drop("before.csv"))
+    full = (tmp_path / "state" / "ledger.sqlite-wal").stat().st_size + room
+    with no_file_may_grow_beyond(full), pytest.raises(LedgerUnavailable, match="could not be written"):
+        for number in range(100):
+            accept(ledger, *(f"{number}-{n}" for n in range(5)), drop=a_drop(f"{number}.csv"))
+    assert all(len(standing.jobs) == 5 for standing in ledger.drops()[:-1])
+    assert accept(ledger, "after", drop=a_drop("after.csv"))
+    assert run_next(ledger)
+
+
+def test_a_ledger_that_cannot_be_read_is_unavailable(ledger: Ledger, tmp_path: Path) -> None:
+    reader = Reader.of(ledger.path, tmp_path / "work")
+    accept(ledger)
+    connection = sqlite3.connect(ledger.path, isolation_level=None)
+    connection.execute("ALTER TABLE drops RENAME TO torn")
+    connection.close()
+    with pytest.raises(LedgerUnavailable, match="could not be read: no such table"):
+        reader.drops()
+    reader.close()
+
+
+def scans(ledger: Ledger, sql: str, **values: object) -> list[str]:
+    """Return the tables that a query reads from end to end."""
+    plan = ledger._all(f"EXPLAIN QUERY PLAN {sql}", values)
+    tables = ("SCAN tasks", "SCAN jobs", "SCAN drops", "SCAN outbox", "SCAN attempts", "SCAN needs")
+    return [row["detail"] for row in plan if row["detail"] in tables]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT job_id, allocation FROM ready",
+        "SELECT drop_id, changes FROM drops WHERE changes > told ORDER BY drop_id",
+        "SELECT * FROM outbox WHERE sent IS NULL ORDER BY mail_id",
+        "SELECT count(*) FROM jobs WHERE state IN ('accepted', 'running')",
+        "SELECT * FROM attempts WHERE state IN ('submitting', 'submitted', 'running') ORDER BY +rowid",
+    ],
+)
+def test_what_every_tick_asks_does_not_read_the_whole_past(ledger: Ledger, sql: str) -> None:
+    assert scans(ledger, sql) == []
 
 
 class Crashes(RuleBasedStateMachine):

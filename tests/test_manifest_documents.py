@@ -163,6 +163,21 @@ def test_characters_that_no_text_needs_are_errors(text: str) -> None:
     assert all(row.refused for row in rows)
 
 
+def test_a_key_that_no_text_needs_can_still_be_told() -> None:
+    rows, problems = read_json('{"tasks": {\n"\\ud800\\u0007": {"skip_task": 1}}}')
+    assert told((rows, problems)) == [("error", 2, r"tasks.\ud800\x07")]
+    assert rows[0].place_of("tasks", "\ud800\x07", "skip_task").column == r"tasks.\ud800\x07.skip_task"
+
+
+def test_what_is_told_of_a_file_can_be_written_anywhere() -> None:
+    bad = r"x\ud800\u0007"
+    job = f'{{"{bad}": 1, "{bad}": 2, "tasks": {{"{bad}": "{bad}"}}}}'
+    _, problems = read_json(f'{{"{bad}": 1, "upload_jobs": [{job}, "{bad}"]}}')
+    told = [text for one in problems for text in (one.message, one.found, one.suggestion, one.place.column) if text]
+    assert len(problems) == 9
+    assert [text for text in told if not text.isprintable()] == []
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
@@ -198,10 +213,18 @@ def test_a_yaml_that_is_no_manifest_is_refused_with_words(text: str, line: int |
     [
         (" ", None, "nothing in it"),
         ("[]", 1, "KEY: VALUE"),
-        ('{"a": 1,\n}', 2, "is not JSON"),
-        ('{"a":\n 0012}', 2, "is not JSON"),
+        ('{"a": 1,\n}', 1, "the last comma is one too many"),
+        ("[1,\n2 ,\n]", 2, "the last comma is one too many"),
+        ('{"a":\n 0012}', 2, "something else is needed where 012} stands"),
+        ('{"a":\n ,}', 2, "something else is needed where ,} stands"),
+        ("{'a': 1}", 1, "something else is needed where 'a': 1} stands"),
+        ('{"a": 1}\n{"b": 2}', 2, 'something else is needed where {"b": 2} stands'),
+        ('{"a": 1,\n', 2, "it ends too early"),
+        ('{"a": "b', 1, "no quotation mark at its end"),
+        ('{"a": 1,\n "b": "c\n}', 2, "no quotation mark at its end"),
+        ('{"a": [1,,]}', 1, "something else is needed where ,]} stands"),
         ('{"a": NaN}', None, "NaN"),
-        ('{"a": ' + "9" * 5000 + "}", None, "not JSON"),
+        ('{"a": ' + "9" * 5000 + "}", None, "a number in it is too long"),
         ("[" * 100_000, None, "deep"),
         ('{"a":' + "[" * 60 + "]" * 60 + "}", 1, "nested more than 40 deep"),
         (json.dumps({"a": list(range(600))}), 1, "more than 500 values"),

@@ -261,7 +261,8 @@ def test_a_place_is_told_as_people_find_it(place: Place, words: str) -> None:
     [
         (None, None, ""),
         ({"done_bytes": 500, "total_bytes": 2000}, 0.25, "500 bytes of 2.0 kB"),
-        ({"done_files": 3, "total_files": 12, "text": "a.dat"}, 0.25, "3 of 12 files, a.dat"),
+        ({"done_files": 3, "total_files": 12, "text": "a.dat"}, 0.25, "a.dat: 3 of 12 files"),
+        ({"done_bytes": 0, "done_files": 0, "text": "Copies"}, None, "Copies"),
         ({"done_bytes": 7, "total_bytes": 0, "done_files": 1}, None, "7 bytes of 0 bytes, 1 files"),
         ({"done_bytes": 9, "total_bytes": 3}, 1.0, "9 bytes of 3 bytes"),
         ({"done_bytes": "many", "total_bytes": True, "text": 3}, None, ""),
@@ -447,8 +448,8 @@ The upload of {PREFIX} failed at
 compress_data[ecephys].
 
 What to do
-Read below what went wrong and correct it. Then save the manifest in its
-folder again under another name.
+Read below what went wrong and correct it. Then put an empty file named
+session.xlsx.retry beside the manifest: what had succeeded is kept.
 
 Failed: compress_data[ecephys]
   continuous.dat changed while it was read.

@@ -35,6 +35,9 @@ class Executor(Protocol):
     def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
         """Return whether an attempt that may have been handed over, and is not seen, may be handed over again."""
 
+    def stop(self, attempt: Attempt, hard: bool) -> bool:
+        """Ask for an end of an attempt (``hard``: without asking); return whether it is sure that it never ran."""
+
     def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
         """Return what is to be seen of each attempt, in one look; nothing of an attempt there is no news of."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from typing import Any
 from dropbox_agent import plan
 from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskObservation, TaskSettings
-from dropbox_agent.states import AttemptState, TaskState
+from dropbox_agent.states import FINAL_TASK_STATES, AttemptState, TaskState
 
 ATTEMPT_VARIABLE = "DROPBOX_AGENT_ATTEMPT"
 """In the environment of every process of an attempt: its key, by which leftovers are recognised."""
@@ -40,10 +41,10 @@ def prepare(attempt: Attempt, settings: Mapping[str, TaskSettings], node: Node) 
     Preparing it again writes the same, unless the attempt has started: then nothing is touched.
     """
     folder = AttemptFolder(attempt.folder)
-    if folder.token.exists():
-        return folder
     try:
-        work_dir = attempt.folder.parent.parent.parent
+        if folder.token.exists():
+            return folder
+        work_dir = work_dir_of(attempt)
         if not work_dir.is_dir():
             raise SubmitFailed(
                 f"The work folder {work_dir} is not there, so nothing was started. It is tried again.", retry=True
@@ -58,6 +59,11 @@ def prepare(attempt: Attempt, settings: Mapping[str, TaskSettings], node: Node) 
             f"The run folder {attempt.folder} could not be written: {error.strerror}. It is tried again.", retry=True
         ) from error
     return folder
+
+
+def work_dir_of(attempt: Attempt) -> Path:
+    """Return the folder that holds the run folders of all jobs."""
+    return attempt.folder.parent.parent.parent
 
 
 def _allocation(attempt: Attempt, folder: AttemptFolder, node: Node) -> dict[str, Any]:
@@ -113,9 +119,12 @@ def _write(path: Path, text: str) -> None:
 
 
 def look(attempt: Attempt) -> Observation:
-    """Return what the attempt's folder says. ``seen`` is False when nothing shows that it ever started."""
+    """Return what the attempt's folder says. ``seen`` is False when nothing shows that it ever started.
+
+    Raises OSError when the folder does not answer: then nothing is known.
+    """
     folder = AttemptFolder(attempt.folder)
-    if not folder.token.is_dir():
+    if not has_started(folder):
         return Observation(attempt, False, attempt.state)
     ended = read_json(folder.end) is not None
     state = AttemptState.ENDED if ended else AttemptState.RUNNING
@@ -139,39 +148,64 @@ def lost(seen: Observation, text: str, state: TaskState = TaskState.FAILED) -> O
     return replace(seen, seen=True, state=AttemptState.LOST, tasks=tuple(tasks), text=text)
 
 
+def has_started(folder: AttemptFolder) -> bool:
+    """Return whether the start token is taken. Raises OSError when the run folder is away: then nobody can say."""
+    try:
+        return stat.S_ISDIR(os.stat(folder.token).st_mode)
+    except FileNotFoundError:
+        os.stat(folder.path)
+        return False
+
+
+def close_to_late_copies(folder: AttemptFolder) -> bool:
+    """Take the start token of an attempt that is given up, so that no late copy runs; False when one just started."""
+    try:
+        os.mkdir(folder.token)
+    except FileExistsError:
+        return False
+    return True
+
+
 def _task(folder: AttemptFolder, key: str) -> TaskObservation | None:
     end, start = read_json(folder.ended(key)), read_json(folder.started(key))
-    if end is not None:
-        return TaskObservation(
-            key=key,
-            state=TaskState(end["state"]),
-            started=_time(end.get("started")),
-            ended=_time(end.get("ended")),
-            message=end.get("message"),
-            exit_code=end.get("exit_code"),
-            progress=read_json(folder.progress(key)),
-            log=str(folder.log(key)),
-        )
-    if start is None:
+    state = _end_state(end)
+    if end is None and start is None:
         return None
-    progress = read_json(folder.progress(key))
+    record = (end if state is not TaskState.RUNNING else start) or {}
+    code = record.get("exit_code")
     return TaskObservation(
         key=key,
-        state=TaskState.RUNNING,
-        started=_time(start.get("started")),
-        progress=progress,
+        state=state,
+        started=_time(record.get("started")),
+        ended=_time(record.get("ended")),
+        message=None if record.get("message") is None else str(record["message"]),
+        exit_code=code if isinstance(code, int) else None,
+        progress=read_json(folder.progress(key)),
         log=str(folder.log(key)),
     )
+
+
+def _end_state(end: dict[str, Any] | None) -> TaskState:
+    """A record that says no end is none: it is not ours, and the wrapper's death will tell."""
+    try:
+        state = TaskState((end or {}).get("state"))
+    except ValueError:
+        return TaskState.RUNNING
+    return state if state in FINAL_TASK_STATES else TaskState.RUNNING
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the object in a file, or None when it is missing or not whole."""
     try:
-        value = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        value = json.loads(path.read_text("utf-8"), parse_constant=lambda _: None)
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 
 
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+def _time(text: object) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(str(text))
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None

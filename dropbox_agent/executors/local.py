@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,12 +14,25 @@ from pathlib import Path
 
 from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.executors import wrapper
-from dropbox_agent.executors.folder import ATTEMPT_VARIABLE, Node, look, lost, owner_of, prepare
+from dropbox_agent.executors.folder import (
+    ATTEMPT_VARIABLE,
+    Node,
+    close_to_late_copies,
+    has_started,
+    look,
+    lost,
+    owner_of,
+    prepare,
+    work_dir_of,
+)
 from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskSettings
 from dropbox_agent.states import AttemptState
 
 OWNER_GRACE = timedelta(seconds=60)
 """How long a taken start token may be without its owner's name before the attempt counts as lost."""
+
+FOLDER_GRACE = timedelta(hours=1)
+"""How long a run folder may be away from a work folder that is there before its attempt counts as lost."""
 
 
 class LocalExecutor:
@@ -28,7 +43,7 @@ class LocalExecutor:
     def __init__(self, slots: int, environ: Mapping[str, str]) -> None:
         self._slots = slots
         self._environ = dict(environ)
-        self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._children: set[int] = set()
 
     def room(self, live: int) -> int:
         """Return how many places are free."""
@@ -53,17 +68,63 @@ class LocalExecutor:
             raise SubmitFailed(
                 f"{argv[0]} could not be started in {folder.path}: {error.strerror}. It is tried again.", retry=True
             ) from error
-        self._children[attempt.key] = child
+        # It may outlive this agent, so how it ended is read in its folder. Here it is only reaped, by its pid.
+        child.returncode = 0
+        self._children.add(child.pid)
         return f"{wrapper.boot_id()}:{child.pid}:{wrapper.process_start(child.pid)}"
 
     def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
-        """Return whether its start token is still free: then nothing of it ever ran."""
-        return not AttemptFolder(attempt.folder).token.exists()
+        """Return whether its folder is there with its start token still free: then nothing of it ever ran.
+
+        What was never handed over may have no folder yet.
+        """
+        try:
+            return not has_started(AttemptFolder(attempt.folder))
+        except OSError:
+            return attempt.handle is None
+
+    def stop(self, attempt: Attempt, hard: bool) -> bool:
+        """Take the start token of an attempt that has not started; else send TERM to its wrapper, or KILL to all of it.
+
+        The wrapper passes TERM on to its task and leaves an end record.
+        """
+        try:
+            if close_to_late_copies(AttemptFolder(attempt.folder)):
+                return True
+        except OSError:
+            return False
+        pids = leftovers(attempt.key) if hard else self._wrapper_pids(attempt)
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL if hard else signal.SIGTERM)
+        return False
+
+    def _wrapper_pids(self, attempt: Attempt) -> list[int]:
+        names = {attempt.handle or "", self._owner(attempt) or ""}
+        return [int(name.split(":")[1]) for name in names if _names_a_living_process(name)]
 
     def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
         """Return what the folders and the process table say of each attempt."""
         self._reap()
-        return [self._observation(attempt, now) for attempt in attempts]
+        return [self._look(attempt, now) for attempt in attempts]
+
+    def _look(self, attempt: Attempt, now: datetime) -> Observation:
+        try:
+            return self._observation(attempt, now)
+        except OSError as error:
+            return self._away(attempt, error, now)
+
+    def _away(self, attempt: Attempt, error: OSError, now: datetime) -> Observation:
+        """Nothing is concluded from a run folder that is away, unless only this one stays away for long."""
+        if attempt.handle is None:
+            return Observation(attempt, False, attempt.state)
+        text = f"Its run folder {attempt.folder} does not answer ({error.strerror}): what it does is not known."
+        gone = isinstance(error, FileNotFoundError) and os.path.isdir(work_dir_of(attempt))
+        if not gone or _names_a_living_process(attempt.handle):
+            return Observation(attempt, True, attempt.state, text=text)
+        if now - (attempt.first_missing_at or now) < FOLDER_GRACE:
+            return Observation(attempt, False, attempt.state, text=text)
+        return lost(Observation(attempt, True, attempt.state), f"Its run folder {attempt.folder} was taken away.")
 
     def _observation(self, attempt: Attempt, now: datetime) -> Observation:
         # The process is looked at before its folder: it writes its end record before it ends, so "gone, and no end
@@ -86,8 +147,11 @@ class LocalExecutor:
         """Without a start token nothing ran: hand it over again, unless it has just failed to start here."""
         if attempt.handle is None or not attempt.handle.startswith(f"{wrapper.boot_id()}:"):
             return seen
-        log = AttemptFolder(attempt.folder).wrapper_log
-        return lost(replace(seen, seen=True), f"Its wrapper ended before it started anything. See {log}.")
+        folder = AttemptFolder(attempt.folder)
+        if not close_to_late_copies(folder):
+            return replace(look(attempt), seen=True)
+        text = f"Its wrapper ended before it started anything. See {folder.wrapper_log}."
+        return lost(replace(seen, seen=True), text)
 
     def _is_alive(self, attempt: Attempt) -> bool:
         names = [attempt.handle or "", self._owner(attempt) or ""]
@@ -98,9 +162,13 @@ class LocalExecutor:
         return None if owner is None else f"{owner.get('boot')}:{owner.get('pid')}:{owner.get('start')}"
 
     def _reap(self) -> None:
-        for key, child in list(self._children.items()):
-            if child.poll() is not None:
-                del self._children[key]
+        for pid in tuple(self._children):
+            try:
+                ended, _ = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                ended = pid
+            if ended:
+                self._children.discard(pid)
 
     def _kept(self) -> dict[str, str]:
         return {name: self._environ[name] for name in ("PATH", "HOME") if name in self._environ}

@@ -26,6 +26,10 @@ class RehearsalExecutor:
         """Nothing that was taken is ever lost here."""
         return attempt.handle is None
 
+    def stop(self, attempt: Attempt, hard: bool) -> bool:
+        """Nothing ever runs here."""
+        return True
+
     def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
         """Return that everything that was handed over was skipped, with the reason."""
         return [self._observation(attempt, now) for attempt in attempts]

@@ -13,26 +13,29 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from typing import Any, BinaryIO
 
 TAKEN = 75
 """Exit code of a copy that found the start token taken (EX_TEMPFAIL)."""
+PATIENCE_SECONDS = (1, 5, 15, 60, 300, 300)
+"""How long to wait between the tries to write an end record."""
 
 
 def main(allocation_path: str) -> int:
     with open(allocation_path, encoding="utf-8") as file:
         allocation = json.load(file)
     os.chdir(allocation["folder"])
+    run = Run()
     if not take_token(allocation):
         return TAKEN
     environment = {**inherited(allocation.get("inherits", [])), **allocation["environment"]}
-    run = Run()
     ended: dict[str, str] = {}
     for task in allocation["tasks"]:
         if run.stopped_by or any(ended.get(key) not in ("succeeded", "skipped") for key in task["needs"]):
             continue
         ended[task["key"]] = run.task(task, environment)
-    write_record(allocation["end"], {"key": allocation["key"], "ended": now(), "tasks": ended})
+    keep_writing(allocation["end"], {"key": allocation["key"], "ended": now(), "tasks": ended})
     return 0 if all(state in ("succeeded", "skipped") for state in ended.values()) else 1
 
 
@@ -75,7 +78,7 @@ class Run:
             write_record(task["started"], {"key": task["key"], "started": started})
             code, reason = self.process_of(task, environment, log)
         record = end_record(task, started, code, reason, self.stopped_by)
-        write_record(task["ended"], record)
+        keep_writing(task["ended"], record)
         return str(record["state"])
 
     def process_of(
@@ -128,6 +131,18 @@ def read_outcome(path: str) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return outcome if isinstance(outcome, dict) and isinstance(outcome.get("message"), str) else {}
+
+
+def keep_writing(path: str, record: dict[str, Any]) -> None:
+    """Write an end record; hours of work are not lost because a share is away or full for some minutes."""
+    for seconds in PATIENCE_SECONDS:
+        try:
+            write_record(path, record)
+            return
+        except OSError as error:
+            print(f"{path} could not be written ({error.strerror}); it is tried again in {seconds} s.", flush=True)
+            time.sleep(seconds)
+    write_record(path, record)
 
 
 def write_record(path: str, record: dict[str, Any]) -> None:

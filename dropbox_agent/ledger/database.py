@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import datetime, timezone
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from importlib import resources
 from pathlib import Path
 
@@ -14,19 +16,16 @@ SCHEMA_VERSION = 1
 MIGRATIONS: dict[int, str] = {}
 """From which version -> the SQL that leads to the next one. The first schema has no earlier one."""
 BUSY_SECONDS = 30
+LONGEST_WAIT = timedelta(seconds=300)
+"""No act is put off for longer. A time further ahead was written before the clock went back."""
 
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """Return a connection to the ledger at ``path``, made if it is not there and migrated if it is older."""
-    try:
-        connection = _connect(path)
+    with _opening(path) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         _bring_up_to_date(connection, path)
-    except sqlite3.Error as error:
-        raise LedgerUnavailable(
-            f"The ledger {path} cannot be opened: {error}. Nothing is taken in until it can."
-        ) from error
     return connection
 
 
@@ -36,19 +35,31 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
         raise LedgerUnavailable(
             f"There is no ledger at {path}. 'dropbox-agent init' or 'dropbox-agent adopt' makes one."
         )
-    connection = _connect(path)
-    connection.execute("PRAGMA query_only = ON")
-    version = _version(connection)
-    if version != SCHEMA_VERSION:
-        raise LedgerUnavailable(_version_sentence(path, version))
+    with _opening(path) as connection:
+        connection.execute("PRAGMA query_only = ON")
+        version = _version(connection)
+        if version != SCHEMA_VERSION:
+            raise LedgerUnavailable(_version_sentence(path, version))
     return connection
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-    connection.row_factory = sqlite3.Row
-    connection.execute("PRAGMA foreign_keys = ON")
-    return connection
+@contextmanager
+def _opening(path: Path) -> Iterator[sqlite3.Connection]:
+    """Yield a connection that stays open, unless what is done with it first goes wrong."""
+    connection = None
+    try:
+        connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA foreign_keys = ON")
+        yield connection
+    except BaseException as error:
+        if connection is not None:
+            connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise LedgerUnavailable(
+                f"The ledger {path} cannot be opened: {error}. Nothing is taken in until it can."
+            ) from error
+        raise
 
 
 def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
@@ -80,6 +91,16 @@ def _version_sentence(path: Path, version: int) -> str:
 def as_text(moment: datetime) -> str:
     """Return ``2026-01-31T12:00:00.000000Z``; texts of this form sort as the times do."""
     return moment.astimezone(timezone.utc).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def is_due(column: str) -> str:
+    """Return the SQL that says whether the time in a column has come; its values are those of ``until``."""
+    return f"({column} IS NULL OR {column} <= :now OR {column} > :horizon)"
+
+
+def until(now: datetime) -> dict[str, str]:
+    """Return the values of ``is_due``."""
+    return {"now": as_text(now), "horizon": as_text(now + LONGEST_WAIT)}
 
 
 def as_time(text: str) -> datetime:

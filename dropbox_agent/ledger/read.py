@@ -11,7 +11,7 @@ from typing import Any
 
 from dropbox_agent import plan as plans
 from dropbox_agent.errors import LedgerUnavailable
-from dropbox_agent.ledger.database import as_text, as_time, as_time_or_none, open_for_reading
+from dropbox_agent.ledger.database import as_time, as_time_or_none, is_due, open_for_reading, until
 from dropbox_agent.model import (
     Attempt,
     JobStanding,
@@ -27,9 +27,13 @@ from dropbox_agent.model import (
 )
 from dropbox_agent.states import AttemptState, DropState, JobState, TaskState
 
+Values = Sequence[Any] | Mapping[str, Any]
 JOB_COLUMNS = "jobs.*, drops.name AS manifest"
 JOBS = f"SELECT {JOB_COLUMNS} FROM jobs JOIN drops USING (drop_id)"
-LATEST = "drop_id IN (SELECT max(drop_id) FROM drops GROUP BY inbox, name)"
+LATEST = (
+    "NOT EXISTS (SELECT 1 FROM drops AS newer WHERE newer.inbox = drops.inbox AND newer.name = drops.name"
+    " AND newer.version > drops.version)"
+)
 
 
 class Reader:
@@ -70,6 +74,13 @@ class Reader:
         rows = self._all(f"SELECT * FROM drops WHERE {LATEST} ORDER BY drop_id DESC LIMIT ? OFFSET ?", (limit, offset))
         return [self._standing(row) for row in rows]
 
+    def latest(self, inbox: Path, name: str) -> Standing | None:
+        """Return the latest version of one manifest, or None."""
+        row = self._one(
+            "SELECT * FROM drops WHERE inbox = ? AND name = ? ORDER BY version DESC LIMIT 1", (str(inbox), name)
+        )
+        return None if row is None else self._standing(row)
+
     def is_latest(self, drop_id: int) -> bool:
         """Return whether no newer version of the same manifest has been recorded."""
         return self._number(f"SELECT count(*) FROM drops WHERE drop_id = ? AND {LATEST}", (drop_id,)) == 1
@@ -109,16 +120,27 @@ class Reader:
         )
         return [(row["name"], row["error"]) for row in [*statuses, *mails]]
 
+    def not_taken(self) -> list[tuple[str, str]]:
+        """Return (job_id, reason) of each attempt that the executor has not taken so far."""
+        rows = self._all("SELECT job_id, message FROM attempts WHERE state = 'submitting' AND tries > 0 ORDER BY rowid")
+        return [(row["job_id"], row["message"]) for row in rows]
+
     def is_idle(self, tries: int) -> bool:
-        """Return whether every job is final, and every status and mail is out or has failed ``tries`` times."""
+        """Return whether nothing is left to do that has not failed ``tries`` times."""
         return not any(
             self._number(f"SELECT count(*) FROM {table}")
             for table in (
-                "jobs WHERE state IN ('accepted', 'running')",
                 f"drops WHERE changes > told AND tell_tries < {tries:d}",
                 f"outbox WHERE sent IS NULL AND tries < {tries:d}",
             )
-        )
+        ) and not self._work_is_left(tries)
+
+    def _work_is_left(self, tries: int) -> bool:
+        """Whether a job may still move by itself; none does when all that is live is attempts that nobody takes."""
+        jobs = self._number("SELECT count(*) FROM jobs WHERE state IN ('accepted', 'running')")
+        live = self._all("SELECT state, tries FROM attempts WHERE state IN ('submitting', 'submitted', 'running')")
+        stuck = [one for one in live if one["state"] == "submitting" and one["tries"] >= tries]
+        return jobs > 0 and not (stuck and len(stuck) == len(live))
 
     def history(self, kind: str, id_: str) -> list[tuple[str | None, str]]:
         """Return the moves (from, to) of one thing, oldest first."""
@@ -138,15 +160,17 @@ class Reader:
 
     def live_attempts(self) -> list[Attempt]:
         """Return the attempts that may still run, oldest first."""
-        rows = self._all(
-            "SELECT * FROM attempts WHERE state IN ('submitting', 'submitted', 'running') ORDER BY created, attempt_key"
-        )
+        rows = self._all("SELECT * FROM attempts WHERE state IN ('submitting', 'submitted', 'running') ORDER BY +rowid")
         return [self._attempt(row) for row in rows]
 
     def may_try(self, attempt: Attempt, now: datetime) -> bool:
         """Return whether an attempt that was not taken may be handed over again now."""
-        row = self._one("SELECT try_at FROM attempts WHERE attempt_key = ?", (attempt.key,))
-        return row is not None and (row["try_at"] is None or row["try_at"] <= as_text(now))
+        return bool(
+            self._all(
+                f"SELECT 1 FROM attempts WHERE attempt_key = :key AND {is_due('try_at')}",
+                {"key": attempt.key, **until(now)},
+            )
+        )
 
     def run_folder(self, job_id: str) -> RunFolder:
         """Return the run folder of a job."""
@@ -166,6 +190,7 @@ class Reader:
             updated=as_time(row["updated"]),
             problems=tuple(_problem(problem) for problem in json.loads(row["problems"])),
             jobs=tuple(self._job(job) for job in jobs),
+            note=row["note"],
         )
 
     def _job(self, row: sqlite3.Row) -> JobStanding:
@@ -221,6 +246,7 @@ class Reader:
             handle=row["handle"],
             submitted_at=as_time_or_none(row["submitted"]),
             first_missing_at=as_time_or_none(row["first_missing"]),
+            stop_at=as_time_or_none(row["stop_at"]),
         )
 
     def _mail(self, row: sqlite3.Row) -> Mail:
@@ -234,14 +260,16 @@ class Reader:
             created=as_time(row["created"]),
         )
 
-    def _one(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Row | None:
-        row: sqlite3.Row | None = self._connection.execute(sql, values).fetchone()
-        return row
+    def _one(self, sql: str, values: Values = ()) -> sqlite3.Row | None:
+        return next(iter(self._all(sql, values)), None)
 
-    def _all(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        return self._connection.execute(sql, values).fetchall()
+    def _all(self, sql: str, values: Values = ()) -> list[sqlite3.Row]:
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise LedgerUnavailable(f"The ledger could not be read: {error}. It is tried again.") from error
 
-    def _number(self, sql: str, values: Sequence[Any] = ()) -> int:
+    def _number(self, sql: str, values: Values = ()) -> int:
         row = self._one(sql, values)
         return int(row[0]) if row is not None and row[0] is not None else 0
 

@@ -11,17 +11,18 @@ import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from dropbox_agent import plan as plans
 from dropbox_agent.errors import LedgerInUse, LedgerUnavailable, MoveRefused
-from dropbox_agent.ledger.database import as_text, open_for_writing
+from dropbox_agent.ledger import orders
+from dropbox_agent.ledger.database import as_text, is_due, open_for_writing, until
 from dropbox_agent.ledger.read import Reader
 from dropbox_agent.model import Attempt, Drop, Job, Mail, Observation, Plan, Problem, TaskObservation
-from dropbox_agent.states import FINAL_TASK_STATES, AttemptState, DropState, JobState, TaskState
+from dropbox_agent.states import ATTEMPT_MOVES, FINAL_TASK_STATES, AttemptState, DropState, JobState, TaskState
 
 PROGRESS_SECONDS = 1.0
 """A status that only shows more progress is written at most this often."""
@@ -64,7 +65,12 @@ class Ledger(Reader):
             os.close(lock)
             raise
         ledger = cls(connection, path, work_dir, lock)
-        ledger._name_it(now)
+        try:
+            ledger._name_it(now)
+            ledger._wait_no_longer()
+        except BaseException:
+            ledger.close()
+            raise
         return ledger
 
     def close(self) -> None:
@@ -101,8 +107,11 @@ class Ledger(Reader):
             if not self.is_news(drop):
                 return None
             drop_id = self._add_drop(drop, DropState.ACCEPTED, problems, now)
-            for position, (job, plan) in enumerate(jobs, start=1):
-                self._add_job(drop_id, drop, position, job, plan, now)
+            added = [
+                self._add_job(drop_id, position, job, plan, now) for position, (job, plan) in enumerate(jobs, start=1)
+            ]
+            for job_id in added:  # A job whose tasks are all skipped is done already.
+                self._end_job_if_done(job_id, now)
             return drop_id
 
     def refuse(self, drop: Drop, problems: Sequence[Problem], recipients: Sequence[str], now: datetime) -> int | None:
@@ -191,14 +200,33 @@ class Ledger(Reader):
             for job_id in touched:
                 self._end_job_if_done(job_id, now)
 
+    # --- orders ------------------------------------------------------------------------------------------------------
+
+    def retry(self, job_id: str, from_task: str | None, now: datetime) -> int:
+        """Let what did not end well run again; return how many tasks. Raises OrderRefused; then nothing changed."""
+        with self._transaction():
+            count = orders.retry(self._connection, job_id, from_task, as_text(now))
+            self._add_retry_mail(job_id, now)
+            return count
+
+    def cancel(self, job_id: str, why: str, now: datetime) -> None:
+        """End what waits and have ended what runs. Raises OrderRefused; then nothing changed."""
+        with self._transaction():
+            orders.cancel(self._connection, job_id, why, as_text(now))
+            self._end_job_if_done(job_id, now)
+
+    def note(self, drop_id: int, text: str, now: datetime) -> None:
+        """Write down what came of an order, for the status of its manifest."""
+        with self._transaction():
+            self._do("UPDATE drops SET note = ?, updated = ? WHERE drop_id = ?", (text, as_text(now), drop_id))
+
     # --- answers -----------------------------------------------------------------------------------------------------
 
     def untold(self, now: datetime) -> list[Untold]:
         """Return the drops whose status beside the manifest is to be written now."""
         rows = self._all(
-            "SELECT drop_id, changes FROM drops WHERE changes > told AND (tell_at IS NULL OR tell_at <= ?)"
-            " ORDER BY drop_id",
-            (as_text(now),),
+            f"SELECT drop_id, changes FROM drops WHERE changes > told AND {is_due('tell_at')} ORDER BY drop_id",
+            until(now),
         )
         return [Untold(row["drop_id"], row["changes"]) for row in rows]
 
@@ -223,8 +251,7 @@ class Ledger(Reader):
     def due_mails(self, now: datetime) -> list[DueMail]:
         """Return the mails to send now, oldest first."""
         rows = self._all(
-            "SELECT * FROM outbox WHERE sent IS NULL AND (send_at IS NULL OR send_at <= ?) ORDER BY mail_id",
-            (as_text(now),),
+            f"SELECT * FROM outbox WHERE sent IS NULL AND {is_due('send_at')} ORDER BY mail_id", until(now)
         )
         return [DueMail(self._mail(row), row["tries"]) for row in rows]
 
@@ -249,6 +276,13 @@ class Ledger(Reader):
             if self._one("SELECT 1 FROM ledger") is None:
                 self._do("INSERT INTO ledger VALUES (?, ?)", (uuid.uuid4().hex, as_text(now)))
 
+    def _wait_no_longer(self) -> None:
+        """Whoever starts the agent again has mended something: what failed before is tried at once."""
+        with self._transaction():
+            self._do("UPDATE drops SET tell_at = NULL, tell_tries = 0 WHERE changes > told AND tell_tries > 0")
+            self._do("UPDATE outbox SET send_at = NULL, tries = 0 WHERE sent IS NULL AND tries > 0")
+            self._do("UPDATE attempts SET try_at = NULL, tries = 0 WHERE state = 'submitting' AND tries > 0")
+
     def _add_drop(self, drop: Drop, state: DropState, problems: Sequence[Problem], now: datetime) -> int:
         version = 1 + self._number(
             "SELECT ifnull(max(version), 0) FROM drops WHERE inbox = ? AND name = ?", (str(drop.inbox), drop.name)
@@ -261,7 +295,7 @@ class Ledger(Reader):
         )  # fmt: skip
         return int(cursor.lastrowid or 0)
 
-    def _add_job(self, drop_id: int, drop: Drop, position: int, job: Job, plan: Plan, now: datetime) -> None:
+    def _add_job(self, drop_id: int, position: int, job: Job, plan: Plan, now: datetime) -> str:
         at = as_text(now)
         job_id = self._job_id(drop_id, position, job.s3_prefix)
         self._do(
@@ -275,6 +309,7 @@ class Ledger(Reader):
         )  # fmt: skip
         self._add_tasks(job_id, plan, at)
         self._add_begin_mail(drop_id, job_id, job, now)
+        return job_id
 
     def _add_tasks(self, job_id: str, plan: Plan, at: str) -> None:
         for position, task in enumerate(plan.tasks, start=1):
@@ -300,15 +335,22 @@ class Ledger(Reader):
             )
 
     def _is_skipped(self, job_id: str, task_id: str) -> bool:
-        row = self._one("SELECT state FROM tasks WHERE job_id = ? AND task_id = ?", (job_id, task_id))
-        return row is None or row["state"] == TaskState.SKIPPED.value
+        row = self._one("SELECT state, ended FROM tasks WHERE job_id = ? AND task_id = ?", (job_id, task_id))
+        return row is None or (row["state"] == TaskState.SKIPPED.value and row["ended"] is None)
+
+    def _add_retry_mail(self, job_id: str, now: datetime) -> None:
+        row = self._one("SELECT drop_id, user_email, email_types FROM jobs WHERE job_id = ?", (job_id,))
+        assert row is not None
+        if row["user_email"] and {"retry", "all"} & set(json.loads(row["email_types"])):
+            self._add_mail(row["drop_id"], "retry", job_id, row["user_email"], now)
 
     def _add_mail(self, drop_id: int, kind: str, job_id: str | None, recipient: str, now: datetime) -> None:
         self._do(
-            "INSERT OR IGNORE INTO outbox (drop_id, number, kind, job_id, recipient, created)"
+            "INSERT OR IGNORE INTO outbox (drop_id, number, kind, job_id, recipient, created, turn)"
             " SELECT drops.drop_id, (SELECT 1 + ifnull(max(number), 0) FROM outbox JOIN drops AS of USING (drop_id)"
-            " WHERE of.inbox = drops.inbox AND of.name = drops.name), ?, ?, ?, ? FROM drops WHERE drops.drop_id = ?",
-            (kind, job_id, recipient, as_text(now), drop_id),
+            " WHERE of.inbox = drops.inbox AND of.name = drops.name), ?, ?, ?, ?,"
+            " ifnull((SELECT retries FROM jobs WHERE job_id = ?), 0) FROM drops WHERE drops.drop_id = ?",
+            (kind, job_id, recipient, as_text(now), job_id, drop_id),
         )
 
     def _end_own_task(self, job_id: str, task_id: str, state: TaskState, message: str, now: datetime) -> None:
@@ -335,20 +377,24 @@ class Ledger(Reader):
         self._record_handle(observation, at)
         if not observation.seen:
             self._do(
-                "UPDATE attempts SET first_missing = ifnull(first_missing, ?), updated = ? WHERE attempt_key = ?",
-                (at, at, attempt.key),
+                "UPDATE attempts SET first_missing = ifnull(first_missing, ?), message = ifnull(?, message),"
+                " updated = ? WHERE attempt_key = ?",
+                (at, observation.text, at, attempt.key),
             )
             if observation.text is not None:
                 self._record_text(attempt, observation.text, ("submitted", "running"), at)
             return
         for task in observation.tasks:
-            self._record_task(attempt, task, at)
+            runs = task.state is TaskState.RUNNING
+            self._record_task(attempt, replace(task, message=task.message or observation.text) if runs else task, at)
+        state = self._forward(observation).value
         self._do(
             "UPDATE attempts SET state = ?, message = ?, first_missing = NULL, updated = ?"
-            " WHERE attempt_key = ? AND state IN ('submitting', 'submitted', 'running')",
-            (observation.state.value, observation.text, at, attempt.key),
+            " WHERE attempt_key = ? AND state IN ('submitting', 'submitted', 'running')"
+            " AND (state IS NOT ? OR message IS NOT ? OR first_missing NOT NULL)",
+            (state, observation.text, at, attempt.key, state, observation.text),
         )
-        self._record_text(attempt, observation.text, ("submitted", "running" if observation.text else ""), at)
+        self._record_text(attempt, observation.text, ("submitted",), at)
         self._cancel_unreachable(attempt.job_id, at)
         if observation.state in (AttemptState.ENDED, AttemptState.LOST):
             self._cancel_not_reached(attempt, at)
@@ -361,13 +407,20 @@ class Ledger(Reader):
                 (observation.handle, at, at, observation.attempt.key),
             )
 
-    def _record_text(self, attempt: Attempt, text: str | None, states: tuple[str, str], at: str) -> None:
-        """What an executor says of an attempt is said of each task of it that waits; of what runs, when it says so."""
-        self._do(
-            "UPDATE tasks SET message = ?, updated = ? WHERE job_id = ? AND allocation = ? AND attempt = ?"
-            " AND state IN (?, ?) AND message IS NOT ?",
-            (text, at, attempt.job_id, attempt.allocation, attempt.number, *states, text),
-        )
+    def _record_text(self, attempt: Attempt, text: str | None, states: Sequence[str], at: str) -> None:
+        """What an executor says of an attempt is said of each task of it in these states."""
+        for state in states:
+            self._do(
+                "UPDATE tasks SET message = ?, updated = ? WHERE job_id = ? AND allocation = ? AND attempt = ?"
+                " AND state = ? AND message IS NOT ?",
+                (text, at, attempt.job_id, attempt.allocation, attempt.number, state, text),
+            )
+
+    def _forward(self, observation: Observation) -> AttemptState:
+        """Return the state that was seen, or the recorded one: a look may know less than the ledger already does."""
+        row = self._one("SELECT state FROM attempts WHERE attempt_key = ?", (observation.attempt.key,))
+        before = AttemptState(row["state"]) if row else observation.state
+        return observation.state if observation.state in ATTEMPT_MOVES[before] else before
 
     def _cancel_not_reached(self, attempt: Attempt, at: str) -> None:
         self._do(
@@ -377,13 +430,16 @@ class Ledger(Reader):
         )
 
     def _record_task(self, attempt: Attempt, task: TaskObservation, at: str) -> None:
+        progress = None if task.progress is None else json.dumps(dict(task.progress))
         self._do(
             "UPDATE tasks SET state = ?, started = ifnull(?, started), ended = ?, message = ?,"
             " exit_code = ?, progress = ifnull(?, progress), log = ifnull(?, log), updated = ?"
-            " WHERE job_id = ? AND key = ? AND attempt = ? AND state IN ('submitted', 'running')",
+            " WHERE job_id = ? AND key = ? AND attempt = ? AND state IN ('submitted', 'running')"
+            # A look that shows nothing new writes nothing: it is repeated several times a second.
+            " AND (state IS NOT ? OR progress IS NOT ifnull(?, progress) OR message IS NOT ?)",
             (task.state.value, task.started and as_text(task.started), task.ended and as_text(task.ended),
-             task.message, task.exit_code, None if task.progress is None else json.dumps(dict(task.progress)),
-             task.log, at, attempt.job_id, task.key, attempt.number),
+             task.message, task.exit_code, progress, task.log, at, attempt.job_id, task.key, attempt.number,
+             task.state.value, progress, task.message),
         )  # fmt: skip
 
     def _cancel_unreachable(self, job_id: str, at: str) -> None:
@@ -467,10 +523,12 @@ class Ledger(Reader):
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                # After some errors SQLite has rolled back by itself; after others (COMMIT on a full disk) it has not.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
         except sqlite3.IntegrityError as error:
             raise MoveRefused(f"The ledger refused a move: {error}. Nothing of it was recorded.") from error
         except sqlite3.Error as error:
@@ -479,7 +537,12 @@ class Ledger(Reader):
             ) from error
 
     def _do(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        return self._connection.execute(sql, values)
+        return self._connection.execute(sql, [_storable(value) for value in values])
+
+
+def _storable(value: Any) -> Any:
+    """Return text without lone surrogates (they come from file names that are not UTF-8), which SQLite refuses."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def backoff(tries: int) -> timedelta:

@@ -33,7 +33,14 @@ INSERT INTO moves VALUES
     ('attempt', 'submitting', 'ended'),     ('attempt', 'submitting', 'lost'),
     ('attempt', 'submitted',  'running'),   ('attempt', 'submitted', 'ended'),
     ('attempt', 'submitted',  'lost'),
-    ('attempt', 'running',    'ended'),     ('attempt', 'running',   'lost');
+    ('attempt', 'running',    'ended'),     ('attempt', 'running',   'lost'),
+    -- Only with `retries` counted up, that is on an explicit order:
+    ('drop retry', 'succeeded', 'running'), ('drop retry', 'failed',  'running'),
+    ('drop retry', 'cancelled', 'running'),
+    ('job retry',  'succeeded', 'running'), ('job retry',  'failed',  'running'),
+    ('job retry',  'cancelled', 'running'),
+    ('task retry', 'succeeded', 'waiting'), ('task retry', 'failed',  'waiting'),
+    ('task retry', 'skipped',   'waiting'), ('task retry', 'cancelled', 'waiting');
 
 CREATE TABLE history (
     history_id INTEGER PRIMARY KEY,
@@ -59,6 +66,8 @@ CREATE TABLE drops (
     problems TEXT NOT NULL,           -- JSON list
     noticed  TEXT NOT NULL,
     updated  TEXT NOT NULL,
+    retries  INTEGER NOT NULL DEFAULT 0,
+    note     TEXT,                    -- what came of the last order for it
     changes  INTEGER NOT NULL DEFAULT 1,  -- grows with everything that people should be told
     told     INTEGER NOT NULL DEFAULT 0,  -- the value of `changes` that stands beside the manifest
     tell_at  TEXT,                    -- not before this time (coalescing, back-off)
@@ -66,6 +75,8 @@ CREATE TABLE drops (
     tell_error TEXT,
     UNIQUE (inbox, name, version)
 );
+
+CREATE INDEX drops_untold ON drops (drop_id) WHERE changes > told;
 
 CREATE TABLE seen (                   -- what lay in an inbox when it was adopted and is to be left alone
     inbox  TEXT NOT NULL,
@@ -92,6 +103,7 @@ CREATE TABLE jobs (
     email_types TEXT NOT NULL,        -- JSON list
     plan        TEXT NOT NULL,        -- JSON, see plan.to_json
     state       TEXT NOT NULL CHECK (state IN ('accepted', 'running', 'succeeded', 'failed', 'cancelled')),
+    retries     INTEGER NOT NULL DEFAULT 0,
     created     TEXT NOT NULL,
     started     TEXT,
     ended       TEXT,
@@ -112,6 +124,7 @@ CREATE TABLE tasks (
     state      TEXT NOT NULL CHECK (state IN
                    ('waiting', 'submitted', 'running', 'succeeded', 'failed', 'skipped', 'cancelled')),
     attempt    INTEGER NOT NULL DEFAULT 0,
+    retries    INTEGER NOT NULL DEFAULT 0,
     started    TEXT,
     ended      TEXT,
     message    TEXT,
@@ -121,6 +134,8 @@ CREATE TABLE tasks (
     updated    TEXT NOT NULL,
     PRIMARY KEY (job_id, key)
 ) WITHOUT ROWID;
+
+CREATE INDEX tasks_waiting ON tasks (job_id, allocation) WHERE state = 'waiting' AND allocation IS NOT NULL;
 
 CREATE TABLE needs (
     job_id TEXT NOT NULL,
@@ -144,6 +159,7 @@ CREATE TABLE attempts (
     tries       INTEGER NOT NULL DEFAULT 0,  -- times the executor refused it
     try_at      TEXT,                 -- not before this time
     message     TEXT,
+    stop_at     TEXT,                 -- since when it is to be ended
     updated     TEXT NOT NULL,
     UNIQUE (job_id, allocation, number)
 );
@@ -158,6 +174,7 @@ CREATE TABLE outbox (
     kind    TEXT NOT NULL CHECK (kind IN ('begin', 'end', 'fail', 'retry', 'refused')),
     job_id  TEXT REFERENCES jobs,
     recipient TEXT NOT NULL,
+    turn    INTEGER NOT NULL DEFAULT 0,  -- how often its job had been run again
     created TEXT NOT NULL,
     sent    TEXT,
     send_at TEXT,                     -- not before this time (back-off)
@@ -165,8 +182,9 @@ CREATE TABLE outbox (
     error   TEXT,
     UNIQUE (drop_id, number)
 );
+CREATE INDEX outbox_unsent ON outbox (mail_id) WHERE sent IS NULL;
 -- One mail of a kind to one person about one job, however often the step that writes it is repeated.
-CREATE UNIQUE INDEX one_mail_of_a_kind ON outbox (drop_id, ifnull(job_id, ''), kind, recipient) WHERE kind <> 'retry';
+CREATE UNIQUE INDEX one_mail_of_a_kind ON outbox (drop_id, ifnull(job_id, ''), kind, recipient, turn);
 
 -- What may be handed to an executor now: allocations in which nothing has started, whose outside needs have all
 -- ended well, and which no living attempt holds.
@@ -202,7 +220,8 @@ CREATE TRIGGER drop_made AFTER INSERT ON drops BEGIN
 END;
 CREATE TRIGGER drop_moves BEFORE UPDATE OF state ON drops WHEN NEW.state <> OLD.state BEGIN
     SELECT RAISE(ABORT, 'a drop may not make this move')
-     WHERE NOT EXISTS (SELECT 1 FROM moves WHERE kind = 'drop' AND from_state = OLD.state AND to_state = NEW.state);
+     WHERE NOT EXISTS (SELECT 1 FROM moves WHERE from_state = OLD.state AND to_state = NEW.state
+                       AND (kind = 'drop' OR (kind = 'drop retry' AND NEW.retries > OLD.retries)));
     INSERT INTO history (at, kind, id, from_state, to_state)
          VALUES (NEW.updated, 'drop', NEW.drop_id, OLD.state, NEW.state);
 END;
@@ -211,13 +230,15 @@ CREATE TRIGGER job_made AFTER INSERT ON jobs BEGIN
 END;
 CREATE TRIGGER job_moves BEFORE UPDATE OF state ON jobs WHEN NEW.state <> OLD.state BEGIN
     SELECT RAISE(ABORT, 'a job may not make this move')
-     WHERE NOT EXISTS (SELECT 1 FROM moves WHERE kind = 'job' AND from_state = OLD.state AND to_state = NEW.state);
+     WHERE NOT EXISTS (SELECT 1 FROM moves WHERE from_state = OLD.state AND to_state = NEW.state
+                       AND (kind = 'job' OR (kind = 'job retry' AND NEW.retries > OLD.retries)));
     INSERT INTO history (at, kind, id, from_state, to_state)
          VALUES (NEW.updated, 'job', NEW.job_id, OLD.state, NEW.state);
 END;
 CREATE TRIGGER task_moves BEFORE UPDATE OF state ON tasks WHEN NEW.state <> OLD.state BEGIN
     SELECT RAISE(ABORT, 'a task may not make this move')
-     WHERE NOT EXISTS (SELECT 1 FROM moves WHERE kind = 'task' AND from_state = OLD.state AND to_state = NEW.state);
+     WHERE NOT EXISTS (SELECT 1 FROM moves WHERE from_state = OLD.state AND to_state = NEW.state
+                       AND (kind = 'task' OR (kind = 'task retry' AND NEW.retries > OLD.retries)));
     INSERT INTO history (at, kind, id, from_state, to_state, message)
          VALUES (NEW.updated, 'task', NEW.job_id || '/' || NEW.key, OLD.state, NEW.state, NEW.message);
 END;
@@ -241,7 +262,8 @@ END;
 CREATE TRIGGER job_told AFTER UPDATE OF state ON jobs WHEN NEW.state <> OLD.state BEGIN
     UPDATE drops SET changes = changes + 1, updated = NEW.updated WHERE drop_id = NEW.drop_id;
 END;
-CREATE TRIGGER drop_told AFTER UPDATE OF state ON drops WHEN NEW.state <> OLD.state BEGIN
+CREATE TRIGGER drop_told AFTER UPDATE OF state, note ON drops
+WHEN NEW.state <> OLD.state OR NEW.note IS NOT OLD.note BEGIN
     UPDATE drops SET changes = changes + 1 WHERE drop_id = NEW.drop_id;
 END;
 -- What is written in the history stays written.

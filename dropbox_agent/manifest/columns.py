@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from dropbox_agent.manifest.problems import nearest
 from dropbox_agent.model import Task
+from dropbox_agent.wording import nearest
 
 Path = tuple[str, ...]
 

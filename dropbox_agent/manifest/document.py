@@ -2,41 +2,100 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from dropbox_agent.manifest import tree as trees
+from dropbox_agent import yaml_lines
+from dropbox_agent.manifest import json_lines
 from dropbox_agent.manifest.columns import FIELDS, meaning
 from dropbox_agent.manifest.limits import Limits
-from dropbox_agent.manifest.problems import did_you_mean, error, nearest, shown, warning
-from dropbox_agent.manifest.tree import Tree, Unreadable
+from dropbox_agent.manifest.problems import did_you_mean, error, forbidden, warning
 from dropbox_agent.model import Level, Place, Problem, Row
+from dropbox_agent.wording import nearest, printable, shown
+from dropbox_agent.yaml_lines import Document, Finding, Path, Unreadable
 
 JOB_KEYS = (*FIELDS, "modalities", "tasks", "s3_prefix")
 REQUEST_KEYS = ("dag_id", "user_email", "email_notification_types", "upload_jobs")
 HANDED_DOWN = ("user_email", "email_notification_types")
 """What a request says for all its jobs that do not say it themselves."""
+WORDS_CHARACTERS = 400
 
 
 def read(content: bytes, name: str, limits: Limits) -> tuple[tuple[Row, ...], tuple[Problem, ...]]:
     """Return the rows of a YAML or JSON file, and every problem found in its form."""
-    parse = trees.from_json if name.lower().endswith(".json") else trees.from_yaml
     try:
-        tree = parse(trees.decoded(content), name, limits)
-    except Unreadable as reason:
-        return (), (error(Place(name, row=reason.line), str(reason)),)
+        document = _document(content, name, limits)
+    except Unreadable as wrong:
+        return (), (_problem(name, wrong.finding),)
+    tree = Tree(name, document, tuple(_wrong_forms(document, name)))
     rows, problems = to_rows(tree, limits)
     return rows, (*tree.problems, *problems)
 
 
+def _document(content: bytes, name: str, limits: Limits) -> Document:
+    """Return what is written; YAML's plain text stays text (``0012``, ``no``, ``12:30:45``), JSON keeps its types."""
+    if name.lower().endswith(".json"):
+        document = json_lines.read(content, depth=limits.depth, nodes=limits.nodes)
+    else:
+        document = yaml_lines.read(content, typed=False, depth=limits.depth, nodes=limits.nodes)
+    if not document.lines:
+        raise Unreadable("there is nothing in it; write one request with upload_jobs, or one job")
+    return document
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A document with the name of its file, and what is wrong with its form."""
+
+    file: str
+    document: Document
+    problems: tuple[Problem, ...] = ()
+
+    def place(self, *path: str | int) -> Place:
+        """Return where ``path`` stands, else its nearest parent."""
+        return _place(self.file, path, self.document.line_of(path))
+
+    def places(self, length: int) -> dict[Path, dict[str, Place]]:
+        """Return the place of every part below the paths of a length, by that path and the rest of its own."""
+        found: dict[Path, dict[str, Place]] = defaultdict(dict)
+        for path, line in self.document.lines.items():
+            if rest := path[length:]:
+                found[path[:length]][_dotted(rest)] = _place(self.file, path, line)
+        return found
+
+
+def _place(file: str, path: Path, line: int) -> Place:
+    return Place(file, row=line or None, column=printable(_dotted(path)) or None)
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(map(str, path))
+
+
+def _problem(file: str, finding: Finding) -> Problem:
+    words = printable(f"{finding.words[:1].upper()}{finding.words[1:]}.", WORDS_CHARACTERS)
+    return error(_place(file, finding.path, finding.line), words)
+
+
+def _wrong_forms(document: Document, file: str) -> Iterator[Problem]:
+    """Yield what is wrong with the form of a document, and with the characters of its texts."""
+    yield from (_problem(file, finding) for finding in document.findings)
+    for path, part in _parts(document.value, ()):
+        for text in (path[-1], part):
+            if isinstance(text, str) and (wrong := forbidden(text)):
+                yield error(_place(file, path, document.line_of(path)), f"The text {wrong}", found=text)
+
+
 def to_rows(tree: Tree, limits: Limits) -> tuple[tuple[Row, ...], tuple[Problem, ...]]:
     """Return one row per job of the document."""
-    document = tree.value
+    document = tree.document.value
     if not isinstance(document, dict):
         message = 'Write one job as KEY: VALUE, or several jobs as a list under "upload_jobs".'
         return (), (error(tree.place(), message, found=shown(document)),)
     if "upload_jobs" not in document:
-        row, problems = _row(document, (), {}, tree)
+        row, problems = _row(document, (), {}, tree, tree.places(0)[()])
         return (row,), tuple(problems)
     return _request(document, tree, limits)
 
@@ -50,22 +109,23 @@ def _request(request: dict[str, Any], tree: Tree, limits: Limits) -> tuple[tuple
     if len(jobs) > limits.rows:
         message = f"There are {len(jobs)} jobs; at most {limits.rows} are read. Split the file."
         return (), (*problems, error(tree.place("upload_jobs"), message))
-    rows = []
+    rows, places = [], tree.places(2)
     for index, job in enumerate(jobs):
-        path = ("upload_jobs", str(index))
+        path = ("upload_jobs", index)
         if not isinstance(job, dict):
             problems.append(error(tree.place(*path), "A job is written as KEY: VALUE.", found=shown(job)))
             continue
-        row, told = _row(job, path, request, tree)
+        row, told = _row(job, path, request, tree, places[path])
         rows.append(row)
         problems += told
     return tuple(rows), tuple(problems)
 
 
-def _row(job: dict[str, Any], path: trees.Path, request: Mapping[str, Any], tree: Tree) -> tuple[Row, list[Problem]]:
+def _row(
+    job: dict[str, Any], path: Path, request: Mapping[str, Any], tree: Tree, places: dict[str, Place]
+) -> tuple[Row, list[Problem]]:
     """Return one job as a row, with what its request says for all."""
     entry = {key: value for key, value in job.items() if key in JOB_KEYS and value is not None}
-    places = {".".join(inner): _place(tree, path, inner) for inner in _paths(entry, ())}
     for key in HANDED_DOWN:
         if key not in entry and request.get(key) is not None:
             entry[key] = request[key]
@@ -73,38 +133,34 @@ def _row(job: dict[str, Any], path: trees.Path, request: Mapping[str, Any], tree
     keys = (*JOB_KEYS, "dag_id")
     problems = [_unknown(key, path, keys, tree) for key in job if key not in keys]
     refused = _has_errors(problems) or any(_concerns(problem, path) for problem in tree.problems)
-    return Row(_place(tree, path, ()), entry, places, refused), problems
+    return Row(tree.place(*path), entry, places, refused), problems
 
 
-def _place(tree: Tree, path: trees.Path, inner: trees.Path) -> Place:
-    return tree.place(*path, *inner)
-
-
-def _paths(value: Any, path: trees.Path) -> Iterator[trees.Path]:
-    """Yield the path of every part of a value, its own not."""
+def _parts(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    """Yield every part of a value with its path."""
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in parts:
-        here = (*path, str(key))
-        yield here
-        yield from _paths(inner, here)
+    for key, part in parts:
+        here = (*path, key)
+        yield here, part
+        yield from _parts(part, here)
 
 
-def _unknown(key: str, path: trees.Path, known: tuple[str, ...], tree: Tree) -> Problem:
+def _unknown(key: str, path: Path, known: tuple[str, ...], tree: Tree) -> Problem:
     """Clients send keys of their own: told and passed over. A table's column in a document is an error."""
     place = tree.place(*path, key)
     if column := meaning(key):
         where = ".".join(column.path)
-        return error(place, f'"{key[:100]}" is a column of tables. Here it is written as {where}.', found=key)
+        return error(place, f'"{printable(key, 100)}" is a column of tables. Here it is written as {where}.', found=key)
     near = nearest(key, known)
-    return warning(place, f'"{key[:100]}" is not known and is passed over.{did_you_mean(near)}', key, near)
+    return warning(place, f'"{printable(key, 100)}" is not known and is passed over.{did_you_mean(near)}', key, near)
 
 
 def _has_errors(problems: list[Problem]) -> bool:
     return any(problem.level is Level.ERROR for problem in problems)
 
 
-def _concerns(problem: Problem, path: trees.Path) -> bool:
+def _concerns(problem: Problem, path: Path) -> bool:
     """A wrong form inside this job, or outside every job, is this job's affair too."""
     where = problem.place.column or ""
-    mine = ".".join(path)
+    mine = _dotted(path)
     return not where.startswith("upload_jobs.") or where == mine or where.startswith(f"{mine}.")

@@ -20,8 +20,9 @@ from dropbox_agent.manifest.columns import (
     normal,
     suggestion,
 )
-from dropbox_agent.manifest.problems import did_you_mean, error, forbidden, shown
+from dropbox_agent.manifest.problems import did_you_mean, error, forbidden
 from dropbox_agent.model import Level, Place, Problem, Row
+from dropbox_agent.wording import printable, shown
 
 HEADER_WITHIN = 20
 """The header is looked for in this many rows that are not blank."""
@@ -154,13 +155,14 @@ def _wrong_header(column: Column, twin: Column, at: Place) -> Problem | None:
     if not column.header:
         return None
     place = replace(at, column=column.name, cell=address(at.row, column.index))
+    header = printable(column.header, 100)
     if twin.index != column.index:
-        message = f'Column "{column.header[:100]}" is there twice, also in {address(at.row, twin.index)}. Keep one.'
+        message = f'Column "{header}" is there twice, also in {address(at.row, twin.index)}. Keep one.'
         return error(place, message, found=column.header)
     if column.meaning is not None:
         return None
     near = suggestion(column.header)
-    message = f'Column "{column.header[:100]}" is not known, so what stands in it would be lost.{did_you_mean(near)}'
+    message = f'Column "{header}" is not known, so what stands in it would be lost.{did_you_mean(near)}'
     return error(place, message, found=column.header, suggestion=near)
 
 

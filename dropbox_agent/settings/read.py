@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import sys
@@ -18,10 +17,12 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 from pydantic_settings import SettingsError as UnreadableVariable
 
+from dropbox_agent import yaml_lines
 from dropbox_agent.errors import SettingsError
-from dropbox_agent.settings import lines
-from dropbox_agent.settings.lines import Finding, KeyPath
 from dropbox_agent.settings.sections import ENVIRONMENT_PREFIX, PACKAGED_DEFAULTS, Settings, section_in
+from dropbox_agent.wording import cut, nearest
+from dropbox_agent.yaml_lines import Document, Finding, Unreadable
+from dropbox_agent.yaml_lines import Path as KeyPath
 
 CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
 NOT_SETTINGS = frozenset({CONFIG_VARIABLE, ENVIRONMENT_PREFIX + "ATTEMPT"})
@@ -52,9 +53,9 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     the packaged defaults. Variables ``DROPBOX_AGENT_SECTION__NAME`` win over the file.
     """
     file = path or _file_meant(environ)
-    document = _read(file) if file else lines.Document({}, {})
-    reading = _Reading(document.lines, list(document.findings))
-    tree = reading.overridden(reading.section(document.value), environ)
+    document = _read(file) if file else Document()
+    reading = _Reading(document, [finding._replace(words=f"{finding.words}.") for finding in document.findings])
+    tree = reading.overridden(reading.section(), environ)
     known = reading.known_names(tree, Settings, ())
     folder = file.absolute().parent if file else Path.cwd()
     settings = reading.checked(known, folder, file)
@@ -73,15 +74,13 @@ def _file_meant(environ: Mapping[str, str]) -> Path | None:
     return IN_THIS_FOLDER if IN_THIS_FOLDER.is_file() else None
 
 
-def _read(file: Path) -> lines.Document:
+def _read(file: Path) -> Document:
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise SettingsError(file, (f"line {line}: this is not UTF-8 text; save the file as UTF-8.",)) from None
+        return yaml_lines.read(file.read_bytes(), typed=True)
+    except Unreadable as wrong:
+        return Document(findings=[wrong.finding])
     except OSError as error:
         raise SettingsError(file, (f"the file cannot be read: {error.strerror}.",)) from None
-    return lines.read_yaml(text)
 
 
 # --- what is wrong ---------------------------------------------------------------------------------------------------
@@ -91,8 +90,8 @@ def _read(file: Path) -> lines.Document:
 class _Reading:
     """One reading of the settings: where each value was written, and what is wrong so far."""
 
-    written: Mapping[KeyPath, int]
-    """The line of each value in the file."""
+    document: Document
+    """What the file holds."""
     findings: list[Finding]
     variables: dict[KeyPath, str] = field(default_factory=dict)
     """Which values came from which environment variable."""
@@ -101,19 +100,21 @@ class _Reading:
         """Note what is wrong at a path, with the line or variable it was written in."""
         parts = [path[:length] for length in range(len(path), -1, -1)]
         variable = next((self.variables[part] for part in parts if part in self.variables), None)
-        line = next((self.written[part] for part in parts if part in self.written), 0)
-        self.findings.append(Finding(0, f"{variable}: {text}") if variable else Finding(line, text))
+        line = 0 if variable else self.document.line_of(path)
+        self.findings.append(Finding(path, line, f"{variable}: {text}" if variable else text))
 
     def words(self) -> tuple[str, ...]:
         """Return every finding once, in the order of the file, the environment last."""
-        in_order = sorted(dict.fromkeys(self.findings), key=lambda finding: finding.line or sys.maxsize)
-        return tuple(str(finding) for finding in in_order)
+        in_order = sorted(self.findings, key=lambda finding: finding.line or sys.maxsize)
+        return tuple(dict.fromkeys(map(str, in_order)))
 
-    def section(self, value: Any) -> dict[str, Any]:
+    def section(self) -> dict[str, Any]:
         """Return the file's content when it is a mapping."""
+        value = self.document.value
         if isinstance(value, dict):
             return value
-        self.found((), f"{_shown(value)} stands where settings are needed; write NAME: VALUE lines.")
+        if self.document.lines:
+            self.found((), f"{_shown(value)} stands where settings are needed; write NAME: VALUE lines.")
         return {}
 
     # --- environment -------------------------------------------------------------------------------------------------
@@ -133,7 +134,7 @@ class _Reading:
             found = source()
         except (UnreadableVariable, ValueError):
             text = f'{_shown(value)} is not JSON; lists and sections are written as JSON, for example ["one", "two"].'
-            self.findings.append(Finding(0, f"{name}: {text}"))
+            self.findings.append(Finding((), 0, f"{name}: {text}"))
             return {}
         return found or {name[len(ENVIRONMENT_PREFIX) :].lower().split("__")[0]: value}
 
@@ -155,7 +156,7 @@ class _Reading:
             here = (*path, name)
             later = LATER_VALUES.get((here, value)) if isinstance(value, str) else None
             if later:
-                self.found(here, f"{lines.where(here)}: {value} is not in this version; {later}.")
+                self.found(here, f"{_where(here)}: {value} is not in this version; {later}.")
                 if path:
                     # The rest of the section belongs to what is not there yet.
                     return {}
@@ -191,7 +192,7 @@ class _Reading:
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 path = _written(detail["loc"], tree)
-                self.found(path, f"{lines.where(path)}: {_wrong(detail)}")
+                self.found(path, f"{_where(path)}: {_wrong(detail)}")
             return None
         for path, text in _clashes(settings):
             self.found(path, text)
@@ -202,7 +203,7 @@ class _Reading:
 
 
 def _unknown(path: KeyPath, section: type[BaseModel]) -> str:
-    name = lines.where(path)
+    name = _where(path)
     if path in LATER_NAMES:
         return f"{name} is not in this version; {LATER_NAMES[path]}."
     return f"{name} is not a setting. {_instead(str(path[-1]), section.model_fields, 'Known here')}"
@@ -210,8 +211,8 @@ def _unknown(path: KeyPath, section: type[BaseModel]) -> str:
 
 def _instead(found: str, known: Iterable[str], listed_as: str) -> str:
     known = list(known)
-    near = difflib.get_close_matches(found.lower().replace("-", "_"), known, n=1)
-    return f"Did you mean {near[0]}?" if near else f"{listed_as}: {', '.join(known)}."
+    near = nearest(found, known, cutoff=0.6)
+    return f"Did you mean {near}?" if near else f"{listed_as}: {', '.join(known)}."
 
 
 def _wrong(detail: ErrorDetails) -> str:
@@ -254,11 +255,19 @@ def _shown(value: Any) -> str:
     if isinstance(value, dict | list | tuple):
         return "a list" if not isinstance(value, dict) else "a section"
     text = value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
-    text = text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + "…"
+    text = cut(text, SHOWN_CHARACTERS)
     return json.dumps(text, ensure_ascii=False) if isinstance(value, str) else text
 
 
 # --- details ---------------------------------------------------------------------------------------------------------
+
+
+def _where(path: KeyPath) -> str:
+    """Return a path in words: ``inboxes[0].path``."""
+    words = ""
+    for part in path:
+        words += f"[{part}]" if isinstance(part, int) else f".{part}" if words else part
+    return words
 
 
 def _written(location: Sequence[str | int], tree: Any) -> KeyPath:
@@ -284,7 +293,7 @@ def _clashes(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
     for path, folder in _own_folders(settings):
         for inbox in inboxes:
             if folder == inbox or inbox in folder.parents:
-                yield path, f"{lines.where(path)}: {folder} lies in the inbox {inbox}; choose a folder outside it."
+                yield path, f"{_where(path)}: {folder} lies in the inbox {inbox}; choose a folder outside it."
 
 
 def _own_folders(settings: Settings) -> Iterator[tuple[KeyPath, Path]]:

@@ -19,6 +19,8 @@ from dropbox_agent.tasks.tree import CHUNK_BYTES
 
 RECORDS = ".dropbox-agent"
 """What the service itself writes in a bucket: ``.dropbox-agent/<asset>/job.json`` and ``inventory.json``."""
+NO_OBJECT = -1
+"""The size of what stands in a bucket's folder and is no file."""
 ARRIVING = "arriving"
 """What a file is called until it is whole. Only one upload of an asset runs at a time."""
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -43,10 +45,13 @@ class Bucket(Protocol):
         """Yield the content of an object that is there."""
 
     def listing(self, prefix: str) -> Iterator[tuple[str, int | None]]:
-        """Yield each key below a prefix with its size; None for an empty folder."""
+        """Yield each key below a prefix with its size; None for an empty folder, NO_OBJECT for a pipe or a link."""
 
     def settle(self) -> None:
         """Return once all that was stored would survive a power cut."""
+
+    def close(self) -> None:
+        """Give back what is open."""
 
 
 def open_bucket(address: str) -> Bucket:
@@ -85,6 +90,12 @@ class FolderBucket:
                 f"The bucket {shown(folder)} cannot be opened ({(error.strerror or '').lower()}): is it mounted?"
                 " An operator has to look at it; then the job can be retried."
             ) from error
+
+    def close(self) -> None:
+        parent, self._parent = self._parent, None
+        if parent is not None:
+            os.close(parent[1])
+        os.close(self._root)
 
     def holds_anything(self, prefix: str) -> bool:
         with self._said(f"{prefix}/ could not be looked for"):
@@ -253,7 +264,7 @@ def _listing(folder: int, prefix: str) -> Iterator[tuple[str, int | None]]:
                 yield from _listing(os.open(name, FOLDER, dir_fd=folder), key)
             else:
                 # A link or a pipe is no object of ours; it never equals a file that was sent.
-                yield key, facts.st_size if stat.S_ISREG(facts.st_mode) else -1
+                yield key, facts.st_size if stat.S_ISREG(facts.st_mode) else NO_OBJECT
 
 
 def _in_words(error: OSError) -> str:

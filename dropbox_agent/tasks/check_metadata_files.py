@@ -8,7 +8,7 @@ from typing import Any
 from dropbox_agent.errors import TaskFailed
 from dropbox_agent.model import RunFolder, TaskOutcome, TaskSettings
 from dropbox_agent.tasks import aind_schema, schema_findings
-from dropbox_agent.tasks.core_files import DATA_DESCRIPTION, METADATA, NEEDED, present_files, read_objects
+from dropbox_agent.tasks.core_files import DATA_DESCRIPTION, METADATA, NEEDED, read_objects
 from dropbox_agent.tasks.names import listed, shown
 from dropbox_agent.tasks.progress import Progress
 from dropbox_agent.tasks.staging import content_of
@@ -30,7 +30,7 @@ def run(settings: TaskSettings, progress: Progress) -> TaskOutcome:
     progress.begin("Reads the metadata files")
     objects, malformed = read_objects(content)
     contradictions = list(_contradictions(settings, objects))
-    lacking = [*_lacking(present_files(content)), *(f"{name}: {why}" for name, why in sorted(malformed.items()))]
+    lacking = [*_lacking([*objects, *malformed]), *(f"{name}: {why}" for name, why in sorted(malformed.items()))]
     objections = _objections(settings, objects)
     facts = {"read": sorted(objects), "contradictions": contradictions, "lacking": lacking, "objections": objections}
     for sentence in (*contradictions, *lacking, *objections):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 from dropbox_agent.errors import TaskFailed
 from dropbox_agent.model import TaskOutcome, TaskSettings
-from dropbox_agent.tasks.bucket import open_bucket
+from dropbox_agent.tasks.bucket import Bucket, open_bucket
 from dropbox_agent.tasks.inventory import inventory_key, marker_key, owner
 from dropbox_agent.tasks.names import shown
 from dropbox_agent.tasks.progress import Progress
@@ -12,7 +14,11 @@ from dropbox_agent.tasks.progress import Progress
 
 def run(settings: TaskSettings, progress: Progress) -> TaskOutcome:
     """Return succeeded when nothing would be overwritten."""
-    bucket = open_bucket(settings.bucket)
+    with closing(open_bucket(settings.bucket)) as bucket:
+        return _look(settings, bucket, progress)
+
+
+def _look(settings: TaskSettings, bucket: Bucket, progress: Progress) -> TaskOutcome:
     place = shown(f"{settings.bucket}/{settings.s3_prefix}")
     progress.say(f"Looks for {place}")
     if not bucket.holds_anything(settings.s3_prefix):

@@ -11,8 +11,8 @@ from dropbox_agent.model import TaskOutcome, TaskSettings
 from dropbox_agent.tasks.bucket import folder_of
 from dropbox_agent.tasks.names import counted, shown, size_shown
 from dropbox_agent.tasks.progress import Progress
-from dropbox_agent.tasks.staging import DERIVATIVES
-from dropbox_agent.tasks.tree import Allowed, File, Finding, allowed, can_be_read, walk
+from dropbox_agent.tasks.staging import DERIVATIVES, reserved_names
+from dropbox_agent.tasks.tree import Allowed, File, Finding, Found, allowed, can_be_read, walk
 
 MOST_IN_MESSAGE = 10
 MOST_IN_FACTS = 1_000
@@ -30,6 +30,16 @@ class Source:
     """Where in the bucket it will be."""
     deep: bool = True
     """Whether its sub-folders are read, too."""
+    reserved: frozenset[str] = frozenset()
+    """What its files may not be called, because folders of the asset are."""
+
+    def finding(self, found: Found) -> Finding | None:
+        """Return what is wrong with an entry, or None."""
+        if isinstance(found, Finding):
+            return found
+        if found.name in self.reserved:
+            return Finding(found.name, "this has the name of a folder of the asset; rename it")
+        return can_be_read(found) if isinstance(found, File) else None
 
 
 class _Findings:
@@ -73,7 +83,8 @@ def sources_of(settings: TaskSettings) -> tuple[Source, ...]:
     asset = settings.s3_prefix
     found = [Source(name, folder, f"{asset}/{name}/") for name, folder in settings.sources.items()]
     if settings.metadata_dir is not None:
-        found.append(Source("metadata_dir", settings.metadata_dir, f"{asset}/", deep=False))
+        reserved = frozenset(reserved_names(settings))
+        found.append(Source("metadata_dir", settings.metadata_dir, f"{asset}/", deep=False, reserved=reserved))
     if settings.derivatives_dir is not None:
         found.append(Source("derivatives_dir", settings.derivatives_dir, f"{asset}/{DERIVATIVES}/"))
     return tuple(found)
@@ -83,8 +94,8 @@ def _look_at(source: Source, may: Allowed, progress: Progress, findings: _Findin
     progress.say(f"Looks at {source.what}")
     before = progress.done_files, findings.count
     for found in walk(source.folder, may, source.key_prefix, deep=source.deep):
-        finding = can_be_read(found) if isinstance(found, File) else found
-        if isinstance(finding, Finding):
+        finding = source.finding(found)
+        if finding is not None:
             findings.add(f"{source.what}: {finding.sentence(source.folder)}")
         elif isinstance(found, File):
             progress.add(found.stamp.size, 1)

@@ -1,4 +1,8 @@
-"""Copy a scientist's files into the staging folder."""
+"""Copy a scientist's files into the staging folder.
+
+A copy that is interrupted stays there half done: the task that makes it has not ended well then, so nothing after it
+runs, and its next attempt begins anew.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +18,16 @@ from dropbox_agent.tasks.tree import File, SourceTrouble, content
 
 def copy_file(file: File, target: Path, progress: Progress) -> None:
     """Make ``target`` the file as it was seen, times included. Raises TaskFailed when it changes meanwhile."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}.tmp"[-255:])
     try:
-        with partial.open("wb") as writer:
+        with target.open("wb") as writer:
             for chunk in content(file):
                 writer.write(chunk)
                 progress.add(len(chunk))
             writer.flush()
             os.fsync(writer.fileno())
-        os.utime(partial, ns=(file.stamp.mtime_ns, file.stamp.mtime_ns))
-        partial.replace(target)
+        os.utime(target, ns=(file.stamp.mtime_ns, file.stamp.mtime_ns))
     except SourceTrouble as trouble:
         raise TaskFailed(f"{trouble}. Wait until nothing writes there any more, then retry the job.") from trouble
     except OSError as error:
         raise full_or_unwritable(error, target.parent, shown(target.name)) from error
-    finally:
-        partial.unlink(missing_ok=True)
     progress.add(done_files=1)

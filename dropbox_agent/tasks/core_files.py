@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dropbox_agent.tasks.names import shown
-from dropbox_agent.tasks.tree import Allowed, File, read_whole, walk
+from dropbox_agent.tasks.tree import Allowed, File, Finding, Found, read_whole, walk
 
 DATA_DESCRIPTION = "data_description.json"
 PROCESSING = "processing.json"
@@ -54,14 +54,16 @@ def read_objects(content: Path) -> tuple[dict[str, dict[str, Any]], dict[str, st
         if found.name not in known:
             continue
         try:
-            objects[found.name] = _parsed(found) if isinstance(found, File) else _refuse("it is no file")
+            objects[found.name] = _parsed(found)
         except (Malformed, OSError) as error:
             malformed[found.name] = str(error)
     return objects, malformed
 
 
-def _parsed(file: File) -> dict[str, Any]:
-    raw = read_whole(file, LARGEST_BYTES)
+def _parsed(found: Found) -> dict[str, Any]:
+    if not isinstance(found, File):
+        _refuse(found.reason if isinstance(found, Finding) else "it is no file")
+    raw = read_whole(found, LARGEST_BYTES)
     if raw is None:
         _refuse(f"it has more than {LARGEST_BYTES} bytes")
     return parsed(raw)

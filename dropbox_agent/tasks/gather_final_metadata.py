@@ -50,7 +50,7 @@ def run(settings: TaskSettings, progress: Progress) -> TaskOutcome:
     written, said = _filled(settings, objects, made)
     try:
         for name, value in written.items():
-            write_json(content / name, value)
+            write_json(content / name, value, by_way_of=content.parent)
     except OSError as error:
         raise full_or_unwritable(error, content, "The metadata of the asset") from error
     sentences = [f"{METADATA} is written.", _of_processing(made, ran, given, kept, _note(settings)), *said]
@@ -231,7 +231,7 @@ def _filled(
         "location": f"{settings.bucket}/{settings.s3_prefix}",
         "core_jsons": {stem: value for stem, value in core.items() if stem in CORE},
     }
-    written = {METADATA: _plain(about)} if made is None else {METADATA: _plain(about), PROCESSING: made}
+    written = {METADATA: plain_metadata(about)} if made is None else {METADATA: plain_metadata(about), PROCESSING: made}
     if not aind_schema.is_installed():
         return written, []
     answer = aind_schema.ask("final_metadata", about)
@@ -244,7 +244,8 @@ def _filled(
     return {**written, METADATA: value["metadata"]}, []
 
 
-def _plain(about: Mapping[str, Any]) -> dict[str, Any]:
+def plain_metadata(about: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the one file as the schema would write it, were it installed."""
     return {
         "object_type": "Metadata",
         "describedBy": f"{SCHEMAS}/metadata.py",

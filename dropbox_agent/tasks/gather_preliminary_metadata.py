@@ -19,12 +19,11 @@ from dropbox_agent.tasks.core_files import DATA_DESCRIPTION, METADATA, missing_f
 from dropbox_agent.tasks.names import counted, listed, shown
 from dropbox_agent.tasks.progress import Progress
 from dropbox_agent.tasks.records import write_json
-from dropbox_agent.tasks.staging import DERIVATIVES, content_of, full_or_unwritable
+from dropbox_agent.tasks.staging import ORIGINALS, content_of, full_or_unwritable, reserved_names
 from dropbox_agent.tasks.tree import EmptyFolder, File, Finding, allowed, walk
 
 NEEDED_SETTINGS = ("institution", "funding_source", "investigators")
 """What a data_description needs and a manifest's row does not say."""
-ORIGINALS = "original_metadata"
 OTHER_NAMES = {"funders": "funding_source"}
 
 
@@ -50,7 +49,7 @@ def run(settings: TaskSettings, progress: Progress) -> TaskOutcome:
 def _copy(settings: TaskSettings, content: Path, progress: Progress) -> list[str]:
     source = settings.metadata_dir
     assert source is not None
-    reserved = {*settings.modalities, *settings.sources, DERIVATIVES, ORIGINALS}
+    reserved = reserved_names(settings)
     copied = []
     for found in walk(source, allowed(settings), f"{settings.s3_prefix}/", deep=False):
         if isinstance(found, Finding):
@@ -115,7 +114,7 @@ def _describe(settings: TaskSettings, content: Path) -> str:
             " gather_preliminary_metadata (in the manifest or in the preset), then drop the manifest again."
         )
     try:
-        write_json(content / DATA_DESCRIPTION, answer["value"])
+        write_json(content / DATA_DESCRIPTION, answer["value"], by_way_of=content.parent)
     except OSError as error:
         raise full_or_unwritable(error, content, DATA_DESCRIPTION) from error
     return f"{DATA_DESCRIPTION} was made from the manifest and the settings."

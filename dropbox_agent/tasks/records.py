@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Replace a file with this JSON: temporary name, fsync, rename, so that a reader sees all of it or nothing."""
-    write_bytes(path, json.dumps(value, indent=1, ensure_ascii=False, default=str).encode("utf-8", "replace"))
+def write_json(path: Path, value: Any, by_way_of: Path | None = None) -> None:
+    """Replace a file with this JSON: temporary name, fsync, rename, so that a reader sees all of it or nothing.
 
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """The same for any content."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    ``by_way_of``: the folder of the temporary name, where its own folder must never show one, not even after a crash.
+    """
+    temporary = (by_way_of or path.parent) / f".{path.name}.{os.getpid()}.tmp"
     try:
         with temporary.open("wb") as file:
-            file.write(content)
+            file.write(json.dumps(value, indent=1, ensure_ascii=False, default=str).encode("utf-8", "replace"))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -160,7 +160,7 @@ def end_descendants() -> None:
                 asked.add(pid)
         time.sleep(0.02)
     if asked:
-        print(f"Ended {len(asked)} processes that the script left.", flush=True)
+        print(f"Ended {len(asked)} {'process' if len(asked) == 1 else 'processes'} that the script left.", flush=True)
 
 
 def _signal(pid: int, number: int) -> None:

@@ -15,6 +15,8 @@ from dropbox_agent.tasks.records import read_json
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DERIVATIVES = "derivatives"
 """The folder of the asset that takes what copy_derivatives_folder copies."""
+ORIGINALS = "original_metadata"
+"""The folder of the asset that keeps metadata files which are replaced by our own."""
 
 
 def content_of(settings: TaskSettings) -> Path:
@@ -25,6 +27,11 @@ def content_of(settings: TaskSettings) -> Path:
     if content.is_symlink() or not content.is_dir():
         raise TaskFailed(f"The staging folder has no folder {shown(content)}. Retry the job, so that it is made anew.")
     return content
+
+
+def reserved_names(settings: TaskSettings) -> tuple[str, ...]:
+    """Return what a metadata file may not be called: the asset's folders have these names."""
+    return (*settings.modalities, *settings.sources, DERIVATIVES, ORIGINALS)
 
 
 def require_ours(staging: Path, job_id: str) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dropbox_agent.model import TaskSettings
@@ -81,19 +81,32 @@ class Allowed:
     """The folders, as their real paths, in which whatever a link leads to must lie."""
 
     roots: tuple[str, ...]
+    except_for: tuple[str, ...] = ()
+    """What in them is the service's own, and nobody's data."""
+    also: tuple[str, ...] = ()
+    """What of that this job has made itself."""
 
     def holds(self, real: str) -> bool:
-        """Return whether a real path is one of them or lies in one."""
-        return any(real == root or real.startswith(root.rstrip("/") + "/") for root in self.roots)
+        """Return whether a link may lead to a real path."""
+        if _in_one_of(real, self.also):
+            return True
+        return _in_one_of(real, self.roots) and not _in_one_of(real, self.except_for)
 
-    def and_also(self, *folders: Path) -> Allowed:
-        return Allowed((*self.roots, *map(os.path.realpath, folders)))
+    def and_also(self, folder: Path) -> Allowed:
+        """Return the same, and a folder this job has made itself."""
+        return replace(self, also=(*self.also, os.path.realpath(folder)))
+
+
+def _in_one_of(real: str, folders: Iterable[str]) -> bool:
+    return any(real == folder or real.startswith(folder.rstrip("/") + "/") for folder in folders)
 
 
 def allowed(settings: TaskSettings) -> Allowed:
     """Return where links of this job may lead: the site's roots; where it names none, the job's own folders."""
-    folders: Sequence[Path] = settings.allowed_roots or own_folders(settings)
-    return Allowed(tuple(os.path.realpath(folder) for folder in folders))
+    roots: Sequence[Path] = settings.allowed_roots or own_folders(settings)
+    # The run folder stands in work_dir, beside those of other jobs.
+    service = (*settings.protected, settings.run_folder.parent)
+    return Allowed(tuple(map(os.path.realpath, roots)), tuple(map(os.path.realpath, service)))
 
 
 def own_folders(settings: TaskSettings) -> tuple[Path, ...]:
@@ -180,11 +193,11 @@ class _Walk:
         if too_long is not None:
             yield Finding(path, too_long)
             return
-        try:
-            pin, linked = _pinned(level, name)
-        except OSError as error:
-            yield Finding(path, _not_followed(error))
+        pinned = _pinned(level, name)
+        if isinstance(pinned, str):
+            yield Finding(path, pinned)
             return
+        pin, linked = pinned
         try:
             yield from self._pinned_entry(path, pin, linked)
         finally:
@@ -237,13 +250,20 @@ def _opened(pin: int, prefix: str) -> tuple[_Level, list[str]]:
         raise
 
 
-def _pinned(level: _Level, name: str) -> tuple[int, bool]:
-    """Return a descriptor of what a name stands for, and whether it is a link to that."""
-    pin = os.open(name, PIN | os.O_NOFOLLOW, dir_fd=level.descriptor)
+def _pinned(level: _Level, name: str) -> tuple[int, bool] | str:
+    """Return a descriptor of what a name stands for, and whether it is a link to that; or why there is none."""
+    try:
+        pin = os.open(name, PIN | os.O_NOFOLLOW, dir_fd=level.descriptor)
+    except OSError as error:
+        gone = isinstance(error, FileNotFoundError)
+        return "it was removed while its folder was read" if gone else f"this cannot be looked at: {words(error)}"
     if not stat.S_ISLNK(os.fstat(pin).st_mode):
         return pin, False
     os.close(pin)
-    return os.open(name, PIN, dir_fd=level.descriptor), True
+    try:
+        return os.open(name, PIN, dir_fd=level.descriptor), True
+    except OSError as error:
+        return _not_followed(error)
 
 
 def content(file: File) -> Iterator[bytes]:

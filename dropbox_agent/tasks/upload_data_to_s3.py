@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 from dropbox_agent.errors import TaskFailed
 from dropbox_agent.model import RunFolder, TaskOutcome, TaskSettings
 from dropbox_agent.tasks import inventory, tree
-from dropbox_agent.tasks.bucket import Bucket, open_bucket
+from dropbox_agent.tasks.bucket import NO_OBJECT, Bucket, open_bucket
 from dropbox_agent.tasks.inventory import Checksum, Sent
 from dropbox_agent.tasks.journal import Journal
 from dropbox_agent.tasks.names import counted, listed, shown, size_shown
@@ -40,7 +41,12 @@ class Staged:
 
 def run(settings: TaskSettings, progress: Progress) -> TaskOutcome:
     """Return succeeded when the bucket holds every byte; the inventory is written as the last act."""
-    content, bucket = content_of(settings), open_bucket(settings.bucket)
+    content = content_of(settings)
+    with closing(open_bucket(settings.bucket)) as bucket:
+        return _upload(settings, content, bucket, progress)
+
+
+def _upload(settings: TaskSettings, content: Path, bucket: Bucket, progress: Progress) -> TaskOutcome:
     progress.begin("Counts what is to be uploaded")
     staged = _look(settings, content)
     _refuse_findings(staged, content)
@@ -219,8 +225,8 @@ def _compare(
 
 
 def _bucket_differs(bucket: Bucket, key: str, one: Sent, size: int | None) -> str | None:
-    if size is None:
-        return "is missing"
+    if size is None or size == NO_OBJECT:
+        return "is missing" if size is None else "is no file there"
     if size != one.size:
         return f"has {size} bytes instead of {one.size}"
     checksum = Checksum()

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
-from workspace import Workspace, a_row, an_entry, drop, wait_for, write_csv, write_xlsx
+from workspace import QUICK, Workspace, a_row, an_entry, drop, wait_for, write_csv, write_xlsx
 
 from dropbox_agent import demonstration
 from dropbox_agent.model import asset_name
@@ -79,6 +79,7 @@ def test_every_task_of_the_pipeline_has_a_state_in_the_status(workspace: Workspa
         "register_data_asset_to_codeocean": "skipped",
         "update_docdb_record": "skipped",
         "codeocean_pipeline_settings": "succeeded",
+        "run_codeocean_pipeline": "skipped",
         "remove_staging_folder": "succeeded",
         "remove_source_folders": "skipped",
         "send_job_end_email": "succeeded",
@@ -114,7 +115,7 @@ def test_a_missing_source_folder_is_answered_with_its_cell(workspace: Workspace,
 
 def test_one_bad_row_refuses_only_itself_when_the_site_says_so(workspace: Workspace, sources: dict[str, Path]) -> None:
     workspace.change(on_error="row")
-    rows = [a_row(sources), a_row(sources, job_type="nonsense", subject_id="0013")]
+    rows = [a_row(sources, **QUICK), a_row(sources, job_type="nonsense", subject_id="0013")]
     drop(workspace, "s.csv", lambda path: write_csv(path, rows))
     workspace.until_idle()
     status = workspace.status("s.csv")
@@ -126,11 +127,11 @@ def test_one_bad_row_refuses_only_itself_when_the_site_says_so(workspace: Worksp
 def test_the_same_asset_twice_fails_at_the_check_and_overwrites_nothing(
     workspace: Workspace, sources: dict[str, Path]
 ) -> None:
-    drop(workspace, "one.csv", WRITERS["session.csv"](sources))
+    drop(workspace, "one.csv", lambda path: write_csv(path, [a_row(sources, **QUICK)]))
     workspace.until_idle()
     arrived = workspace.bucket / PREFIX / "ecephys" / "settings.xml"
     before = arrived.stat().st_mtime_ns
-    drop(workspace, "two.csv", WRITERS["session.csv"](sources))
+    drop(workspace, "two.csv", lambda path: write_csv(path, [a_row(sources, **QUICK)]))
     workspace.until_idle()
     (job,) = workspace.status("two.csv")["jobs"]
     failed = [task for task in job["tasks"] if task["state"] == "failed"]
@@ -147,7 +148,7 @@ def test_the_same_asset_twice_fails_at_the_check_and_overwrites_nothing(
 
 
 def test_the_same_file_dropped_again_runs_nothing_twice(workspace: Workspace, sources: dict[str, Path]) -> None:
-    drop(workspace, "s.csv", WRITERS["session.csv"](sources))
+    drop(workspace, "s.csv", lambda path: write_csv(path, [a_row(sources, **QUICK)]))
     workspace.until_idle()
     first = workspace.status("s.csv")
     workspace.until_idle()
@@ -161,7 +162,7 @@ def test_a_refused_manifest_is_read_again_when_it_is_saved_again(
     workspace: Workspace, sources: dict[str, Path]
 ) -> None:
     later = Path(str(sources["ecephys"]) + " moved")
-    row = a_row(sources, **{"modality0.input_source": str(later)})
+    row = a_row(sources, **QUICK, **{"modality0.input_source": str(later)})
     drop(workspace, "s.csv", lambda path: write_csv(path, [row]))
     workspace.until_idle()
     assert workspace.status("s.csv")["state"] == "refused"
@@ -198,7 +199,7 @@ def gate(workspace: Workspace, tmp_path: Path, sources: dict[str, Path]) -> Path
     plain = tmp_path / "plain"
     plain.mkdir()
     (plain / "trials.csv").write_text("1,2\n")
-    row = a_row({"behavior": plain, "metadata": sources["metadata"]}, job_type="slow")
+    row = a_row({"behavior": plain, "metadata": sources["metadata"]}, job_type="slow", **QUICK)
     drop(workspace, "s.csv", lambda path: write_csv(path, [row]))
     return folder / "gate"
 
@@ -280,6 +281,50 @@ def test_two_manifests_for_one_asset_at_one_time_are_told_of_each_other(
     wait_for(lambda: workspace.status("s.csv")["state"] == "succeeded")
     agent.terminate()
     assert agent.wait(20) == 0
+
+
+def test_a_cancelled_upload_ends_its_processes_and_goes_on_when_it_is_run_again(
+    workspace: Workspace, gate: Path
+) -> None:
+    agent = workspace.start()
+    (pid,) = wait_for(lambda: pids(gate))
+    (workspace.inbox / "s.csv.cancel").touch()
+    wait_for(lambda: (workspace.inbox / "s.csv.status.json").exists())
+    wait_for(lambda: workspace.status("s.csv")["state"] == "cancelled")
+    assert not psutil.pid_exists(pid)
+    assert not (workspace.inbox / "s.csv.cancel").exists()
+    assert "Cancelled by s.csv.cancel." in workspace.status("s.csv")["summary"]
+    gate.touch()
+    (workspace.inbox / "s.csv.retry").touch()
+    wait_for(lambda: workspace.status("s.csv")["state"] == "succeeded")
+    agent.terminate()
+    assert agent.wait(20) == 0
+    assert not (workspace.inbox / "s.csv.retry").exists()
+    (job,) = workspace.status("s.csv")["jobs"]
+    attempts = {task["task_id"]: task["attempt"] for task in job["tasks"]}
+    assert (attempts["create_staging_folder"], attempts["compress_data"], attempts["upload_data_to_s3"]) == (1, 2, 1)
+    assert workspace.mails("s.csv") == ["01-begin.eml", "02-end.eml", "03-retry.eml", "04-end.eml"]
+
+
+def test_a_failed_upload_is_run_again_by_command_when_its_cause_is_mended(
+    workspace: Workspace, sources: dict[str, Path]
+) -> None:
+    (workspace.bucket / PREFIX).mkdir()
+    (workspace.bucket / PREFIX / "in the way").touch()
+    drop(workspace, "s.csv", lambda path: write_csv(path, [a_row(sources, **QUICK)]))
+    workspace.until_idle()
+    (job,) = workspace.status("s.csv")["jobs"]
+    assert job["state"] == "failed"
+    config = ("--config", str(workspace.config))
+    early = workspace.agent("cancel", job["job_id"], *config)
+    assert (early.returncode, early.stderr.strip()) == (1, f"Job {job['job_id']} is failed.")
+    (workspace.bucket / PREFIX / "in the way").unlink()
+    (workspace.bucket / PREFIX).rmdir()
+    ordered = workspace.agent("retry", job["job_id"], *config)
+    assert ordered.returncode == 0, ordered.stderr
+    workspace.until_idle()
+    assert workspace.status("s.csv")["state"] == "succeeded"
+    assert demonstration.compare(sources, workspace.bucket / PREFIX)[::2] == (13, [])
 
 
 def test_a_killed_task_fails_its_job_in_words(workspace: Workspace, gate: Path) -> None:

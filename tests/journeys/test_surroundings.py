@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from workspace import Workspace, a_row, drop, wait_for, write_csv
+from workspace import QUICK, Workspace, a_row, drop, wait_for, write_csv
 
 from dropbox_agent.inbox import MARKER
 
 
 def drop_good(workspace: Workspace, sources: dict[str, Path], name: str = "s.csv", **changes: str) -> None:
-    drop(workspace, name, lambda path: write_csv(path, [a_row(sources, **changes)]))
+    drop(workspace, name, lambda path: write_csv(path, [a_row(sources, **{**QUICK, **changes})]))
 
 
 def state_of(workspace: Workspace, name: str = "s.csv") -> str | None:
@@ -136,7 +136,7 @@ def test_a_full_disk_under_the_inbox_is_said_and_the_work_goes_on(
     (small_disk / MARKER).parent.mkdir()
     shutil.copy(workspace.inbox / MARKER, small_disk / MARKER)
     workspace.change(inboxes=[{"path": str(small_disk), "settle_seconds": 0.2, "scan_seconds": 1}])
-    write_csv(small_disk / "s.csv", [a_row(sources)])
+    write_csv(small_disk / "s.csv", [a_row(sources, **QUICK)])
     (small_disk / "ballast").write_bytes(b"x" * 1_000_000)
     with (small_disk / "ballast").open("ab") as file:
         try:
@@ -186,7 +186,7 @@ def test_a_folder_full_of_files_is_watched_only_after_somebody_said_what_to_do_w
     assert "dropbox-agent adopt" in done.stderr
     adopted = workspace.agent("adopt", str(old), "--baseline", "seen", "--config", str(workspace.config))
     assert adopted.returncode == 0, adopted.stderr
-    write_csv(old / "after.csv", [a_row(sources, subject_id="0013")])
+    write_csv(old / "after.csv", [a_row(sources, subject_id="0013", **QUICK)])
     workspace.until_idle()
     assert not (old / "before.csv.status.json").exists()
     assert (old / "after.csv.status.json").exists()

@@ -52,6 +52,15 @@ class SlurmCommands:
             raise Unanswered(own_words(done.stderr))
         return jobs_in(done.stdout)
 
+    def cancel(self, name: str, hard: bool) -> None:
+        """End every job of that name; ``hard``: without asking it first. Raises Unanswered."""
+        try:
+            done = self._run(scancel(name, hard), None)
+        except (subprocess.TimeoutExpired, OSError) as error:
+            raise Unanswered(f"scancel did not work: {error}") from error
+        if done.returncode != 0:
+            raise Unanswered(own_words(done.stderr))
+
     def _run(self, argv: Sequence[str], stdin: str | None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             argv,
@@ -108,6 +117,11 @@ def job_id_in(output: str) -> str:
 def squeue() -> list[str]:
     """Return the command that lists all jobs of this account. Text, for --json says "no jobs" without a controller."""
     return ["squeue", "--me", "-h", "-t", "all", "-o", COLUMNS]
+
+
+def scancel(name: str, hard: bool) -> list[str]:
+    """Return the command that ends the jobs of a name. Slurm asks with TERM, and kills some time later."""
+    return ["scancel", "--me", f"--name={name}", *(["--full", "--signal=KILL"] if hard else [])]
 
 
 def jobs_in(output: str) -> list[SlurmJob]:

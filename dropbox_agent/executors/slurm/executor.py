@@ -16,9 +16,19 @@ from typing import Protocol
 
 from dropbox_agent import plan
 from dropbox_agent.errors import SubmitFailed
-from dropbox_agent.executors.folder import Node, look, lost, owner_of, prepare, resources_of
+from dropbox_agent.executors.folder import (
+    Node,
+    close_to_late_copies,
+    has_started,
+    look,
+    lost,
+    owner_of,
+    prepare,
+    resources_of,
+    work_dir_of,
+)
 from dropbox_agent.executors.slurm.jobs import JobRequest, Refused, SlurmJob, Unanswered, Why
-from dropbox_agent.executors.slurm.states import LATE_RECORDS, STATES, UNKNOWN, Stand, sentence, state_of
+from dropbox_agent.executors.slurm.states import CANNOT_START, LATE_RECORDS, STATES, UNKNOWN, Stand, sentence, state_of
 from dropbox_agent.model import SLURM_HANDLE, Attempt, AttemptFolder, Observation, TaskSettings, slurm_job_id
 from dropbox_agent.states import AttemptState, TaskState
 
@@ -44,6 +54,9 @@ class Cluster(Protocol):
 
     def jobs(self) -> list[SlurmJob]:
         """Return every job that Slurm still knows. Raises Unanswered."""
+
+    def cancel(self, name: str, hard: bool) -> None:
+        """End every job of that name. Raises Unanswered."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,7 @@ class SlurmExecutor:
         """Attempts that were found in the ledger: somebody may have asked for them before."""
         self._unreachable = False
         self._told: set[str] = set()
+        self._stopped: set[tuple[str, bool]] = set()
 
     # --- handing over ------------------------------------------------------------------------------------------------
 
@@ -107,7 +121,9 @@ class SlurmExecutor:
             job_id = self._cluster.submit(request)
         except Refused as refused:
             self._note_refusal(attempt, refused.why)
-            raise _submit_failed(attempt, refused) from refused
+            if refused.why is Why.NEVER and not _close(attempt):
+                refused = Refused(Why.UNSURE, refused.words)
+            raise _submit_failed(refused) from refused
         self._forget(attempt)
         self._pace.hurry()
         return _handle(job_id, attempt)
@@ -118,7 +134,7 @@ class SlurmExecutor:
         Slurm may take a job some time after sbatch gave up, and forget one that it took. So an attempt has to be
         missing for a while, in answers at its beginning and its end; since when it is missing is in the ledger.
         """
-        if self._unreachable or attempt.state is AttemptState.RUNNING or AttemptFolder(attempt.folder).token.exists():
+        if self._unreachable or attempt.state is AttemptState.RUNNING or _may_have_started(attempt):
             return False
         if attempt.key in self._refused:
             return True
@@ -151,27 +167,45 @@ class SlurmExecutor:
         self._absent.pop(attempt.key, None)
         self._known.pop(attempt.key, None)
 
+    def stop(self, attempt: Attempt, hard: bool) -> bool:
+        """Take the start token of an attempt that has not started, and end its Slurm jobs.
+
+        A job that is not reached then finds the token taken, and ends by itself.
+        """
+        never_ran = _close(attempt)
+        if (attempt.key, hard) not in self._stopped and not self._unreachable:
+            try:
+                self._cluster.cancel(attempt.key, hard)
+            except Unanswered as unanswered:
+                self.trouble = f"Slurm did not end {attempt.key}: {unanswered}."
+                self._unreachable = True
+            else:
+                self._stopped.add((attempt.key, hard))
+        return never_ran
+
     # --- looking -----------------------------------------------------------------------------------------------------
 
     def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
         """Return what the folders say of each attempt and, as often as that is due, what Slurm says."""
         self._met = {attempt.key for attempt in attempts}
         self._refused &= self._met
-        looks = [seen for attempt in attempts if (seen := self._look(attempt)) is not None]
-        open_looks = [seen for seen in looks if not _says_all(seen)]
-        fresh = bool(open_looks) and self._pace.is_due(now) and self._ask(now)
+        looks = [self._look(attempt) for attempt in attempts]
+        open_looks = [seen for seen in looks if not _says_all(seen) and not _is_away(seen)]
+        fresh = bool(open_looks or self._unreachable) and self._pace.is_due(now) and self._ask(now)
         if fresh:
             self._pace.asked(now, self._is_calm(open_looks))
         judged = (self._judged(seen, now, fresh) for seen in looks)
         return [observation for observation in judged if observation is not None]
 
-    def _look(self, attempt: Attempt) -> Observation | None:
+    def _look(self, attempt: Attempt) -> Observation:
         try:
             seen = look(attempt)
             owner = owner_of(attempt) if seen.seen and attempt.handle is None else None
         except OSError as error:
-            self._tell_once(f"{attempt.folder}", f"The run folder cannot be read: {error}. Nothing is concluded.")
-            return None
+            if attempt.handle is None:
+                return Observation(attempt, False, attempt.state)
+            text = f"Its run folder {attempt.folder} does not answer ({error.strerror}): what it does is not known."
+            return Observation(attempt, True, attempt.state, text=text)
         job_id = (owner or {}).get("slurm_job_id")
         return replace(seen, handle=_handle(str(job_id), attempt)) if job_id else seen
 
@@ -209,7 +243,7 @@ class SlurmExecutor:
 
     def _judged(self, seen: Observation, now: datetime, fresh: bool) -> Observation | None:
         """Return what is to be written down of one attempt, or None when there is no news."""
-        if _says_all(seen):
+        if _says_all(seen) or _is_away(seen):
             return seen
         if not fresh:
             return self._between_answers(seen)
@@ -238,44 +272,35 @@ class SlurmExecutor:
             text = None
         if not started and state.stand is Stand.RUNS:
             text = text or f"It starts on {job.nodes}."
-        return replace(seen, seen=True, state=AttemptState.RUNNING if started else AttemptState.SUBMITTED, text=text)
+        waits = state.stand is not Stand.UNKNOWN and not (text or "").startswith(CANNOT_START)
+        now_is = AttemptState.RUNNING if started else AttemptState.SUBMITTED
+        return replace(seen, seen=True, state=now_is, text=text, waits=waits)
 
     def _missing(self, seen: Observation, now: datetime) -> Observation | None:
         attempt = seen.attempt
         if not seen.seen and attempt.state is not AttemptState.RUNNING:
-            return replace(seen, text=None if attempt.handle is None else MISSING)
-        if not self._can_see(attempt):
-            return None
+            return replace(seen, text=None if attempt.handle is None else MISSING, waits=True)
         return self._without_record(seen, now, GONE, TaskState.FAILED, self._grace)
-
-    def _can_see(self, attempt: Attempt) -> bool:
-        """Return whether the run folder is there: while a share is away, no file in it says anything."""
-        if attempt.folder.is_dir():
-            return True
-        self._tell_once(str(attempt.folder), f"The run folder {attempt.folder} is not there. Nothing is concluded.")
-        return False
 
     def _over(self, seen: Observation, job: SlurmJob, now: datetime) -> Observation | None:
         """Slurm says it has ended, and there is no end record: one may be on its way."""
         started = seen.seen or seen.attempt.state is AttemptState.RUNNING
         words = sentence(job) or GONE
         if not started and not job.nodes:
-            return lost(seen, words, state_of(job).ends_as)
-        if not self._can_see(seen.attempt):
-            return None
+            return _given_up(seen, words, state_of(job).ends_as)
         grace = max(self._grace, LATE_RECORD_GRACE) if job.state in LATE_RECORDS else self._grace
         return self._without_record(seen, now, words, state_of(job).ends_as, grace)
 
     def _without_record(
         self, seen: Observation, now: datetime, words: str, ends_as: TaskState, grace: timedelta
-    ) -> Observation:
+    ) -> Observation | None:
         since = seen.attempt.first_missing_at or now
         if now - since < grace:
             return replace(
                 seen, seen=False, text=f"{words} Waiting for an end record until {since + grace:%H:%M:%S} UTC."
             )
         log = AttemptFolder(seen.attempt.folder).wrapper_log
-        return lost(seen, f"{words} See {log}.", ends_as)
+        return _given_up(seen, f"{words} See {log}.", ends_as)
 
     def _job_of(self, attempt: Attempt) -> SlurmJob | None:
         """Return the Slurm job of an attempt: the one that lives, else the one of its handle, else the latest."""
@@ -321,9 +346,39 @@ class _Pace:
         self._wait = self.quickest
 
 
+def _may_have_started(attempt: Attempt) -> bool:
+    """Return whether the start token is taken, or cannot be seen; what was never handed over may have no folder."""
+    try:
+        return has_started(AttemptFolder(attempt.folder))
+    except OSError:
+        return attempt.handle is not None
+
+
+def _close(attempt: Attempt) -> bool:
+    """Take the start token, so that no late copy runs; False when something has taken it, or nobody can say."""
+    try:
+        if work_dir_of(attempt).is_dir():
+            attempt.folder.mkdir(parents=True, exist_ok=True)
+        return close_to_late_copies(AttemptFolder(attempt.folder))
+    except OSError:
+        return False
+
+
+def _given_up(seen: Observation, words: str, ends_as: TaskState) -> Observation | None:
+    """Return the end of an attempt that left no end record; None when it starts after all, or has just ended."""
+    if not seen.seen and not _close(seen.attempt):
+        return None
+    return lost(seen, words, ends_as)
+
+
+def _is_away(seen: Observation) -> bool:
+    """Return whether its run folder does not answer: then nothing is concluded."""
+    return seen.seen and seen.text is not None
+
+
 def _says_all(seen: Observation) -> bool:
-    """Return whether the end record says how it ended; who stopped it only Slurm knows."""
-    return _has_ended(seen) and not _was_stopped(seen)
+    """Return whether the end record says how it ended; who stopped it only Slurm knows, unless it was ordered."""
+    return _has_ended(seen) and (seen.attempt.stop_at is not None or not _was_stopped(seen))
 
 
 def _has_ended(seen: Observation) -> bool:
@@ -354,7 +409,7 @@ def _with_cause(seen: Observation, job: SlurmJob | None) -> Observation | None:
     return replace(seen, tasks=tuple(tasks), text=words)
 
 
-def _submit_failed(attempt: Attempt, refused: Refused) -> SubmitFailed:
+def _submit_failed(refused: Refused) -> SubmitFailed:
     said = refused.words.rstrip(".")
     if refused.why is Why.NEVER:
         return SubmitFailed(

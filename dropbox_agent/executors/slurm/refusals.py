@@ -88,6 +88,6 @@ def why_refused(exit_code: int, stderr: str) -> Why:
 def own_words(stderr: str) -> str:
     """Return what a command of Slurm's complained about, on one line."""
     lines = (line.strip().partition(": ") for line in stderr.splitlines())
-    said = (rest if name in ("sbatch", "squeue") else name + colon + rest for name, colon, rest in lines)
+    said = (rest if name in ("sbatch", "squeue", "scancel") else name + colon + rest for name, colon, rest in lines)
     plain = (words.removeprefix("error: ").removeprefix("fatal: ") for words in said)
     return "; ".join(dict.fromkeys(words for words in plain if words))[:500] or "it gave no reason"

@@ -1,0 +1,111 @@
+"""Carry out orders: an empty file beside a manifest, or a command, cancels jobs or lets them run again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from dropbox_agent import orders
+from dropbox_agent.errors import AgentError, InboxUnavailable, OrderRefused
+from dropbox_agent.executors import Executor
+from dropbox_agent.inbox import Inbox
+from dropbox_agent.ledger import Ledger
+from dropbox_agent.model import Observation, Order
+from dropbox_agent.states import AttemptState, JobState, TaskState
+
+logger = logging.getLogger(__name__)
+
+STOP_SECONDS = 30
+"""How long a task may take to end once it was asked to; then it is killed."""
+LIVE = frozenset({JobState.ACCEPTED, JobState.RUNNING})
+MAY_RUN_AGAIN = frozenset({JobState.FAILED, JobState.CANCELLED})
+
+
+def write_down(inbox: Inbox, folder: Path, now: datetime) -> Iterator[tuple[str, str | None]]:
+    """Turn the files of orders in an inbox into orders on our own disk; yield each file and what kept it from it.
+
+    An order whose file cannot be removed is not carried out: it would be carried out for ever.
+    """
+    for file, manifest, act in inbox.orders():
+        order = Order.model_validate({"act": act, "inbox": inbox.path, "manifest": manifest, "asked": now, "by": file})
+        try:
+            written = orders.give(folder, order)
+            try:
+                inbox.obeyed(file)
+            except InboxUnavailable:
+                written.unlink()
+                raise
+            yield file, None
+        except AgentError as error:
+            yield file, str(error)
+
+
+def carry_out(folder: Path, ledger: Ledger, inboxes: Sequence[Inbox], now: datetime) -> None:
+    """Carry out the orders that are written down, oldest first, and note for each manifest what came of it."""
+    for path, order in orders.given(folder):
+        told: dict[int, dict[str, None]] = {}
+        for drop_id, job_id in _meant(order, ledger):
+            told.setdefault(drop_id, {})[_carried_out(order, job_id, ledger, now)] = None
+        if not told:
+            _read_again(order, inboxes)
+        for drop_id, sentences in told.items():
+            ledger.note(drop_id, " ".join(sentences), now)
+        path.unlink(missing_ok=True)
+
+
+def end_what_is_cancelled(ledger: Ledger, executor: Executor, now: datetime) -> None:
+    """Ask the attempts of cancelled jobs to end, and kill those that do not."""
+    for attempt in ledger.live_attempts():
+        if attempt.stop_at is None:
+            continue
+        hard = now - attempt.stop_at > timedelta(seconds=STOP_SECONDS)
+        if executor.stop(attempt, hard):
+            ledger.observed([Observation(attempt, True, AttemptState.ENDED)], now)
+
+
+def as_ordered(seen: Observation) -> Observation:
+    """Return the observation; what was ordered to end, and ended without saying how, is cancelled."""
+    if seen.attempt.stop_at is None or seen.state is not AttemptState.LOST:
+        return seen
+    tasks = [replace(t, state=TaskState.CANCELLED) if t.state is TaskState.FAILED else t for t in seen.tasks]
+    return replace(seen, tasks=tuple(tasks))
+
+
+def _meant(order: Order, ledger: Ledger) -> list[tuple[int, str]]:
+    """Return (drop, job) of the jobs an order is about; of a manifest's, those that it can do something with."""
+    if order.job_id is not None:
+        job = ledger.job(order.job_id)
+        return [] if job is None else [(job.drop_id, job.job_id)]
+    if order.inbox is None or order.manifest is None:
+        return []
+    standing = ledger.latest(order.inbox, order.manifest)
+    if standing is None:
+        return []
+    wanted = LIVE if order.act == "cancel" else MAY_RUN_AGAIN
+    chosen = [job for job in standing.jobs if job.state in wanted] or list(standing.jobs)
+    return [(standing.drop_id, job.job_id) for job in chosen]
+
+
+def _carried_out(order: Order, job_id: str, ledger: Ledger, now: datetime) -> str:
+    """Carry an order out for one job; return what came of it."""
+    try:
+        if order.act == "cancel":
+            ledger.cancel(job_id, f"Cancelled by {order.by}.", now)
+            sentence = f"Cancelled by {order.by}."
+        else:
+            ledger.retry(job_id, order.from_task, now)
+            sentence = f"Run again by {order.by}; what had succeeded is kept."
+    except OrderRefused as error:
+        sentence = f"{order.by} was not carried out: {error}"
+    logger.info("%s: %s", job_id, sentence, extra={"action": order.act, "job": job_id})
+    return sentence
+
+
+def _read_again(order: Order, inboxes: Sequence[Inbox]) -> None:
+    """A refused manifest has no job: to run it again is to read it again."""
+    for inbox in inboxes:
+        if order.act == "retry" and inbox.path == order.inbox and order.manifest is not None:
+            inbox.read_again(order.manifest)

@@ -1,0 +1,43 @@
+"""What people order: to cancel a job or to run it again. Files on the agent's own disk, carried out at the next tick.
+
+The commands ``retry`` and ``cancel`` write them, and the agent itself does for a ``NAME.retry`` or ``NAME.cancel``
+beside a manifest. An order outlives a crash; carrying one out twice is refused by the ledger and harmless.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from dropbox_agent.errors import OrderRefused
+from dropbox_agent.model import Order
+
+
+def give(folder: Path, order: Order) -> Path:
+    """Write an order down, durably; return its file. Raises OrderRefused when the folder cannot be written."""
+    path = folder / f"{order.asked:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.json"
+    temporary = path.with_suffix(".tmp")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(order.model_dump_json())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OrderRefused(f"The order could not be written into {folder}: {error.strerror}.") from error
+    return path
+
+
+def given(folder: Path) -> list[tuple[Path, Order]]:
+    """Return the orders that are to be carried out, oldest first; what is no order is set aside as ``.wrong``."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            found.append((path, Order.model_validate_json(path.read_bytes())))
+        except (OSError, ValidationError):
+            path.rename(path.with_suffix(".wrong"))
+    return found
