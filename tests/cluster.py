@@ -48,7 +48,8 @@ InactiveLimit=0
 MinJobAge={min_job_age_seconds}
 MaxJobCount=20000
 {nodes}
-PartitionName=main Nodes=n[1-4] Default=YES MaxTime=60 State=UP
+PartitionName=main Nodes=n[1-4] Default=YES MaxTime=3-0 State=UP
+PartitionName=short Nodes=n[1-4] MaxTime=1 State=UP
 PartitionName=down Nodes=n[1-4] State=DOWN
 """
 
