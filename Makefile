@@ -12,7 +12,8 @@ demo: .venv/.installed ## Run the main job on made-up data, from the drop to the
 	@$(BIN)/dropbox-agent demo
 
 test: check ## Check the code and run every test.
-	@.ci/packages
+	@.ci/install-office
+	@.ci/install-slurm
 	$(BIN)/python -m pytest
 
 check: .venv/.installed ## Style, formatting, types, and who imports whom.

@@ -10,16 +10,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from dropbox_agent import deliver, obey, plan, report
+from dropbox_agent import deliver, manifest, obey, plan, report
 from dropbox_agent.errors import AgentError, InboxUnavailable, LedgerUnavailable, SubmitFailed
 from dropbox_agent.examine import Examination, Examiner
 from dropbox_agent.executors import Executor
 from dropbox_agent.inbox import Inbox
 from dropbox_agent.ledger import DueMail, Ledger, Untold
-from dropbox_agent.model import Attempt, Drop, Job, Level, Observation, Place, Plan, Problem
-from dropbox_agent.states import AttemptState
+from dropbox_agent.model import Attempt, Drop, Job, Level, Observation, Place, Plan, Problem, Standing
+from dropbox_agent.states import AttemptState, DropState
 
 logger = logging.getLogger(__name__)
+
+CHECK = "check_s3_folder_exists"
+"""The task that keeps an upload from being done twice; force_cloud_sync skips it."""
 
 POLL_SECONDS = 0.2
 """How often the folders of running attempts are looked at: a directory look each, no query."""
@@ -47,11 +50,17 @@ class Agent:
     task_context: plan.Context
     orders_folder: Path
     """Where orders to cancel or to run again are written down, on the agent's own disk."""
+    wave: int = 50
+    """How many jobs of one manifest are worked on at a time; the others wait for their turn."""
     rows_alone: bool = False
     """on_error: row. A bad row refuses only itself."""
+    annotate: Callable[[Path, str, Sequence[Problem]], bytes | None] = manifest.annotated
+    """Makes the annotated copy of a refused table; None where there is none to be made."""
     furnish: Callable[[Inbox, datetime], None] = lambda inbox, now: None
     """Puts into an inbox what people find there (README, template); called whenever it becomes available."""
     _furnished: set[Path] = field(default_factory=set)
+    _copies: dict[int, str | None] = field(default_factory=dict)
+    """Refused drops -> the name of their annotated copy, once that was tried."""
     _said: dict[str, str] = field(default_factory=dict)
     _faults: set[str] = field(default_factory=set)
     """What nobody thought of, as it was logged."""
@@ -148,7 +157,7 @@ class Agent:
             if self._is_to_be_handed_over(attempt, now):
                 self.hand_over(attempt, now)
         room = self.executor.room(len(live))
-        for job_id, allocation in self.ledger.ready()[:room]:
+        for job_id, allocation in self.ledger.ready(self.wave)[:room]:
             with self._alone(f"starting {job_id}"):
                 self.hand_over(self.ledger.submitting(job_id, allocation, now), now)
 
@@ -221,7 +230,8 @@ class Agent:
             return
         standing = self.ledger.standing(untold.drop_id)
         try:
-            deliver.status(standing.inbox, standing.name, report.render(standing, now, self.pages))
+            told = report.render(standing, now, self.pages, self._copy_beside(standing))
+            deliver.status(standing.inbox, standing.name, told)
         except Exception as error:
             trouble = self._in_words(error)
             self.ledger.not_told(untold, trouble, now)
@@ -234,7 +244,7 @@ class Agent:
         """Send one mail."""
         standing = self.ledger.standing(due.mail.drop_id)
         try:
-            text = report.mail(due.mail, standing, self.pages)
+            text = report.mail(due.mail, standing, self.pages, self._copy_beside(standing))
             deliver.email(standing.inbox, standing.name, due.mail, text, self.sender, standing.sha256)
         except Exception as error:
             trouble = self._in_words(error)
@@ -376,21 +386,46 @@ class Agent:
         logger.error("%s: %s", attempt.job_id, error, extra={"action": "not_submitted", "attempt": attempt.key})
 
     def _without_live_assets(self, examination: Examination) -> Examination:
-        """Add an error to each job whose asset another job uploads now (decision: one live job per asset)."""
-        problems = [problem for job, made in examination.jobs if (problem := self._live_asset(job, made)) is not None]
+        """Add a problem to each job whose asset another job uploads now, or has uploaded already."""
+        problems = [problem for job, made in examination.jobs if (problem := self._claimed(job, made)) is not None]
         return Examination(examination.rows, examination.jobs, (*problems, *examination.problems))
 
-    def _live_asset(self, job: Job, made: Plan) -> Problem | None:
-        live = self.ledger.live_job_at(made.location)
-        if live is None:
+    def _claimed(self, job: Job, made: Plan) -> Problem | None:
+        """Decision: one live job per asset. What was uploaded is uploaded again only when that is asked for."""
+        if (live := self.ledger.live_job_at(made.location)) is not None:
+            message = f"{job.s3_prefix} is being uploaded now, for {live} (job {live.job_id}). Wait until it has ended."
+            return Problem(Level.ERROR, job.row.place, message, found=job.s3_prefix, outside=True)
+        if (before := self.ledger.uploaded_by(made.location)) is None:
             return None
-        return Problem(
-            Level.ERROR,
-            job.row.place,
-            f"{job.s3_prefix} is being uploaded now, for {live[0]} (job {live[1]}). Wait until it has ended.",
-            found=job.s3_prefix,
-            outside=True,
-        )
+        asked_for = any(task.task_id == CHECK and task.skip is not None for task in made.tasks)
+        message = f"{job.s3_prefix} was uploaded on {before.ended:%Y-%m-%d}, for {before} (job {before.job_id})."
+        again = "It is uploaded again, as this row asks." if asked_for else "Set force_cloud_sync to upload it again."
+        level = Level.WARNING if asked_for else Level.ERROR
+        return Problem(level, job.row.place, f"{message} {again}", found=job.s3_prefix, outside=True)
+
+    def _copy_beside(self, standing: Standing) -> str | None:
+        """Return the name of the annotated copy beside a refused manifest, made once; None when there is none."""
+        if standing.state is not DropState.REFUSED:
+            return None
+        if standing.drop_id not in self._copies:
+            self._copies[standing.drop_id] = self._annotated(standing)
+        return self._copies[standing.drop_id]
+
+    def _annotated(self, standing: Standing) -> str | None:
+        """Write the annotated copy. The status says all of it too, so nothing waits for a copy that cannot be made."""
+        spool = next((inbox.spool for inbox in self.inboxes if inbox.path == standing.inbox), None)
+        if spool is None:
+            return None
+        try:
+            copy = self.annotate(spool / standing.sha256, standing.name, standing.problems)
+            if copy is None:
+                return None
+            name = deliver.Names(standing.name).errors_xlsx
+            deliver.write(standing.inbox, name, copy)
+        except Exception as error:
+            logger.warning("%s: no annotated copy: %s", standing.name, error, extra={"action": "annotate"})
+            return None
+        return name
 
     def _who_is_told(self, examination: Examination) -> tuple[str, ...]:
         default = self.examiner.default_email

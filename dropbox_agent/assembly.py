@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlparse
@@ -28,7 +29,7 @@ from dropbox_agent.executors import (
 )
 from dropbox_agent.inbox import MARKER, Inbox, guard, mark, open_regular
 from dropbox_agent.ledger import Ledger, Reader
-from dropbox_agent.manifest import template
+from dropbox_agent.manifest import schema, template
 from dropbox_agent.model import Order, Presets
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
@@ -43,8 +44,8 @@ FINGERPRINT = ".dropbox-agent/template.sha256"
 """What the TEMPLATE.xlsx in an inbox was made from; it is made anew only when that changes."""
 
 
-def examiner(settings: Settings) -> Examiner:
-    """Return what examines manifests by this site's rules."""
+def examiner(settings: Settings, room: manifest.Room | None = None) -> Examiner:
+    """Return what examines manifests by this site's rules, reading them in ``room`` or each in a process of its own."""
     return Examiner(
         load_presets=presets_in(settings.presets.folder),
         buckets=settings.buckets,
@@ -52,6 +53,8 @@ def examiner(settings: Settings) -> Examiner:
         rules=rules(settings),
         default_email=settings.mail.default_to,
         env_file=_env_file(settings),
+        upstream=settings.compat == "upstream",
+        read=partial(manifest.read, upstream=settings.compat == "upstream") if room is None else room.read,
     )
 
 
@@ -127,6 +130,7 @@ def context(settings: Settings) -> plan.Context:
     return plan.Context(
         work_dir=settings.work_dir,
         allowed_roots=tuple(settings.policy.source_roots),
+        protected=tuple(map(Path, rules(settings).protected)),
         metadata_required=bool(settings.metadata.required),
         metadata_strict=settings.metadata.strict,
         env_file=_env_file(settings),
@@ -149,7 +153,8 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
         raise AgentError(f"{settings.origin}: no inbox is set ('inboxes'), so there is nothing to watch.")
     if not settings.work_dir.is_dir():
         raise AgentError(f"The work folder {settings.work_dir} (work_dir) is not there. Make it, or correct work_dir.")
-    how, by = pages(settings), examiner(settings)
+    room = manifest.Room(upstream=settings.compat == "upstream")
+    how, by = pages(settings), examiner(settings, room)
     return Agent(
         ledger=open_ledger(settings, now),
         inboxes=inboxes(settings),
@@ -158,7 +163,9 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
         pages=how,
         sender=settings.mail.sender,
         task_context=context(settings),
+        wave=settings.jobs_per_manifest,
         rows_alone=settings.on_error == "row",
+        annotate=room.annotated,
         orders_folder=orders_in(settings),
         furnish=furnishing(how, by),
     )
@@ -299,6 +306,11 @@ def write_template(file: Path, by: Examiner, now: datetime) -> Path:
     """Write an empty workbook to fill in; return its path. Raises DeliveryFailed."""
     deliver.write(file.parent, file.name, template.template_bytes(by.known(by.load_presets(), now)))
     return file
+
+
+def manifest_schema(by: Examiner, now: datetime) -> dict[str, Any]:
+    """Return the JSON Schema of this site's manifests."""
+    return schema.json_schema(by.known(by.load_presets(), now))
 
 
 def warnings(settings: Settings) -> list[str]:

@@ -203,6 +203,12 @@ def template(
 
 
 @app.command()
+def schema(config: Config = None) -> None:
+    """Print the JSON Schema of .yaml and .json manifests, for editors that complete and check while one types."""
+    print(json.dumps(assembly.manifest_schema(assembly.examiner(_settings(config)), assembly.utc_now()), indent=1))
+
+
+@app.command()
 def serve(
     config: Config = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on. Default: web.host.")] = None,

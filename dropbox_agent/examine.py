@@ -9,15 +9,18 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from dropbox_agent import manifest, plan, policy, presets, validate
 from dropbox_agent.model import Job, Known, Level, Plan, Presets, Problem, Row
+from dropbox_agent.wording import shown
 
 EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+LINE_SUFFIXES = (".yaml", ".yml", ".json")
+"""Manifests whose places are lines."""
 SIBLINGS = 200
 """How many names beside a missing folder are looked at for a suggestion."""
 
@@ -60,10 +63,14 @@ class Examiner:
     rules: policy.Rules
     default_email: str | None = None
     env_file: str | None = None
+    upstream: bool = False
+    """compat: upstream. Manifests are read as upstream reads them, with a warning for each difference."""
+    read: Callable[[Path, str], manifest.Found] = manifest.read
+    """How a manifest becomes rows; an agent has a warm ``manifest.Room`` for it."""
 
     def examine(self, path: Path, name: str, now: datetime) -> Examination:
         """Return what the manifest at ``path``, called ``name``, asks for, and all its problems."""
-        rows, unreadable = manifest.read(path, name)
+        rows, unreadable = self.read(path, name)
         stored = self.load_presets()
         jobs, invalid = validate.to_jobs(rows, self.known(stored, now))
         problems = [*unreadable, *invalid]
@@ -86,7 +93,7 @@ class Examiner:
         for row in (row for row in rows if all(job.row is not row for job, _ in planned)):
             folders = plan.folders_of(row, self.rules.path_map)
             problems += policy.check_folders(row, folders, self.rules, look_at_folder)
-        return Examination(rows, tuple(planned), tuple(_in_order(problems)))
+        return Examination(rows, tuple(planned), _quoted(_in_order(problems), path, name))
 
     def known(self, stored: Presets, now: datetime) -> Known:
         """Return what a manifest may name."""
@@ -101,6 +108,7 @@ class Examiner:
             task_ids=plan.task_ids(),
             default_email=self.default_email,
             now=now,
+            upstream=self.upstream,
         )
 
 
@@ -168,6 +176,17 @@ def _names_beside(text: str) -> tuple[str, ...]:
             return tuple(entry.name for _, entry in zip(range(SIBLINGS), entries, strict=False))
     except (OSError, ValueError):
         return ()
+
+
+def _quoted(problems: Sequence[Problem], path: Path, name: str) -> tuple[Problem, ...]:
+    """Return the problems of a YAML or JSON file, each with the line it is about; those of tables as they are."""
+    if not problems or not name.lower().endswith(LINE_SUFFIXES):
+        return tuple(problems)
+    with path.open("rb") as file:
+        lines = file.read(manifest.LIMITS.text_bytes).decode("utf-8", "replace").split("\n")
+    rows = [problem.place.row or 0 for problem in problems]
+    found = [shown(lines[row - 1].rstrip()) if 0 < row <= len(lines) else None for row in rows]
+    return tuple(replace(problem, line=line or None) for problem, line in zip(problems, found, strict=True))
 
 
 def _lines_of(row: Row) -> set[int | None]:

@@ -130,10 +130,13 @@ class Problem:
     """The value to write instead, when there is one."""
     outside: bool = False
     """The row itself is well formed; only the outside world objects (sources, projects, buckets, policy)."""
+    line: str | None = None
+    """The line of a YAML or JSON manifest, as it stands there; tables have their annotated copy instead."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the problem as ``check --json`` and status.json write it."""
-        return {
+        """Return the problem as ``check --json`` and status.json write it; ``line`` only where there is one."""
+        quoted = {} if self.line is None else {"line": self.line}
+        return quoted | {
             "level": self.level.value,
             "file": self.place.file,
             "sheet": self.place.sheet,
@@ -480,6 +483,8 @@ class Known:
     """Every accepted task name -> its canonical task_id."""
     default_email: str | None
     now: datetime
+    upstream: bool = False
+    """compat: upstream. What upstream takes without a word is a warning, not an error."""
 
 
 # --- tasks: what a node is given -------------------------------------------------------------------------------------

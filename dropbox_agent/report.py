@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, TemplateRuntimeError
 
@@ -56,8 +57,8 @@ class MailText:
     html: str
 
 
-def render(standing: Standing, now: datetime, pages: Pages) -> Report:
-    """Return the two status files of a manifest."""
+def render(standing: Standing, now: datetime, pages: Pages, copy: str | None = None) -> Report:
+    """Return the two status files of a manifest; ``copy`` is the name of the annotated copy beside it."""
     html = pages.page(
         "status.html.j2",
         standing=standing,
@@ -65,6 +66,7 @@ def render(standing: Standing, now: datetime, pages: Pages) -> Report:
         errors=_of_level(standing.problems, Level.ERROR),
         warnings=_of_level(standing.problems, Level.WARNING),
         live=standing.state in LIVE,
+        copy=copy,
         reload_seconds=RELOAD_SECONDS,
         now=now,
     )
@@ -99,13 +101,14 @@ def _stands(standing: Standing) -> str:
     return "; ".join([*_job_phrases(standing.jobs), *_refused_rows(errors)]) + "."
 
 
-def mail(mail: Mail, standing: Standing, pages: Pages) -> MailText:
-    """Return what one mail says, as plain text and as HTML."""
+def mail(mail: Mail, standing: Standing, pages: Pages, copy: str | None = None) -> MailText:
+    """Return what one mail says, as plain text and as HTML; ``copy`` names the annotated copy of the manifest."""
     jobs = tuple(job for job in standing.jobs if mail.job_id in (None, job.job_id))
     facts = {
         "kind": mail.kind,
         "standing": standing,
         "summary": summary(standing),
+        "copy": copy,
         "jobs": jobs,
         "subject_of": jobs[0].s3_prefix if mail.job_id and jobs else standing.name,
         "failed_tasks": [task for job in jobs for task in failed_tasks(job)],
@@ -180,6 +183,7 @@ def _environment(folders: Iterable[Path], site: Mapping[str, Any]) -> Environmen
     environment.filters.update(
         as_json=json_text,
         clip=clip,
+        file_link=file_link,
         fraction=fraction,
         iso=_iso,
         line=one_line,
@@ -275,6 +279,11 @@ def size_text(size_bytes: float) -> str:
             break
         size /= 1000
     return f"{size:.0f} {unit}" if unit == "bytes" or size >= 100 else f"{size:.1f} {unit}"
+
+
+def file_link(name: str) -> str:
+    """Return the address of a file that lies beside the page."""
+    return "./" + quote(name.encode("utf-8", "surrogateescape"))
 
 
 def value_text(value: Any) -> str:

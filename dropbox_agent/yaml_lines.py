@@ -53,6 +53,8 @@ class Document:
     lines: dict[Path, int] = field(default_factory=dict)
     """Empty when the text is: nothing was written."""
     findings: list[Finding] = field(default_factory=list)
+    plain: set[Path] = field(default_factory=set, compare=False)
+    """Where text stands without quotes, when plain text was not asked to mean more."""
     depth: int = DEPTH
     nodes: int = NODES
 
@@ -166,7 +168,10 @@ class _Reading:
             return text
         if text in NOTHING:
             return None
-        return text if self._types is None else self._typed(text, path)
+        if self._types is None:
+            self._document.plain.add(path)
+            return text
+        return self._typed(text, path)
 
     def _typed(self, text: str, path: Path) -> Any:
         tag = self._types.resolve(yaml.ScalarNode, text, (True, False))

@@ -38,7 +38,7 @@ def sources(tmp_path: Path) -> dict[str, Path]:
 def _shared_cluster() -> Iterator[Cluster]:
     missing = missing_programs()
     if missing and os.environ.get("CI") == "true":
-        pytest.fail(f"The cluster tests need {', '.join(missing)}; .ci/packages installs them.")
+        pytest.fail(f"The cluster tests need {', '.join(missing)}; .ci/install-slurm installs them.")
     if missing:
         pytest.skip(f"{', '.join(missing)} are not installed (make test installs them as root on Debian)")
     with running_cluster() as cluster:

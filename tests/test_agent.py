@@ -10,6 +10,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 from workspace import a_row, write_csv
 
@@ -440,3 +441,105 @@ def test_a_pipe_planted_in_place_of_the_template_stops_nothing(agent: Agent) -> 
     os.mkfifo(inbox_of(agent) / "README.txt")
     run(agent, 0)
     assert sorted(in_inbox(agent)) == ["README.txt", "TEMPLATE.xlsx"]
+
+
+# --- the annotated copy ----------------------------------------------------------------------------------------------
+
+
+def test_a_refused_table_gets_an_annotated_copy_that_page_and_mail_name(agent: Agent, row: dict[str, str]) -> None:
+    write_csv(inbox_of(agent) / "s.csv", [{**row, "subject_id": "../../x"}])
+    run(agent, 0, 2, 3)
+    copy = openpyxl.load_workbook(inbox_of(agent) / "s.csv.errors.xlsx")
+    column = list(row).index("subject_id") + 1
+    comment = copy["jobs"].cell(row=2, column=column).comment
+    assert comment is not None
+    assert comment.text.startswith("A subject id is made of letters")
+    assert 'href="./s.csv.errors.xlsx"' in (inbox_of(agent) / "s.csv.status.html").read_text()
+    assert "s.csv.errors.xlsx" in (inbox_of(agent) / "s.csv.01-refused.eml").read_text()
+
+
+def test_a_copy_that_cannot_be_made_or_written_holds_nothing_up(agent: Agent, row: dict[str, str]) -> None:
+    (inbox_of(agent) / "s.csv.errors.xlsx").mkdir()
+    write_csv(inbox_of(agent) / "s.csv", [{**row, "subject_id": "../../x"}])
+    (inbox_of(agent) / "t.xlsx").write_bytes(b"no workbook")
+    run(agent, 0, 2, 70)
+    for name in ("s.csv", "t.xlsx"):
+        page = (inbox_of(agent) / f"{name}.status.html").read_text()
+        assert "refused" in page
+        assert "errors.xlsx" not in page
+    assert not (inbox_of(agent) / "t.xlsx.errors.xlsx").exists()
+
+
+def test_an_accepted_manifest_gets_no_annotated_copy(agent: Agent, row: dict[str, str]) -> None:
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, 2, 3)
+    assert not (inbox_of(agent) / "s.csv.errors.xlsx").exists()
+
+
+# --- duplicates and waves --------------------------------------------------------------------------------------------
+
+
+def problems_of(agent: Agent, name: str) -> list[tuple[str, str]]:
+    standing = next(one for one in agent.ledger.drops() if one.name == name)
+    return [(problem.level.value, problem.message) for problem in standing.problems]
+
+
+class Succeeding(RehearsalExecutor):
+    """Says of everything that it was done."""
+
+    def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
+        seen = super().observe(attempts, now)
+        return [
+            replace(one, tasks=tuple(replace(task, state=TaskState.SUCCEEDED) for task in one.tasks)) for one in seen
+        ]
+
+
+def test_a_session_that_was_uploaded_is_uploaded_again_only_when_that_is_asked_for(
+    agent: Agent, row: dict[str, str]
+) -> None:
+    agent.executor = Succeeding()
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, 2, 3, 4, 5, 6, 7)
+    (job,) = agent.ledger.jobs()
+    write_csv(inbox_of(agent) / "t.csv", [row])
+    write_csv(inbox_of(agent) / "u.csv", [{**row, "force_cloud_sync": "TRUE"}])
+    run(agent, 20, 22, 23)
+    told = f"{job.s3_prefix} was uploaded on 2026-01-31, for s.csv, row 2 (job {job.job_id})."
+    assert problems_of(agent, "t.csv") == [("error", f"{told} Set force_cloud_sync to upload it again.")]
+    assert problems_of(agent, "u.csv") == [("warning", f"{told} It is uploaded again, as this row asks.")]
+
+
+def test_a_session_that_is_being_uploaded_is_refused_with_the_place_of_the_other(
+    agent: Agent, row: dict[str, str]
+) -> None:
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    write_csv(inbox_of(agent) / "t.csv", [{**row, "user_email": "bo@example.org"}])
+    run(agent, 0, 2)
+    told = [problems_of(agent, name) for name in ("s.csv", "t.csv")]
+    (job,) = agent.ledger.jobs()
+    words = f"{job.s3_prefix} is being uploaded now, for {job.manifest}, row 2 (job {job.job_id})."
+    assert sorted(told) == [[], [("error", f"{words} Wait until it has ended.")]]
+
+
+def test_more_rows_than_a_site_allows_at_a_time_go_in_waves(site: Path, row: dict[str, str]) -> None:
+    agent = open_agent(site, DROPBOX_AGENT_JOBS_PER_MANIFEST="2")
+    try:
+        write_csv(inbox_of(agent) / "s.csv", [{**row, "subject_id": f"{n}"} for n in range(5)])
+        most = 0
+        for second in range(60):
+            run(agent, second)
+            most = max(most, agent.ledger.count_jobs()["running"])
+        assert (most, agent.ledger.count_jobs()["succeeded"]) == (2, 5)
+    finally:
+        agent.ledger.close()
+
+
+def test_of_a_refused_yaml_the_page_quotes_the_lines_that_are_wrong(agent: Agent) -> None:
+    (inbox_of(agent) / "s.yaml").write_text("job_type: ecephys\nsubject_id: ../<b>x\nmodality0: ECEPHYS\n")
+    run(agent, 0, 2, 3)
+    page = (inbox_of(agent) / "s.yaml.status.html").read_text()
+    for number, line in ((2, "subject_id: ../&lt;b&gt;x"), (3, "modality0: ECEPHYS")):
+        assert f'Line {number}: <code class="copy"><bdi>{line}</bdi></code>' in page
+    (problem,) = [one for one in agent.ledger.drops()[0].problems if one.place.row == 3]
+    assert problem.as_json()["line"] == "modality0: ECEPHYS"
+    assert not (inbox_of(agent) / "s.yaml.errors.xlsx").exists()

@@ -249,6 +249,33 @@ def test_a_built_in_task_runs_on_this_machine(tmp_path: Path) -> None:
     assert [(task.key, task.state) for task in seen.tasks] == [("remove_staging_folder", TaskState.SUCCEEDED)]
 
 
+def test_no_more_attempts_run_than_there_are_places() -> None:
+    assert [local(2).room(live) for live in range(4)] == [2, 1, 0, 0]
+
+
+def test_an_attempt_that_is_stopped_before_it_starts_never_starts(tmp_path: Path) -> None:
+    attempt = local_attempt(tmp_path)
+    executor = local()
+    prepare(attempt, settings(tmp_path, attempt), Node(environ=os.environ))
+    assert executor.stop(attempt, hard=False)
+    executor.submit(attempt, settings(tmp_path, attempt))
+    folder = AttemptFolder(attempt.folder)
+    wait_for(lambda: folder.wrapper_log.read_text())
+    assert "is taken" in folder.wrapper_log.read_text()
+    assert not folder.started("remove_staging_folder").exists()
+
+
+def test_a_task_that_does_not_heed_term_is_killed(tmp_path: Path, end_processes: list[subprocess.Popen[bytes]]) -> None:
+    attempt = an_attempt(tmp_path / "a", "first")
+    stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    child = start_wrapper(write_allocation(attempt, first=stubborn))
+    end_processes.append(child)
+    wait_for(AttemptFolder(attempt.folder).started("first").exists)
+    wait_for(lambda: len(leftovers(attempt.key)) == 1)
+    assert not local().stop(attempt, hard=True)
+    wait_for(lambda: not leftovers(attempt.key))
+
+
 def test_a_missing_work_folder_is_said_and_not_made(tmp_path: Path) -> None:
     attempt = an_attempt(tmp_path / "work" / "job" / "attempts" / "dbx-abc", "remove_staging_folder")
     with pytest.raises(SubmitFailed, match=r"The work folder .*/work is not there, so nothing was started") as failed:

@@ -823,3 +823,10 @@ class Crashes(RuleBasedStateMachine):
 
 Crashes.TestCase.settings = hypothesis_settings(max_examples=25, stateful_step_count=25, deadline=None)
 test_accept_run_crash_and_reopen_in_any_order = Crashes.TestCase
+
+
+def test_of_one_manifest_only_a_wave_of_jobs_is_ready_and_the_rest_waits_its_turn(ledger: Ledger) -> None:
+    accept(ledger, "one", "two", "three")
+    accept(ledger, "four", drop=a_drop("b.csv", "2" * 64))
+    names = {job.job_id: job.s3_prefix for job in ledger.jobs()}
+    assert [names[job_id] for job_id, _ in ledger.ready(2)] == ["one", "two", "four"]

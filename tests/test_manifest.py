@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from dropbox_agent import manifest
-from dropbox_agent.manifest import Limits
+from dropbox_agent.manifest import Limits, Room, room
 from dropbox_agent.manifest.parse import parse
 from dropbox_agent.model import Level, Place, Problem
 
@@ -95,7 +100,7 @@ def test_a_reader_that_computes_too_long_is_ended_and_the_file_refused(tmp_path:
 def test_a_reader_that_needs_too_much_memory_is_ended_and_the_file_refused(tmp_path: Path) -> None:
     path = tmp_path / "wide.yaml"
     path.write_text("a: [" + ",".join(f"{{b: {n}}}" for n in range(100_000)) + "]")
-    problem = refused(path, Limits(text_bytes=10_000_000, nodes=10_000_000, memory_mib=60))
+    problem = refused(path, Limits(text_bytes=10_000_000, nodes=10_000_000, memory_mib=20))
     assert "memory" in problem.message
 
 
@@ -107,7 +112,7 @@ def test_an_answer_larger_than_any_manifest_is_not_taken(tmp_path: Path) -> None
 
 def test_the_reader_knows_nothing_of_what_the_agent_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hush")
-    assert "AWS_SECRET_ACCESS_KEY" not in manifest._environment()
+    assert "AWS_SECRET_ACCESS_KEY" not in room._environment()
 
 
 def test_a_module_lying_where_the_agent_was_started_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,3 +138,84 @@ def test_reading_leaves_the_file_and_its_folder_as_they_were(tmp_path: Path) -> 
     manifest.read(path, path.name)
     assert path.read_bytes() == (SAMPLES / "session.xlsx").read_bytes()
     assert [entry.name for entry in tmp_path.iterdir()] == ["s.xlsx"]
+
+
+# --- the warm room ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def warm() -> Iterator[Room]:
+    with Room() as made:
+        yield made
+
+
+def process_of(warm: Room) -> psutil.Process:
+    assert warm._process is not None
+    return psutil.Process(warm._process.pid)
+
+
+def test_a_warm_room_reads_what_a_cold_one_reads_and_starts_nothing_anew(warm: Room) -> None:
+    for sample in [*ALL_SAMPLES, *ALL_SAMPLES]:
+        assert warm.read(sample, sample.name) == parse(sample, sample.name, Limits())
+    first = process_of(warm)
+    warm.read(ALL_SAMPLES[0], ALL_SAMPLES[0].name)
+    assert process_of(warm) == first
+
+
+def test_the_process_that_forks_has_one_thread_and_keeps_no_file_open(warm: Room) -> None:
+    warm.read(SAMPLES / "session.xlsx", "session.xlsx")
+    process = process_of(warm)
+    before = process.num_fds()
+    for sample in ALL_SAMPLES:
+        warm.read(sample, sample.name)
+    assert (process.num_threads(), process.num_fds(), process.children()) == (1, before, [])
+
+
+def test_a_reader_that_dies_takes_only_its_file_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "wide.yaml"
+    path.write_text("a: [" + ",".join(f"{{b: {n}}}" for n in range(100_000)) + "]")
+    with Room(Limits(text_bytes=10_000_000, nodes=10_000_000, memory_mib=20)) as warm:
+        _, problems = warm.read(path, path.name)
+        assert "memory" in problems[0].message
+        assert warm.read(SAMPLES / "session.yaml", "session.yaml")[1] == ()
+
+
+def test_a_room_that_was_killed_is_opened_anew(warm: Room) -> None:
+    sample = SAMPLES / "session.csv"
+    good = warm.read(sample, sample.name)
+    first = process_of(warm)
+    first.kill()
+    first.wait(20)
+    assert warm.read(sample, sample.name) == good
+    assert process_of(warm) != first
+
+
+def test_the_room_ends_with_the_agent_however_that_ends() -> None:
+    agent = subprocess.Popen(
+        [sys.executable, "-c", AGENT, str(SAMPLES / "session.csv")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with agent:
+        assert agent.stdout is not None
+        process = psutil.Process(int(agent.stdout.readline()))
+        agent.kill()
+    process.wait(20)
+
+
+AGENT = """
+import sys
+from pathlib import Path
+from dropbox_agent.manifest import Room
+room = Room()
+room.read(Path(sys.argv[1]), "s.csv")
+print(room._process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_room_nobody_holds_any_more_is_closed() -> None:
+    room = Room()
+    room.read(SAMPLES / "session.csv", "s.csv")
+    process = process_of(room)
+    del room
+    gc.collect()
+    process.wait(20)

@@ -110,11 +110,105 @@ def test_an_unknown_key_is_told_with_the_nearest_known_one_and_passed_over() -> 
     assert not rows[0].refused
 
 
-def test_a_column_of_tables_in_a_document_is_an_error_that_says_where_it_goes() -> None:
-    rows, problems = read_yaml(JOB + "metadata_dir: /data\n")
-    assert told((rows, problems)) == [("error", 6, "metadata_dir")]
-    assert "tasks.gather_preliminary_metadata.job_settings.metadata_dir" in problems[0].message
+SHORT = """\
+job_type: default
+project_name: Ephys Platform
+subject_id: 0012
+acq_datetime: 2024-05-27 16:07:59
+metadata_dir: /data/metadata
+force_cloud_sync: true
+modality0: ecephys
+modality0.input_source: /data/a
+modality0.chunk.size: 4
+modality0.job_settings.version: "4"
+modality0.image_resources.cpus: 2
+Modality1: behavior-videos
+modality1.input-source: 0012
+modality1.capsule_id: 17
+tasks.upload_data_to_s3.skip_task: false
+"""
+
+
+def test_the_short_form_reads_like_the_table() -> None:
+    rows, problems = read_yaml(SHORT)
+    assert problems == ()
+    assert rows[0].entry == {
+        **{"job_type": "default", "project_name": "Ephys Platform"},
+        **{"subject_id": "0012", "acq_datetime": "2024-05-27 16:07:59"},
+        "modalities": ["ecephys", "behavior-videos"],
+        "tasks": {
+            "gather_preliminary_metadata": {"job_settings": {"metadata_dir": "/data/metadata"}},
+            "check_s3_folder_exists": {"skip_task": True},
+            "modality_transformation_settings": {
+                "ecephys": {
+                    "job_settings": {"input_source": "/data/a", "chunk": {"size": 4}, "version": "4"},
+                    "image_resources": {"cpus": 2},
+                },
+                "behavior-videos": {"job_settings": {"input_source": "0012"}},
+            },
+            "codeocean_pipeline_settings": {
+                "behavior-videos": {"job_settings": {"pipeline_monitor_settings": {"run_params": {"capsule_id": "17"}}}}
+            },
+            "upload_data_to_s3": {"skip_task": "false"},
+        },
+    }
+    source = rows[0].place_of("tasks", "modality_transformation_settings", "ecephys", "job_settings", "input_source")
+    assert source == Place("s.yaml", row=8, column="modality0.input_source")
+
+
+def test_both_forms_may_be_mixed_and_what_is_said_twice_is_an_error() -> None:
+    tasks = "tasks:\n  gather_preliminary_metadata:\n    job_settings: {metadata_dir: /data}\n"
+    rows, problems = read_yaml(JOB + tasks + "derivatives_dir: /derived\n")
+    assert problems == ()
+    assert sorted(rows[0].entry["tasks"]) == ["copy_derivatives_folder", "gather_preliminary_metadata"]
+    rows, problems = read_yaml(JOB + tasks + "metadata_dir: /other\n")
+    assert told((rows, problems)) == [("error", 9, "metadata_dir")]
     assert rows[0].refused
+
+
+def test_json_may_be_short_too_and_keeps_its_types() -> None:
+    rows, problems = read_json(
+        {"modality0": "ecephys", "modality0.size": "4", "modality0.on": True, "modality0.sizes": [1, {"a": 2}]}
+    )
+    assert problems == ()
+    settings = rows[0].entry["tasks"]["modality_transformation_settings"]["ecephys"]["job_settings"]
+    assert settings == {"size": "4", "on": True, "sizes": [1, {"a": 2}]}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("modality0: SPIM\n", "named twice, here and in modalities"),
+        ("modality1.input_source: /x\n", "modality1 is not, so it would be lost"),
+        ("modality0.inptu_source: /x\n", 'would be lost. Did you mean "modality0.input_source"?'),
+        ("tasks.upload_data_to_s3.skip_tsk: true\n", 'Did you mean "tasks.upload_data_to_s3.skip_task"?'),
+        ("metadata_dir: [/a, /b]\n", "metadata_dir takes one value"),
+        ("metadata_dir: None\n", "what programs write for an empty cell"),
+        ("force_cloud_sync: yes\n", "must be true or false"),
+    ],
+)
+def test_what_would_be_lost_in_the_short_form_is_an_error_at_its_line(more: str, words: str) -> None:
+    rows, problems = read_yaml(JOB + more)
+    assert [(problem.level, problem.place.row) for problem in problems] == [(Level.ERROR, 6)]
+    assert words in problems[0].message
+    assert rows[0].refused
+
+
+def test_settings_of_the_full_form_are_typed_where_they_stand_without_quotes() -> None:
+    settings = "a: 4\nb: '4'\nc: [1, true, 0012, no]\ninput_source: 12\n"
+    indented = settings.replace("\n", "\n      ")
+    rows, _ = read_yaml(
+        f"{JOB}tasks:\n  compress_data:\n    job_settings:\n      {indented}\n    image_version: 1.10\n"
+    )
+    assert rows[0].entry["tasks"]["compress_data"] == {
+        "job_settings": {"a": 4, "b": "4", "c": [1, True, "0012", "no"], "input_source": "12"},
+        "image_version": "1.10",
+    }
+
+
+def test_a_yaml_that_lacks_its_last_line_break_is_read_with_a_warning() -> None:
+    rows, problems = read_yaml(JOB.rstrip("\n"))
+    assert (len(rows), rows[0].refused, told((rows, problems))) == (1, False, [("warning", 5, None)])
 
 
 def test_an_unknown_key_of_a_request_is_told_too() -> None:

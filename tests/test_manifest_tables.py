@@ -5,23 +5,26 @@ from __future__ import annotations
 import io
 import zipfile
 from datetime import date, datetime, time
+from pathlib import Path
 from typing import Any
 
 import openpyxl
 import openpyxl.utils.datetime
 import pytest
+from openpyxl.styles import Font
 
 from dropbox_agent.manifest import LIMITS, Limits, text, workbook
 from dropbox_agent.manifest.columns import Meaning, meaning, suggestion
-from dropbox_agent.manifest.parse import Found
+from dropbox_agent.manifest.parse import Found, parse
+from dropbox_agent.manifest.values import typed
 from dropbox_agent.model import Level, Place, Problem, Row
 
 HEADER = "job_type,project_name,subject_id,acq_datetime,modality0,modality0.input_source"
 ROW = "default,Ephys Platform,0012,2024-05-27T16:07:59,ecephys,/data/a"
 
 
-def read_csv(*lines: str, limits: Limits = LIMITS) -> Found:
-    return text.read("\n".join(lines).encode(), "s.csv", limits)
+def read_csv(*lines: str, limits: Limits = LIMITS, upstream: bool = False) -> Found:
+    return text.read("".join(f"{line}\n" for line in lines).encode(), "s.csv", limits, upstream)
 
 
 def book(rows: list[list[Any]], title: str = "Sheet1") -> openpyxl.Workbook:
@@ -33,10 +36,10 @@ def book(rows: list[list[Any]], title: str = "Sheet1") -> openpyxl.Workbook:
     return made
 
 
-def read_book(made: openpyxl.Workbook, limits: Limits = LIMITS) -> Found:
+def read_book(made: openpyxl.Workbook, limits: Limits = LIMITS, upstream: bool = False) -> Found:
     written = io.BytesIO()
     made.save(written)
-    return workbook.read(written.getvalue(), "s.xlsx", limits)
+    return workbook.read(written.getvalue(), "s.xlsx", limits, upstream)
 
 
 def told(found: Found) -> list[tuple[str, str | None, str]]:
@@ -283,11 +286,11 @@ def test_a_control_character_is_an_error_shown_in_words() -> None:
     [
         (b"", None, "nothing in it"),
         (b"\n,,\n", None, "nothing in it"),
-        (HEADER.encode(), 1, "no row below it"),
+        (HEADER.encode() + b"\n", 1, "no row below it"),
         (b"some,thing\nelse,here\n", 1, "No row names the columns"),
-        (HEADER.encode("utf-16"), None, "not text in UTF-8"),
-        (f"{HEADER}\n{ROW.replace('Ephys', 'Köln')}".encode("cp1252"), 2, "Line 2 has a letter that is not in UTF-8"),
-        (b"PK\x03\x04....", None, "an Excel workbook"),
+        (f"{HEADER}\n".encode("utf-16")[:-1], None, "only a part of a text in UTF-16"),
+        (HEADER.encode() + b"\n\x9d\xff\n", 2, "Line 2 has a letter that is not in UTF-8"),
+        (b"\x00\x01\x02\x03\x00", None, "not text"),
         (f'{HEADER}\n{ROW}"x\n"a"b,c'.encode(), 3, "lone quotation mark"),
         (f'{HEADER}\n"open'.encode(), 2, "lone quotation mark"),
         (HEADER.encode() + b"\n\n" * 20, None, "more than 30 rows"),
@@ -302,6 +305,95 @@ def test_a_csv_that_cannot_be_read_is_refused_with_words(content: bytes, row: in
     assert problems[0].level is Level.ERROR
     assert words in problems[0].message
     assert row is None or problems[0].place.row == row
+
+
+# --- what other programs write ---------------------------------------------------------------------------------------
+
+UMLAUT = ROW.replace("Ephys Platform", "Köln Straße")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_utf_8_is_read_without_a_word(encoding: str) -> None:
+    assert entry(text.read(f"{HEADER}\n{UMLAUT}\n".encode(encoding), "s.csv", LIMITS))["project_name"] == "Köln Straße"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_read_and_told_with_its_first_line(encoding: str) -> None:
+    content = f"{HEADER}\n{UMLAUT}\n".replace(",", "\t").encode(encoding)
+    rows, problems = text.read(content, "s.csv", LIMITS)
+    assert [row.entry["project_name"] for row in rows] == ["Köln Straße"]
+    assert [(problem.level, problem.place.row, problem.found) for problem in problems] == [
+        (Level.WARNING, 1, HEADER.replace(",", " "))
+    ]
+
+
+def test_cp1252_is_read_and_told_with_the_words_that_may_be_wrong() -> None:
+    rows, problems = text.read(f"{HEADER}\n{UMLAUT}\n".replace(",", ";").encode("cp1252"), "s.csv", LIMITS)
+    assert [row.entry["project_name"] for row in rows] == ["Köln Straße"]
+    (problem,) = problems
+    assert (problem.level, problem.place.row) == (Level.WARNING, 2)
+    assert problem.found is not None
+    assert "Köln" in problem.found
+    assert "cp1252" in problem.message
+
+
+def test_a_csv_that_lacks_its_last_line_break_is_read_and_its_last_line_shown() -> None:
+    rows, problems = text.read(f"{HEADER}\n{ROW}".encode(), "s.csv", LIMITS)
+    assert len(rows) == 1
+    assert [(problem.level, problem.place, problem.found) for problem in problems] == [
+        (Level.WARNING, Place("s.csv", row=2), ROW)
+    ]
+
+
+OLE = bytes.fromhex("d0cf11e0a1b11ae1")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("s.xlsx", OLE + b"\0" * 500 + "EncryptedPackage".encode("utf-16-le"), "encrypted"),
+        ("s.xlsx", OLE + b"\0" * 500 + "Workbook".encode("utf-16-le"), "old .xls form"),
+        ("s.csv", OLE + b"\0" * 500, "old .xls form"),
+        ("s.csv", b"PK\x03\x04....", "an Excel workbook"),
+        ("s.yaml", b"PK\x03\x04....", "with a name ending in .yaml. Name it .xlsx."),
+        ("s.xlsx", b"a,b\n1,2\n", "text with a name ending in .xlsx"),
+        ("s.xlsx", b"<html><table></table></html>", "web page"),
+        ("s.csv", b"<!DOCTYPE html><table></table>", "web page"),
+        ("s.csv", b"%PDF-1.7 ...", "PDF"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says_is_named_as_what_it_is(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    rows, problems = parse(tmp_path / name, name, LIMITS)
+    assert (rows, [problem.place for problem in problems]) == ((), [Place(name)])
+    assert words in problems[0].message
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *(("4", 4), ("-3", -3), ("0.5", 0.5), ("TRUE", True), ("false", False), ("[1, 2]", [1, 2])),
+        *(('["a", true]', ["a", True]), ("0012", "0012"), ("1.10", "1.10"), ("1e3", "1e3"), ("no", "no")),
+        *(("1_000", "1_000"), ("12:30:45", "12:30:45"), ("[1, [2]]", "[1, [2]]"), ("[a", "[a"), ("x y", "x y")),
+        *(("12345678901234567890", "12345678901234567890"), ("[" * 5000 + "]" * 5000, "[" * 5000 + "]" * 5000)),
+    ],
+)
+def test_a_setting_is_a_number_a_truth_or_a_list_only_where_it_can_mean_nothing_else(text: str, value: Any) -> None:
+    assert (typed(text), type(typed(text))) == (value, type(value))
+
+
+def test_settings_in_nested_keys_are_typed_and_names_of_folders_and_capsules_are_text() -> None:
+    header = (
+        f"{HEADER},modality0.chunk.size,modality0.image_resources.cpus,modality0.capsule_id,tasks.x.job_settings.on"
+    )
+    row = entry(read_csv(header, ROW.replace("/data/a", "7") + ",4,2,12,TRUE"))["tasks"]
+    settings = row["modality_transformation_settings"]["ecephys"]
+    assert settings == {"job_settings": {"input_source": "7", "chunk": {"size": 4}}, "image_resources": {"cpus": 2}}
+    capsule = row["codeocean_pipeline_settings"]["ecephys"]["job_settings"]["pipeline_monitor_settings"]
+    assert capsule == {"run_params": {"capsule_id": "12"}}
+    assert row["x"] == {"job_settings": {"on": True}}
 
 
 # --- workbooks -------------------------------------------------------------------------------------------------------
@@ -376,7 +468,10 @@ def test_hidden_sheets_are_not_read() -> None:
     made.worksheets[0].sheet_state = "hidden"
     rows, problems = read_book(made)
     assert rows == ()
-    assert [problem.place.sheet for problem in problems] == ["shown"]
+    assert [(problem.level, problem.place.sheet) for problem in problems] == [
+        (Level.ERROR, "shown"),
+        (Level.WARNING, "Sheet1"),
+    ]
 
 
 def test_a_formula_without_a_result_is_an_error_at_its_cell() -> None:
@@ -436,8 +531,7 @@ def zipped(made: openpyxl.Workbook) -> bytes:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\xd0\xcf\x11\xe0 and more", "encrypted"),
-        (b"job_type,project_name\n", "not an .xlsx workbook"),
+        (b"job_type,project_name\n", "not an .xlsx workbook. If it is a csv, name it .csv"),
         (zipped(book([COLUMNS, CELLS]))[:3000], "not an .xlsx workbook"),
         (zipped(book([COLUMNS, CELLS])).replace(b"sheet1.xml", b"sheet9.xml"), "no visible sheet"),
         (zipped(book([COLUMNS, CELLS])).replace(b"xl/workbook.xml", b"xl/wurkbook.xml"), "damaged"),
@@ -463,3 +557,78 @@ def test_a_workbook_with_xml_entities_is_refused() -> None:
             target.writestr(part, content)
     problem = only(workbook.read(written.getvalue(), "s.xlsx", LIMITS))
     assert "damaged" in problem.message
+
+
+# --- what people do to workbooks -------------------------------------------------------------------------------------
+
+
+def test_merged_cells_in_data_are_an_error_in_every_row_they_reach() -> None:
+    made = book([COLUMNS, CELLS, [*CELLS[:2], "13", *CELLS[3:]]])
+    made.worksheets[0].merge_cells("B2:B3")
+    rows, problems = read_book(made)
+    assert [row.refused for row in rows] == [True, True]
+    assert [(problem.level, problem.place.cell) for problem in problems] == [(Level.ERROR, "B2"), (Level.ERROR, "B3")]
+    assert problems[0].message.startswith("B2:B3 are merged")
+
+
+def test_merged_cells_of_a_title_are_nobodys_trouble() -> None:
+    made = book([["Sessions of May"], COLUMNS, CELLS])
+    made.worksheets[0].merge_cells("A1:F1")
+    assert entry(read_book(made))["subject_id"] == "0012"
+
+
+def test_hidden_rows_are_read_and_told() -> None:
+    made = book([COLUMNS, CELLS, [*CELLS[:2], "13", *CELLS[3:]]])
+    made.worksheets[0].row_dimensions[3].hidden = True
+    rows, problems = read_book(made)
+    assert [row.entry["subject_id"] for row in rows] == ["0012", "13"]
+    assert [(problem.level, problem.place.row, problem.found) for problem in problems] == [(Level.WARNING, 3, "3")]
+
+
+def test_rows_that_are_only_formatted_are_no_rows() -> None:
+    made = book([COLUMNS, CELLS])
+    for row in range(3, 30):
+        made.worksheets[0].cell(row=row, column=1).font = Font(bold=True)
+    rows, problems = read_book(made)
+    assert (len(rows), problems) == (1, ())
+
+
+def test_a_hidden_table_is_told_and_the_hidden_choices_of_our_template_are_not() -> None:
+    made = book([COLUMNS, CELLS], "jobs")
+    for title in ("last year", "lists"):
+        sheet = made.create_sheet(title)
+        sheet.append(COLUMNS)
+        sheet.append(CELLS)
+        sheet.sheet_state = "hidden"
+    rows, problems = read_book(made)
+    assert [row.place.sheet for row in rows] == ["jobs"]
+    assert [(problem.level, problem.place.sheet) for problem in problems] == [(Level.WARNING, "last year")]
+
+
+def test_a_sheet_too_large_to_be_read_hinders_nothing_while_another_is_named_jobs() -> None:
+    made = book([COLUMNS, CELLS], "jobs")
+    made.create_sheet("raw data")["A90000"] = 1
+    assert entry(read_book(made))["subject_id"] == "0012"
+
+
+def test_a_workbook_with_macros_is_refused_in_words() -> None:
+    written = io.BytesIO(zipped(book([COLUMNS, CELLS])))
+    with zipfile.ZipFile(written, "a") as parts:
+        parts.writestr("xl/vbaProject.bin", b"macro")
+    assert "macros" in only(workbook.read(written.getvalue(), "s.xlsx", LIMITS)).message
+
+
+def test_a_part_that_unpacks_to_more_than_its_directory_says_is_not_unpacked() -> None:
+    content = zipped(book([COLUMNS, [*CELLS[:5], "x" * 5_000_000]]))
+    declared = max(part.file_size for part in zipfile.ZipFile(io.BytesIO(content)).infolist())
+    lying = content.replace(declared.to_bytes(4, "little"), (2000).to_bytes(4, "little"))
+    assert lying != content
+    assert "damaged" in only(workbook.read(lying, "s.xlsx", Limits(unpacked_bytes=1_000_000))).message
+
+
+def test_what_is_missing_from_the_end_of_a_workbook_is_noticed_even_inside_a_comment() -> None:
+    written = io.BytesIO(zipped(book([COLUMNS, CELLS])))
+    with zipfile.ZipFile(written, "a") as parts:
+        parts.comment = b"written by a rig"
+    assert entry(workbook.read(written.getvalue(), "s.xlsx", LIMITS))["subject_id"] == "0012"
+    assert "its end is missing" in only(workbook.read(written.getvalue()[:-4], "s.xlsx", LIMITS)).message

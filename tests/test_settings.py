@@ -52,6 +52,7 @@ def test_every_setting_of_a_file_arrives(tmp_path: Path) -> None:
         metadata: {required: true, strict: true}
         templates: our_templates
         on_error: row
+        jobs_per_manifest: 7
         compat: none
         """,
     )
@@ -79,6 +80,7 @@ def test_every_setting_of_a_file_arrives(tmp_path: Path) -> None:
         metadata=Metadata(required=True, strict=True),
         templates=tmp_path / "our_templates",
         on_error="row",
+        jobs_per_manifest=7,
     ).below(Path("/"), file)
     assert loaded.file == file
 
@@ -273,7 +275,6 @@ def test_a_bad_character_is_said(tmp_path: Path) -> None:
         ("docdb:", "docdb is not in this version; the DocDB task is skipped."),
         ("api: {submit: open}", "api is not in this version; manifests are dropped into an inbox."),
         ("projects_url: http://x", "projects_url is not in this version; projects is a list in this file."),
-        ("compat: upstream", "compat: upstream is not in this version; none is."),
     ],
 )  # fmt: skip
 def test_what_a_later_version_will_have_is_refused_honestly(tmp_path: Path, text: str, finding: str) -> None:

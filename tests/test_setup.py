@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parent.parent / ".ci/make-venv"
-PACKAGES = SCRIPT.with_name("packages")
+PACKAGES = SCRIPT.with_name("install-slurm")
 PYTHON = """#!{bash}
 case "$*" in
   *version_info\\ \\<*) [ -e {old} ] && exit 1 || exit 0 ;;

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from dropbox_agent import validate
 from dropbox_agent.manifest import LIMITS, document, text, workbook
 from dropbox_agent.manifest.parse import Found, parse
+from dropbox_agent.manifest.values import typed
 from dropbox_agent.model import Job, Known, Level, Place, Problem, Row
 from dropbox_agent.validate import to_jobs
 
@@ -289,6 +290,14 @@ def test_a_bucket_that_is_no_name_is_refused(bucket: str) -> None:
         ("5/27/2024 4:07:59 PM", "2024-05-27_16-07-59"),
         ("05/27/2024 12:00:01 am", "2024-05-27_00-00-01"),
         ("5/27/2024 12:00:01 PM", "2024-05-27_12-00-01"),
+        ("5/27/2024 16:07:59", "2024-05-27_16-07-59"),
+        ("27.05.2024 16:07", "2024-05-27_16-07-00"),
+        ("13/1/2024 1:00:00 PM", "2024-01-13_13-00-00"),
+        ("4/4/2024 1:00", "2024-04-04_01-00-00"),
+        ("2024/05/27 16:07", "2024-05-27_16-07-00"),
+        ("27-May-2024 16:07:59", "2024-05-27_16-07-59"),
+        ("27 Sept 2023, 4:07 pm", "2023-09-27_16-07-00"),
+        ("May 27, 2024 16:07:59.5", "2024-05-27_16-07-59"),
     ],
 )
 def test_a_date_is_the_clock_on_the_wall(written: str, prefix: str) -> None:
@@ -309,14 +318,29 @@ def test_a_date_without_a_time_is_midnight_with_a_warning() -> None:
 @pytest.mark.parametrize(
     "written",
     [
-        *("2020-10-10ABC", "tomorrow", "45352.43", "1602291661", "27.05.2024 16:07", "5/27/2024 16:07:59"),
-        *("5/27/2024", "13/1/2024 1:00:00 PM", "5/27/2024 0:00:00 AM", "2024-02-30T00:00:00", "2024-05-27T24:00:00"),
+        *("2020-10-10ABC", "tomorrow", "45352.43", "1602291661", "27.05.24 16:07", "5/27-2024 16:07:59"),
+        *("31/31/2024", "30/2/2024", "5/27/2024 0:00:00 AM", "2024-02-30T00:00:00", "2024-05-27T24:00:00"),
+        *("27 Ju 2024", "27 Jux 2024", "3/4/2024 16:07", "03.04.2024", "3-4-2024", "2024/05-27", "13:00"),
         *("2024-05-27T16:07:59+99:00", "0001-01-01T00:00:00", "2199-01-01T00:00:00", "9999-12-31T23:59:59-12:00"),
         *("2024-06-03T00:00:00", "٢٠٢٤-05-27", 1602291661, 1.5, ["2024-05-27"]),
     ],
 )
 def test_what_is_no_date_or_cannot_be_one_is_refused(written: Any) -> None:
     assert only(acq_datetime=written).place.column == "acq_datetime"
+
+
+@pytest.mark.parametrize("written", ["3/4/2024 16:07", "03.04.2024 16:07", "3/4/2024 4:07 PM"])
+def test_a_day_that_could_be_either_is_refused_with_both_named(written: str) -> None:
+    problem = only(acq_datetime=written)
+    assert "2024-03-04T16:07:00 or 2024-04-03T16:07:00" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("45439.6722", "2024-05-27T16:07:58"), ("45439", "2024-05-27T00:00:00"), ("1602291661", "2020-10-10T01:01:01Z")],
+)
+def test_a_number_is_refused_with_the_day_it_may_be(written: str, meant: str) -> None:
+    assert only(acq_datetime=written).suggestion == meant
 
 
 def test_a_session_of_a_few_hours_ahead_is_taken_for_a_clock_that_differs() -> None:
@@ -477,7 +501,7 @@ def test_two_rows_for_one_asset_are_refused_each_with_the_others_row() -> None:
     other = dataclasses.replace(row(s3_bucket="open"), place=Place("s.csv", row=9))
     jobs, problems = to_jobs([*rows, other], KNOWN)
     assert [found.row.place.row for found in jobs] == [9]
-    assert [(problem.place.row, problem.message.split(" is ")[0]) for problem in problems] == [
+    assert [(problem.place.row, problem.message.split(" says ")[0]) for problem in problems] == [
         (2, "Row 3"),
         (3, "Row 2"),
         (7, "Row 2"),
@@ -606,12 +630,27 @@ def as_yaml(table: list[dict[str, Any]]) -> bytes:
     return yaml.safe_dump({"upload_jobs": [as_job(session) for session in table]}, allow_unicode=True).encode()
 
 
+def as_short_yaml(table: list[dict[str, Any]]) -> bytes:
+    """The columns of the table as keys."""
+    return yaml.safe_dump({"upload_jobs": [as_columns(session) for session in table]}, allow_unicode=True).encode()
+
+
+def as_short_json(table: list[dict[str, Any]]) -> bytes:
+    return json.dumps({"upload_jobs": [as_columns(session) for session in table]}).encode()
+
+
+def as_columns(session: dict[str, Any]) -> dict[str, Any]:
+    filled = {name: value for name, value in session.items() if value}
+    settings = {name: typed(value) for name, value in filled.items() if "_settings." in name or "_resources." in name}
+    return {**filled, **settings, "acq_datetime": session["acq_datetime"].isoformat()}
+
+
 def as_job(session: dict[str, Any]) -> dict[str, Any]:
     modality = session["modality0"]
     task = {
         "job_settings": {
             "input_source": session["modality0.input_source"],
-            "note": session["modality0.job_settings.note"],
+            "note": typed(session["modality0.job_settings.note"]),
         },
         "image_resources": {"cpus": int(session["modality0.image_resources.cpus"])},
     }
@@ -630,6 +669,8 @@ def test_the_same_table_as_csv_workbook_and_yaml_asks_for_the_same_jobs(table: l
     assert [found.subject_id for found in from_csv] == [session["subject_id"] for session in table]
     assert jobs_of(workbook.read(as_workbook(table), "s.xlsx", LIMITS)) == from_csv
     assert jobs_of(document.read(as_yaml(table), "s.yaml", LIMITS)) == from_csv
+    assert jobs_of(document.read(as_short_yaml(table), "s.yaml", LIMITS)) == from_csv
+    assert jobs_of(document.read(as_short_json(table), "s.json", LIMITS)) == from_csv
 
 
 # --- what users have -------------------------------------------------------------------------------------------------
@@ -741,3 +782,15 @@ def test_a_sample_with_errors_is_told_by_its_cells(name: str, expected: list[tup
 def test_the_platforms_and_modalities_are_those_of_the_data() -> None:
     assert len(PLATFORMS) == 16
     assert {"ecephys", "behavior", "behavior-videos", "SPIM", "pophys"} <= set(MODALITIES)
+
+
+def test_rows_that_say_the_same_and_rows_of_one_session_are_told_with_the_place_of_the_other() -> None:
+    same = [dataclasses.replace(row(), place=Place("s.yaml", row=line)) for line in (1, 9)]
+    other = dataclasses.replace(row(job_type="default"), place=Place("s.yaml", row=20))
+    _, problems = to_jobs([*same, other], KNOWN)
+    name = "ecephys_0012_2024-05-27_16-07-59"
+    assert [(problem.place.row, problem.message.partition(".")[0]) for problem in problems] == [
+        (1, f"Row 9 says the same, {name}"),
+        (9, f"Row 1 says the same, {name}"),
+        (20, f"Row 1 is the same session, {name}"),
+    ]

@@ -20,6 +20,8 @@ from dropbox_agent.states import FINAL_TASK_STATES, AttemptState, TaskState
 
 ATTEMPT_VARIABLE = "DROPBOX_AGENT_ATTEMPT"
 """In the environment of every process of an attempt: its key, by which leftovers are recognised."""
+VARIABLES_VARIABLE = "DROPBOX_AGENT_VARIABLES"
+"""Names the variables that a task's resources set, so that its script gets them."""
 KEPT_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR")
 """What a task sees of the agent's environment; nothing else is handed on."""
 
@@ -95,12 +97,9 @@ def _allocation(attempt: Attempt, folder: AttemptFolder, node: Node) -> dict[str
 
 def _environment(attempt: Attempt, environ: Mapping[str, str]) -> dict[str, str]:
     kept = {name: environ[name] for name in KEPT_VARIABLES if name in environ}
-    return {
-        **kept,
-        "LANG": "C.UTF-8",
-        **plan.resource_environment(resources_of(attempt)),
-        ATTEMPT_VARIABLE: attempt.key,
-    }
+    asked = plan.resource_environment(resources_of(attempt))
+    named = {VARIABLES_VARIABLE: ",".join(asked)} if asked else {}
+    return {**kept, "LANG": "C.UTF-8", **asked, **named, ATTEMPT_VARIABLE: attempt.key}
 
 
 def resources_of(attempt: Attempt) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dropbox_agent import plan as plans
 from dropbox_agent.errors import LedgerUnavailable
@@ -34,6 +34,18 @@ LATEST = (
     "NOT EXISTS (SELECT 1 FROM drops AS newer WHERE newer.inbox = drops.inbox AND newer.name = drops.name"
     " AND newer.version > drops.version)"
 )
+
+
+class Claim(NamedTuple):
+    """Who has to do with an asset: a job, and where it was written."""
+
+    manifest: str
+    row: int | None
+    job_id: str
+    ended: datetime | None
+
+    def __str__(self) -> str:
+        return f"{self.manifest}, {'row' if self.row else 'job'} {self.row or self.job_id}"
 
 
 class Reader:
@@ -107,10 +119,21 @@ class Reader:
         counts = {state.value: 0 for state in DropState if state is not DropState.SETTLING}
         return counts | {row["state"]: row["n"] for row in rows}
 
-    def live_job_at(self, location: str) -> tuple[str, str] | None:
-        """Return (manifest name, job_id) of the job that uploads to ``location`` now, or None."""
-        row = self._one(f"{JOBS} WHERE location = ? AND jobs.state IN ('accepted', 'running')", (location,))
-        return None if row is None else (row["manifest"], row["job_id"])
+    def live_job_at(self, location: str) -> Claim | None:
+        """Return the job that uploads to ``location`` now, or None."""
+        return self._claim("jobs.state IN ('accepted', 'running')", location)
+
+    def uploaded_by(self, location: str) -> Claim | None:
+        """Return the last job that uploaded to ``location`` and ended well, or None."""
+        uploaded = (
+            "jobs.state = 'succeeded' AND EXISTS (SELECT 1 FROM tasks WHERE tasks.job_id = jobs.job_id"
+            " AND task_id = 'upload_data_to_s3' AND tasks.state = 'succeeded')"
+        )
+        return self._claim(uploaded, location)
+
+    def _claim(self, condition: str, location: str) -> Claim | None:
+        row = self._one(f"{JOBS} WHERE location = ? AND {condition} ORDER BY jobs.created DESC", (location,))
+        return None if row is None else Claim(row["manifest"], row["row"], row["job_id"], as_time_or_none(row["ended"]))
 
     def undelivered(self) -> list[tuple[str, str]]:
         """Return (manifest, reason) of each status or mail that could not be written when last tried."""
@@ -285,6 +308,7 @@ def _problem(written: Mapping[str, Any]) -> Problem:
         message=written["message"],
         found=written["found"],
         suggestion=written["suggestion"],
+        line=written.get("line"),
     )
 
 

@@ -132,9 +132,19 @@ class Ledger(Reader):
 
     # --- attempts ----------------------------------------------------------------------------------------------------
 
-    def ready(self) -> list[tuple[str, int]]:
-        """Return (job_id, allocation) of all that may be handed to an executor, oldest job first."""
-        return [(row["job_id"], row["allocation"]) for row in self._all("SELECT job_id, allocation FROM ready")]
+    def ready(self, wave: int = 50) -> list[tuple[str, int]]:
+        """Return (job_id, allocation) of all that may be handed to an executor, oldest job first.
+
+        Of one manifest only the first ``wave`` jobs that have not ended take part; the others wait for their turn.
+        """
+        rows = self._all(
+            "WITH live AS (SELECT job_id, row_number() OVER (PARTITION BY drop_id ORDER BY position) AS place"
+            " FROM jobs WHERE state IN ('accepted', 'running'))"
+            " SELECT job_id, allocation FROM ready JOIN live USING (job_id) JOIN jobs USING (job_id) WHERE place <= ?"
+            " ORDER BY jobs.created, jobs.drop_id, jobs.position, allocation",
+            (wave,),
+        )
+        return [(row["job_id"], row["allocation"]) for row in rows]
 
     def submitting(self, job_id: str, allocation: int, now: datetime) -> Attempt:
         """Write the intent to hand an allocation over; return the attempt, whose key is the same after a crash."""

@@ -89,6 +89,12 @@ def meaning(header: str) -> Meaning | None:
     return Meaning((name,)) if name in FIELDS else None
 
 
+def looks_like_column(header: str) -> bool:
+    """Return whether ``header`` begins like a column of a modality or task, known or not."""
+    first, *rest = header.split(".")
+    return bool(_MODALITY.fullmatch(normal(first)) or (rest and normal(first) in ("tasks", "modality")))
+
+
 def suggestion(header: str) -> str | None:
     """Return the header that an unknown one was probably meant to be."""
     first, *rest = header.split(".")

@@ -1,7 +1,12 @@
-"""Read .yaml and .json: the full request with ``upload_jobs``, or one job alone, becomes rows."""
+"""Read .yaml and .json: the full request with ``upload_jobs``, or one job alone, becomes rows.
+
+A job may be written in upstream's form (``modalities``, ``tasks``), in the short form, whose keys are the columns of
+tables, or in both at once.
+"""
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,9 +14,11 @@ from typing import Any
 
 from dropbox_agent import yaml_lines
 from dropbox_agent.manifest import json_lines
-from dropbox_agent.manifest.columns import FIELDS, meaning
+from dropbox_agent.manifest.columns import FIELDS, MODALITIES, SHORTCUTS, looks_like_column, meaning, suggestion
 from dropbox_agent.manifest.limits import Limits
-from dropbox_agent.manifest.problems import did_you_mean, error, forbidden, warning
+from dropbox_agent.manifest.problems import NOT_ENDED, did_you_mean, error, forbidden, warning
+from dropbox_agent.manifest.table import Cell, Column, Draft, fill, is_usable
+from dropbox_agent.manifest.values import is_typed, typed
 from dropbox_agent.model import Level, Place, Problem, Row
 from dropbox_agent.wording import nearest, printable, shown
 from dropbox_agent.yaml_lines import Document, Finding, Path, Unreadable
@@ -23,13 +30,18 @@ HANDED_DOWN = ("user_email", "email_notification_types")
 WORDS_CHARACTERS = 400
 
 
-def read(content: bytes, name: str, limits: Limits) -> tuple[tuple[Row, ...], tuple[Problem, ...]]:
+def read(
+    content: bytes, name: str, limits: Limits, upstream: bool = False
+) -> tuple[tuple[Row, ...], tuple[Problem, ...]]:
     """Return the rows of a YAML or JSON file, and every problem found in its form."""
     try:
         document = _document(content, name, limits)
-    except Unreadable as wrong:
-        return (), (_problem(name, wrong.finding),)
-    tree = Tree(name, document, tuple(_wrong_forms(document, name)))
+    except Unreadable as reason:
+        return (), (_problem(name, reason.finding),)
+    wrong = list(_wrong_forms(document, name))
+    if not name.lower().endswith(".json") and not content.endswith((b"\n", b"\r")):
+        wrong.append(warning(Place(name, row=content.count(b"\n") + 1), NOT_ENDED))
+    tree = Tree(name, document, tuple(wrong), upstream)
     rows, problems = to_rows(tree, limits)
     return rows, (*tree.problems, *problems)
 
@@ -52,6 +64,7 @@ class Tree:
     file: str
     document: Document
     problems: tuple[Problem, ...] = ()
+    upstream: bool = False
 
     def place(self, *path: str | int) -> Place:
         """Return where ``path`` stands, else its nearest parent."""
@@ -101,7 +114,7 @@ def to_rows(tree: Tree, limits: Limits) -> tuple[tuple[Row, ...], tuple[Problem,
 
 
 def _request(request: dict[str, Any], tree: Tree, limits: Limits) -> tuple[tuple[Row, ...], tuple[Problem, ...]]:
-    problems = [_unknown(key, (), REQUEST_KEYS, tree) for key in request if key not in REQUEST_KEYS]
+    problems = [_unknown(key, tree.place(key), REQUEST_KEYS) for key in request if key not in REQUEST_KEYS]
     jobs = request["upload_jobs"]
     if not isinstance(jobs, list) or not jobs:
         message = '"upload_jobs" must be a list of at least one job.'
@@ -126,14 +139,47 @@ def _row(
 ) -> tuple[Row, list[Problem]]:
     """Return one job as a row, with what its request says for all."""
     entry = {key: value for key, value in job.items() if key in JOB_KEYS and value is not None}
+    if "tasks" in entry:
+        entry["tasks"] = _typed(entry["tasks"], (*path, "tasks"), tree.document)
     for key in HANDED_DOWN:
         if key not in entry and request.get(key) is not None:
             entry[key] = request[key]
             places[key] = tree.place(key)
     keys = (*JOB_KEYS, "dag_id")
-    problems = [_unknown(key, path, keys, tree) for key in job if key not in keys]
-    refused = _has_errors(problems) or any(_concerns(problem, path) for problem in tree.problems)
-    return Row(tree.place(*path), entry, places, refused), problems
+    draft = Draft(tree.place(*path), tree.upstream, entry, places)
+    fill(draft, [cell for key in job if key not in keys for cell in _cells(key, job[key], path, tree, draft)])
+    draft.refused |= any(_concerns(problem, path) for problem in tree.problems)
+    return draft.finished(), draft.problems
+
+
+def _cells(key: str, value: Any, path: Path, tree: Tree, draft: Draft) -> Iterator[Cell]:
+    """Yield a key of the short form, which is a column of tables, as the cell it stands for; tell what is none."""
+    place = tree.place(*path, key)
+    column = Column(0, key, meaning(key))
+    if column.meaning is None:
+        draft.tell(_unknown(key, place))
+    elif column.meaning.path == MODALITIES and "modalities" in draft.entry:
+        draft.tell(error(place, "The modalities are named twice, here and in modalities. Keep one.", found=key))
+    elif isinstance(value, dict | list) and not is_typed(column.meaning.path):
+        draft.tell(error(place, f"{column.name} takes one value.", found=shown(value)))
+    elif value is not None:
+        known = typed(value) if (*path, key) in tree.document.plain else value
+        cell = Cell(column, _as_text(value), place, (known,))
+        if is_usable(draft, cell):
+            yield cell
+
+
+def _as_text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _typed(value: Any, path: Path, document: Document) -> Any:
+    """Return a value with its plain texts as what they stand for, where settings are asked for."""
+    if isinstance(value, dict):
+        return {key: _typed(part, (*path, key), document) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_typed(part, (*path, index), document) for index, part in enumerate(value)]
+    return typed(value) if path in document.plain and is_typed(path) else value
 
 
 def _parts(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
@@ -145,22 +191,20 @@ def _parts(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
         yield from _parts(part, here)
 
 
-def _unknown(key: str, path: Path, known: tuple[str, ...], tree: Tree) -> Problem:
-    """Clients send keys of their own: told and passed over. A table's column in a document is an error."""
-    place = tree.place(*path, key)
-    if column := meaning(key):
-        where = ".".join(column.path)
-        return error(place, f'"{printable(key, 100)}" is a column of tables. Here it is written as {where}.', found=key)
+def _unknown(key: str, place: Place, known: tuple[str, ...] = (*JOB_KEYS, *SHORTCUTS)) -> Problem:
+    """Clients send keys of their own: told and passed over. One like a table's column was meant to be one."""
+    if looks_like_column(key):
+        near = suggestion(key)
+        message = f'"{printable(key, 100)}" is not known, so what it says would be lost.{did_you_mean(near)}'
+        return error(place, message, key, near)
     near = nearest(key, known)
     return warning(place, f'"{printable(key, 100)}" is not known and is passed over.{did_you_mean(near)}', key, near)
-
-
-def _has_errors(problems: list[Problem]) -> bool:
-    return any(problem.level is Level.ERROR for problem in problems)
 
 
 def _concerns(problem: Problem, path: Path) -> bool:
     """A wrong form inside this job, or outside every job, is this job's affair too."""
     where = problem.place.column or ""
+    if problem.level is not Level.ERROR:
+        return False
     mine = _dotted(path)
     return not where.startswith("upload_jobs.") or where == mine or where.startswith(f"{mine}.")

@@ -8,8 +8,18 @@ from typing import Any
 from dropbox_agent.model import Level, Place, Problem
 from dropbox_agent.wording import shown
 
+NOT_ENDED = "The file does not end with a line break, so its end may be missing. Is its last line whole?"
+"""Said of csv and yaml, where a part of a file looks like a file."""
 FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 """Characters that no text of a manifest needs and that files, databases and mails trip over."""
+
+
+class Unreadable(Exception):
+    """A file cannot be read at all; the message says what would be right."""
+
+    def __init__(self, message: str, row: int | None = None) -> None:
+        self.row = row
+        super().__init__(message)
 
 
 def error(place: Place, message: str, found: Any = None, suggestion: str | None = None) -> Problem:

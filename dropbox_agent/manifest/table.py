@@ -20,7 +20,8 @@ from dropbox_agent.manifest.columns import (
     normal,
     suggestion,
 )
-from dropbox_agent.manifest.problems import did_you_mean, error, forbidden
+from dropbox_agent.manifest.problems import did_you_mean, error, forbidden, warning
+from dropbox_agent.manifest.values import is_typed, typed
 from dropbox_agent.model import Level, Place, Problem, Row
 from dropbox_agent.wording import printable, shown
 
@@ -32,13 +33,30 @@ YES, NO = frozenset({"true", "t"}), frozenset({"false", "f"})
 
 
 @dataclass(frozen=True)
+class Trouble:
+    """What is wrong with a cell."""
+
+    message: str
+    level: Level = Level.ERROR
+    upstream: str | None = None
+    """What upstream does with it, where that is to be done instead of refusing."""
+
+
+@dataclass(frozen=True)
 class Sheet:
     """The cells of one sheet as text: row number -> cells from column A on."""
 
     name: str | None
     lines: Mapping[int, Sequence[str]]
-    troubles: Mapping[tuple[int, int], tuple[Level, str]] = field(default_factory=dict)
+    troubles: Mapping[tuple[int, int], Trouble] = field(default_factory=dict)
     """(row, column) counted from 1 -> what is wrong with that cell, seen while reading it."""
+    hidden: frozenset[int] = frozenset()
+    """Rows that are hidden, by a filter or by hand."""
+    merged: Sequence[tuple[int, int, int, int]] = ()
+    """Ranges of merged cells: first row, first column, last row, last column."""
+    is_hidden: bool = False
+    unreadable: str | None = None
+    """Why its cells could not be read; that matters when it is the one to be read."""
 
 
 @dataclass(frozen=True)
@@ -65,39 +83,65 @@ class Cell:
     column: Column
     text: str
     place: Place
+    given: tuple[Any, ...] = ()
+    """The one value of a document, which knows more than text."""
 
 
 @dataclass
-class _Draft:
+class Draft:
     """A row in the making."""
 
     place: Place
+    upstream: bool = False
     entry: dict[str, Any] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     refused: bool = False
+    lost: set[int] = field(default_factory=set)
+    """Numbers of modalities that were told to be lost, with all that belongs to them."""
 
     def tell(self, problem: Problem) -> None:
         self.problems.append(problem)
         self.refused |= problem.level is Level.ERROR
 
+    def refuse(self, place: Place, message: str, found: Any = None, *, upstream: str) -> None:
+        """Tell what would be lost: an error, or with ``compat: upstream`` a warning that says what is done instead."""
+        if self.upstream:
+            self.tell(warning(place, f"{message} Read as upstream does: {upstream}.", found))
+        else:
+            self.tell(error(place, message, found))
+
     def finished(self) -> Row:
         return Row(self.place, self.entry, self.places, self.refused)
 
 
-def to_rows(sheet: Sheet, file: str) -> tuple[tuple[Row, ...], tuple[Problem, ...]]:
+def to_rows(sheet: Sheet, file: str, upstream: bool = False) -> tuple[tuple[Row, ...], tuple[Problem, ...]]:
     """Return the rows of ``sheet``, and every problem found in its cells."""
     table = shaped(sheet.lines)
     header_row = find_header(table)
     if header_row is None:
         return (), (_no_header(sheet, file, table),)
     at = Place(file, sheet.name, header_row)
-    columns = read_header(sheet.lines[header_row], at)
-    drafts = [_draft(sheet, row, columns, at) for row in table.index[table.index > header_row]]
-    problems = [*_of_header(columns, drafts), *(problem for draft in drafts for problem in draft.problems)]
+    columns = read_header(sheet.lines[header_row], at, upstream)
+    sheet = replace(sheet, troubles={**sheet.troubles, **_of_merged(sheet, header_row, len(columns))})
+    drafts = [_draft(sheet, row, columns, at, upstream) for row in table.index[table.index > header_row]]
+    problems = [*_of_header(columns, drafts, upstream), *(problem for draft in drafts for problem in draft.problems)]
+    problems += _of_hidden(sheet, drafts, at)
     if not drafts:
         problems.append(error(at, "There is a header, but no row below it. Fill in one row per session."))
     return tuple(draft.finished() for draft in drafts), tuple(problems)
+
+
+def fill(draft: Draft, cells: Sequence[Cell]) -> None:
+    """Write cells into a row, each at the path its column means, and tell what is wrong with them."""
+    abbreviations = _modalities(draft, cells)
+    for cell in cells:
+        _put(draft, cell, abbreviations)
+
+
+def is_usable(draft: Draft, cell: Cell) -> bool:
+    """Return whether the cell has a text that can be used; tell what is wrong with it."""
+    return _is_good(draft, cell, {}, draft.place)
 
 
 def shaped(lines: Mapping[int, Sequence[str]]) -> pd.DataFrame:
@@ -137,13 +181,13 @@ def _no_header(sheet: Sheet, file: str, table: pd.DataFrame) -> Problem:
 # --- the header ------------------------------------------------------------------------------------------------------
 
 
-def read_header(cells: Sequence[str], at: Place) -> tuple[Column, ...]:
-    """Return the columns a header row names, each with what is wrong with it."""
+def read_header(cells: Sequence[str], at: Place, upstream: bool = False) -> tuple[Column, ...]:
+    """Return the columns a header row names, each with what is wrong with it. Of two alike upstream reads the last."""
     columns = [Column(index, header, meaning(header) if header else None) for index, header in enumerate(cells, 1)]
-    first: dict[object, Column] = {}
-    for column in columns:
-        first.setdefault(_identity(column), column)
-    return tuple(replace(column, problem=_wrong_header(column, first[_identity(column)], at)) for column in columns)
+    kept: dict[object, Column] = {}
+    for column in reversed(columns) if upstream else columns:
+        kept.setdefault(_identity(column), column)
+    return tuple(replace(column, problem=_wrong_header(column, kept[_identity(column)], at)) for column in columns)
 
 
 def _identity(column: Column) -> object:
@@ -166,13 +210,18 @@ def _wrong_header(column: Column, twin: Column, at: Place) -> Problem | None:
     return error(place, message, found=column.header, suggestion=near)
 
 
-def _of_header(columns: Sequence[Column], drafts: Sequence[_Draft]) -> Iterator[Problem]:
+def _of_header(columns: Sequence[Column], drafts: Sequence[Draft], upstream: bool) -> Iterator[Problem]:
     """Yield the wrong headers: errors where a row has data below them; where none has, nothing is lost."""
     used = {path for draft in drafts for path in draft.places}
     for column in columns:
-        if column.problem is not None:
-            level = Level.ERROR if _tie(column) in used else Level.WARNING
-            yield replace(column.problem, level=level)
+        if column.problem is None:
+            continue
+        lost = _tie(column) in used
+        message = f"{column.problem.message} Read as upstream does: what stands in it is passed over."
+        if lost and upstream:
+            yield replace(column.problem, level=Level.WARNING, message=message)
+        else:
+            yield replace(column.problem, level=Level.ERROR if lost else Level.WARNING)
 
 
 def _tie(column: Column) -> str:
@@ -186,15 +235,13 @@ def _tie(column: Column) -> str:
 # --- the rows --------------------------------------------------------------------------------------------------------
 
 
-def _draft(sheet: Sheet, row: int, columns: Sequence[Column], at: Place) -> _Draft:
-    draft = _Draft(replace(at, row=int(row)))
+def _draft(sheet: Sheet, row: int, columns: Sequence[Column], at: Place, upstream: bool) -> Draft:
+    draft = Draft(replace(at, row=int(row)), upstream)
     cells = [_cell(text, index, columns, draft.place) for index, text in enumerate(sheet.lines[row], 1)]
     _tell_missing_cells(draft, cells, columns)
-    good = [cell for cell in cells if cell.text and _is_good(draft, cell, sheet.troubles, at)]
+    good = [cell for cell in cells if _is_good(draft, cell, sheet.troubles, at)]
     _keep_places(draft, cells)
-    abbreviations = _modalities(draft, good)
-    for cell in good:
-        _put(draft, cell, abbreviations)
+    fill(draft, good)
     return draft
 
 
@@ -203,7 +250,7 @@ def _cell(text: str, index: int, columns: Sequence[Column], row: Place) -> Cell:
     return Cell(column, text, replace(row, column=column.name or None, cell=address(row.row, index)))
 
 
-def _tell_missing_cells(draft: _Draft, cells: Sequence[Cell], columns: Sequence[Column]) -> None:
+def _tell_missing_cells(draft: Draft, cells: Sequence[Cell], columns: Sequence[Column]) -> None:
     """A line that ends early may have lost a cell anywhere: what stands where is a guess."""
     missing = [column for column in columns[len(cells) :] if column.header]
     if not missing:
@@ -212,35 +259,62 @@ def _tell_missing_cells(draft: _Draft, cells: Sequence[Cell], columns: Sequence[
     message = (
         f"The row ends after {len(cells)} of {len(columns)} cells. Write the empty cells too, so that none shifts."
     )
-    draft.tell(error(place, message))
+    draft.refuse(place, message, upstream="the missing cells are empty")
 
 
-def _is_good(draft: _Draft, cell: Cell, troubles: Mapping[tuple[int, int], tuple[Level, str]], at: Place) -> bool:
-    """Return whether the cell's text can be used; tell what is wrong with it."""
+def _is_good(draft: Draft, cell: Cell, troubles: Mapping[tuple[int, int], Trouble], at: Place) -> bool:
+    """Return whether the cell has a text that can be used; tell what is wrong with it."""
+    trouble = troubles.get((cell.place.row or 0, cell.column.index))
+    if not cell.text and trouble is None:
+        return False
     if cell.column.problem is not None:
         draft.places[_tie(cell.column)] = replace(at, column=cell.column.name)
-        draft.refused = True
+        draft.refused |= not draft.upstream
         return False
-    level, message = troubles.get((cell.place.row or 0, cell.column.index)) or _trouble(cell)
-    if message:
-        draft.tell(Problem(level, cell.place, message, found=shown(cell.text)))
-    return not message or level is Level.WARNING
+    trouble = trouble or _trouble(cell)
+    if trouble is None:
+        return True
+    found = shown(cell.text or None)
+    if trouble.upstream and trouble.level is Level.ERROR:
+        draft.refuse(cell.place, trouble.message, found, upstream=trouble.upstream)
+        return draft.upstream and bool(cell.text)
+    draft.tell(Problem(trouble.level, cell.place, trouble.message, found))
+    return trouble.level is Level.WARNING
 
 
-def _trouble(cell: Cell) -> tuple[Level, str]:
+def _trouble(cell: Cell) -> Trouble | None:
     if not cell.column.header:
-        return Level.ERROR, "Something stands here, but its column has no header. Name the column, or clear the cell."
+        message = "Something stands here, but its column has no header. Name the column, or clear the cell."
+        return Trouble(message, upstream="it is passed over")
     if wrong := forbidden(cell.text):
-        return Level.ERROR, f"{cell.column.name} {wrong}"
+        return Trouble(f"{cell.column.name} {wrong}")
     if cell.text.casefold() in NOTHING:
-        return (
-            Level.ERROR,
-            f'"{cell.text}" is what programs write for an empty cell. Leave the cell empty, or fill it in.',
-        )
-    return Level.WARNING, ""
+        message = f'"{cell.text}" is what programs write for an empty cell. Leave the cell empty, or fill it in.'
+        return Trouble(message, upstream="the word is taken as it stands")
+    return None
 
 
-def _keep_places(draft: _Draft, cells: Sequence[Cell]) -> None:
+def _of_merged(sheet: Sheet, header_row: int, width: int) -> dict[tuple[int, int], Trouble]:
+    """Return the trouble of each row that has a part in a merged range: only its first cell has the value."""
+    found = {}
+    last = max(sheet.lines)
+    for first_row, first_column, last_row, last_column in sheet.merged:
+        for row in range(max(first_row, header_row + 1), min(last_row, last) + 1) if first_column <= width else ():
+            where = f"{address(first_row, first_column)}:{address(last_row, last_column)}"
+            message = f"{where} are merged, so it cannot be told which rows and columns the value is for. Unmerge them."
+            found[row, first_column] = Trouble(message, upstream="only the first cell has the value")
+    return found
+
+
+def _of_hidden(sheet: Sheet, drafts: Sequence[Draft], at: Place) -> list[Problem]:
+    rows = [draft.place.row for draft in drafts if draft.place.row in sheet.hidden]
+    if not rows:
+        return []
+    message = "These rows are hidden, by hand or by a filter, and are read all the same. Delete what is not meant."
+    return [warning(replace(at, row=rows[0]), message, found=", ".join(map(str, rows)))]
+
+
+def _keep_places(draft: Draft, cells: Sequence[Cell]) -> None:
     """An empty cell has a place too: that is where a missing value belongs."""
     for cell in cells:
         if cell.column.meaning and cell.column.meaning.path == MODALITIES and not cell.column.problem:
@@ -250,7 +324,7 @@ def _keep_places(draft: _Draft, cells: Sequence[Cell]) -> None:
     draft.places.setdefault("modalities", replace(draft.place, column="modality0"))
 
 
-def _modalities(draft: _Draft, cells: Sequence[Cell]) -> dict[int, str]:
+def _modalities(draft: Draft, cells: Sequence[Cell]) -> dict[int, str]:
     """Write the row's modalities into the draft; return number -> abbreviation, of repeated ones the first only."""
     named = {
         cell.column.meaning.modality: cell
@@ -261,10 +335,27 @@ def _modalities(draft: _Draft, cells: Sequence[Cell]) -> dict[int, str]:
     if in_order:
         draft.entry["modalities"] = [cell.text for cell in in_order]
     draft.places |= {f"modalities.{index}": cell.place for index, cell in enumerate(in_order)}
-    return {number: named[number].text for number in sorted(named)}
+    numbers = {number: named[number].text for number in sorted(named)}
+    return _only_last(draft, numbers, named) if draft.upstream else numbers
 
 
-def _put(draft: _Draft, cell: Cell, abbreviations: Mapping[int, str]) -> None:
+def _only_last(draft: Draft, numbers: Mapping[int, str], named: Mapping[Any, Cell]) -> dict[int, str]:
+    """Of a modality named twice upstream keeps the last, and loses the data of the others."""
+    last = {text: number for number, text in numbers.items()}
+    for number, text in numbers.items():
+        if last[text] != number:
+            other = f"modality{last[text]}"
+            message = f'"{text}" is named twice, in modality{number} and {other}; the data of modality{number} is lost.'
+            draft.refuse(named[number].place, message, text, upstream=f"only {other} is kept")
+            draft.lost.add(number)
+    kept = sorted(last.values())
+    if kept:
+        draft.entry["modalities"] = [numbers[number] for number in kept]
+    draft.places |= {f"modalities.{index}": named[number].place for index, number in enumerate(kept)}
+    return {number: text for number, text in numbers.items() if last[text] == number}
+
+
+def _put(draft: Draft, cell: Cell, abbreviations: Mapping[int, str]) -> None:
     """Write one cell into the draft at the path its column means."""
     means = cell.column.meaning
     if means is None or means.path == MODALITIES:
@@ -272,22 +363,27 @@ def _put(draft: _Draft, cell: Cell, abbreviations: Mapping[int, str]) -> None:
     path = means.path
     if means.modality is not None:
         if means.modality not in abbreviations:
-            draft.tell(_without_modality(cell, means.modality))
+            _tell_without_modality(draft, cell, means.modality)
             return
         if _is_repeated(means.modality, abbreviations):
             return
         path = tuple(abbreviations[means.modality] if part == ABBREVIATION else part for part in path)
-    value: Any = cell.text
+    value = _value(draft, cell, path)
     if means.path == SHORTCUTS["force_cloud_sync"] and cell.column.name == "force_cloud_sync":
         value = _yes(draft, cell)
         if value is None:
             return
     if other := _insert(draft.entry, path, value):
         where = draft.places.get(".".join(other))
-        also = f"{where.cell} ({where.column})" if where and where.cell else "another column"
-        draft.tell(error(cell.place, f"This cell and {also} set the same thing. Keep one of them.", found=cell.text))
+        draft.tell(error(cell.place, f"{_also(cell, where)} set the same thing. Keep one of them.", found=cell.text))
         return
     draft.places[".".join(path)] = cell.place
+
+
+def _also(cell: Cell, other: Place | None) -> str:
+    if cell.place.cell:
+        return f"This cell and {f'{other.cell} ({other.column})' if other and other.cell else 'another column'}"
+    return f"This and {f'{other.column} in line {other.row}' if other else 'another line'}"
 
 
 def _is_repeated(number: int, abbreviations: Mapping[int, str]) -> bool:
@@ -295,21 +391,37 @@ def _is_repeated(number: int, abbreviations: Mapping[int, str]) -> bool:
     return any(abbreviations[other] == abbreviations[number] for other in abbreviations if other < number)
 
 
-def _without_modality(cell: Cell, number: int) -> Problem:
+def _value(draft: Draft, cell: Cell, path: Path) -> Any:
+    """Return a setting as what it stands for; to upstream everything is text."""
+    if not is_typed(path):
+        return cell.text
+    if cell.given:
+        return cell.given[0]
+    value = typed(cell.text)
+    if draft.upstream and value != cell.text:
+        message = "This could be read as a number, as true or false, or as a list. Read as upstream does: as text."
+        draft.tell(warning(cell.place, message, cell.text))
+        return cell.text
+    return value
+
+
+def _tell_without_modality(draft: Draft, cell: Cell, number: int) -> None:
+    if number in draft.lost:
+        return
     message = (
         f"{cell.column.name} is filled in, but modality{number} is not, so it would be lost. "
         f"Name the modality in column modality{number}, or clear this cell."
     )
-    return error(cell.place, message, found=cell.text)
+    draft.refuse(cell.place, message, cell.text, upstream="it is passed over")
 
 
-def _yes(draft: _Draft, cell: Cell) -> bool | None:
+def _yes(draft: Draft, cell: Cell) -> bool | None:
     """Return True for yes; no sets nothing, and anything else is told."""
     if cell.text.casefold() in YES:
         return True
     if cell.text.casefold() not in NO:
         message = "force_cloud_sync must be true or false, or empty for false."
-        draft.tell(error(cell.place, message, found=cell.text))
+        draft.refuse(cell.place, message, cell.text, upstream="it counts as false")
     return None
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # openpyxl takes its time; most commands never write a templa
 
 VERSION = 1
 """Grows whenever the workbook looks different for the same names."""
+OWN_SHEETS = frozenset({"lists", "instructions"})
+"""Sheets that are no tables of sessions, though they name columns."""
 MODALITIES = 3
 LAST_ROW = 1000
 """Down to here the dropdowns reach."""

@@ -1,49 +1,101 @@
-"""Read .csv: the good form is UTF-8 with commas; semicolons and tabs are taken too, anything else is told."""
+"""Read .csv: UTF-8 with commas is the good form; what else Excel writes is read too, and told.
+
+Semicolons and tabs need no words. UTF-16 and the encoding of older Windows programs are told with the decoded text,
+because a wrong guess would show there.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from dropbox_agent.manifest.limits import Limits
-from dropbox_agent.manifest.problems import error
+from dropbox_agent.manifest.problems import NOT_ENDED, Unreadable, error, warning
 from dropbox_agent.manifest.table import Sheet, to_rows
 from dropbox_agent.model import Place, Problem, Row
 
 DELIMITERS = ",;\t"
+UTF_8 = 'In Excel, save it as "CSV UTF-8 (comma delimited)".'
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+SHOWN_WORDS = 5
 
 
-def read(content: bytes, name: str, limits: Limits) -> tuple[tuple[Row, ...], tuple[Problem, ...]]:
+@dataclass(frozen=True)
+class Text:
+    """The text of a file, and how it was got."""
+
+    text: str
+    encoding: str
+
+    def told(self, file: str) -> Iterator[Problem]:
+        """Yield what a person should check."""
+        if self.encoding == "cp1252":
+            words = [word for word in self.text.split() if not word.isascii()]
+            message = (
+                f"This file is not in UTF-8; it was read as older Windows programs write (cp1252). {UTF_8} "
+                "Or check that the letters shown are the right ones."
+            )
+            yield warning(_line_place(file, self.text, words[0]), message, ", ".join(words[:SHOWN_WORDS]))
+        elif self.encoding.startswith("utf-16"):
+            first = next((line for line in self.text.splitlines() if line.strip()), "").replace("\t", " ")
+            yield warning(Place(file, row=1), "This file is in UTF-16; its first line is shown as it was read.", first)
+        if not self.text.endswith(("\n", "\r")):
+            last = self.text.splitlines()[-1] if self.text else ""
+            yield warning(_line_place(file, self.text, last), NOT_ENDED, last)
+
+
+def _line_place(file: str, text: str, part: str) -> Place:
+    return Place(file, row=text.count("\n", 0, text.rfind(part)) + 1 if part else None)
+
+
+def read(
+    content: bytes, name: str, limits: Limits, upstream: bool = False
+) -> tuple[tuple[Row, ...], tuple[Problem, ...]]:
     """Return the rows of a csv file, and every problem found in it."""
     try:
-        lines = dict(_lines(_decoded(content), limits))
-    except _Unreadable as reason:
+        text = decoded(content)
+        found = dict(_lines(text.text, limits))
+    except Unreadable as reason:
         return (), (error(Place(name, row=reason.row), str(reason)),)
-    return to_rows(Sheet(None, lines), name)
+    rows, problems = to_rows(Sheet(None, found), name, upstream)
+    return rows, (*(text.told(name) if found else ()), *problems)
 
 
-class _Unreadable(Exception):
-    """The file cannot be read as a table; the message says what would be right."""
-
-    def __init__(self, message: str, row: int | None = None) -> None:
-        self.row = row
-        super().__init__(message)
+def lines(content: bytes, limits: Limits) -> Iterator[tuple[int, list[str]]]:
+    """Yield row number and cells of a csv file. Raises Unreadable."""
+    yield from _lines(decoded(content).text, limits)
 
 
-def _decoded(content: bytes) -> str:
-    if content.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        raise _Unreadable(
-            "This is an Excel workbook with a name ending in .csv. Name it .xlsx, or save it as CSV UTF-8."
-        )
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in content:
-        raise _Unreadable('This is not text in UTF-8. In Excel, save it as "CSV UTF-8 (comma delimited)".')
+def decoded(content: bytes) -> Text:
+    """Return the text of a csv file, whatever program wrote it. Raises Unreadable."""
     try:
-        return content.decode("utf-8-sig")
+        if content.startswith(UTF_16_MARKS):
+            return Text(content.decode("utf-16"), "utf-16")
+        if b"\0" in content:
+            return _without_mark(content)
+        return Text(content.decode("utf-8-sig"), "utf-8")
     except UnicodeDecodeError as wrong:
-        row = content.count(b"\n", 0, wrong.start) + 1
-        message = f'Line {row} has a letter that is not in UTF-8. In Excel, save it as "CSV UTF-8 (comma delimited)".'
-        raise _Unreadable(message, row) from wrong
+        return _older(content, wrong)
+
+
+def _without_mark(content: bytes) -> Text:
+    """UTF-16 without its mark: the zeros of plain letters stand in every second place."""
+    encoding = "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
+    if len(content) % 2 or content[encoding == "utf-16-le" :: 2].count(0) * 2 < len(content) // 2:
+        raise Unreadable(f"This is not text. {UTF_8}")
+    return Text(content.decode(encoding), encoding)
+
+
+def _older(content: bytes, wrong: UnicodeDecodeError) -> Text:
+    if wrong.encoding.startswith("utf-16"):
+        raise Unreadable(f"This file is only a part of a text in UTF-16. {UTF_8}") from wrong
+    row = content.count(b"\n", 0, wrong.start) + 1
+    try:
+        return Text(content.decode("cp1252"), "cp1252")
+    except UnicodeDecodeError:
+        raise Unreadable(f"Line {row} has a letter that is not in UTF-8. {UTF_8}", row) from wrong
 
 
 def _lines(text: str, limits: Limits) -> Iterator[tuple[int, list[str]]]:
@@ -57,15 +109,15 @@ def _lines(text: str, limits: Limits) -> Iterator[tuple[int, list[str]]]:
             _check_size(number, cells, limits)
             yield number, [cell.strip() for cell in cells]
     except csv.Error as wrong:
-        raise _Unreadable(
+        raise Unreadable(
             f"Row {number + 1} cannot be read: {wrong}. Look for a lone quotation mark.", number + 1
         ) from wrong
 
 
 def _check_size(row: int, cells: list[str], limits: Limits) -> None:
     if row > limits.rows:
-        raise _Unreadable(f"There are more than {limits.rows} rows. Split the file.", row)
+        raise Unreadable(f"There are more than {limits.rows} rows. Split the file.", row)
     if len(cells) > limits.columns:
-        raise _Unreadable(f"Row {row} has {len(cells)} cells; at most {limits.columns} are read.", row)
+        raise Unreadable(f"Row {row} has {len(cells)} cells; at most {limits.columns} are read.", row)
     if any(len(cell) > limits.cell_characters for cell in cells):
-        raise _Unreadable(f"Row {row} has a cell of more than {limits.cell_characters} characters.", row)
+        raise Unreadable(f"Row {row} has a cell of more than {limits.cell_characters} characters.", row)

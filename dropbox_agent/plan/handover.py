@@ -24,6 +24,8 @@ class Context:
     metadata_strict: bool = False
     env_file: str | None = None
     """What %ENV_FILE stands for."""
+    protected: tuple[Path, ...] = ()
+    """The service's own folders, which no link in a source may lead into."""
 
 
 def task_settings(job: JobStanding, task: PlannedTask, attempt_key: str, context: Context) -> TaskSettings:
@@ -51,6 +53,7 @@ def task_settings(job: JobStanding, task: PlannedTask, attempt_key: str, context
         metadata_dir=_folder(job.plan, "gather_preliminary_metadata"),
         derivatives_dir=_folder(job.plan, "copy_derivatives_folder"),
         allowed_roots=list(context.allowed_roots),
+        protected=list(context.protected),
         image=task.settings.get("image"),
         image_version=task.settings.get("image_version"),
         job_settings=dict(task.settings.get("job_settings") or {}),

@@ -41,7 +41,6 @@ LATER_VALUES: Mapping[tuple[KeyPath, str], str] = {
     (("executor", "via"), "rest"): "cli is",
     (("presets", "kind"), "ssm"): "yaml is",
     (("mail", "kind"), "smtp"): "file is",
-    (("compat",), "upstream"): "none is",
 }
 """What later versions will know, and what this version has instead."""
 

@@ -293,7 +293,14 @@ class Settings(BaseSettings):
     on_error: Literal["file", "row"] = Field(
         "file", description="file: one bad row refuses the whole manifest; row: it refuses only itself."
     )
-    compat: Literal["none"] = Field("none", description="Whose way of reading manifests is followed; none: our own.")
+    jobs_per_manifest: Number = Field(
+        50, description="How many jobs of one manifest are worked on at a time; the others wait for their turn."
+    )
+    compat: Literal["none", "upstream"] = Field(
+        "none",
+        description="none: where something of a manifest would be lost, it is refused with the cell; upstream: it is"
+        " read as aind-data-transfer-service reads it, with a warning for each.",
+    )
 
     _file: Path | None = PrivateAttr(None)
 

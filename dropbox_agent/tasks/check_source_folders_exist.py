@@ -12,7 +12,7 @@ from dropbox_agent.tasks.bucket import folder_of
 from dropbox_agent.tasks.names import counted, shown, size_shown
 from dropbox_agent.tasks.progress import Progress
 from dropbox_agent.tasks.staging import DERIVATIVES, reserved_names
-from dropbox_agent.tasks.tree import Allowed, File, Finding, Found, allowed, can_be_read, walk
+from dropbox_agent.tasks.tree import Allowed, EmptyFolder, File, Finding, Found, allowed, can_be_read, walk
 
 MOST_IN_MESSAGE = 10
 MOST_IN_FACTS = 1_000
@@ -93,15 +93,17 @@ def sources_of(settings: TaskSettings) -> tuple[Source, ...]:
 def _look_at(source: Source, may: Allowed, progress: Progress, findings: _Findings) -> None:
     progress.say(f"Looks at {source.what}")
     before = progress.done_files, findings.count
+    holds_nothing = source.deep
     for found in walk(source.folder, may, source.key_prefix, deep=source.deep):
         finding = source.finding(found)
+        holds_nothing = holds_nothing or (isinstance(found, EmptyFolder) and not found.name)
         if finding is not None:
             findings.add(f"{source.what}: {finding.sentence(source.folder)}")
         elif isinstance(found, File):
             progress.add(found.stamp.size, 1)
-    if (progress.done_files, findings.count) == before:
-        empty = "no file; its sub-folders are not read" if not source.deep else "no file"
-        findings.add(f"{source.what}: {shown(source.folder)}: this folder holds {empty}")
+    # A session's own folder may be its metadata_dir, with nothing at its top yet.
+    if holds_nothing and (progress.done_files, findings.count) == before:
+        findings.add(f"{source.what}: {shown(source.folder)}: this folder holds no file")
     print(f"{source.what}: looked at {progress.done_files - before[0]} files in {shown(source.folder)}.")
 
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from dropbox_agent.model import EMAIL_TYPES
 from dropbox_agent.validate.check import Check, Wrong
-from dropbox_agent.validate.dates import in_utc, moment
+from dropbox_agent.validate.dates import EPOCH, counted_day, epoch, in_utc, readings
 from dropbox_agent.validate.texts import hint, name_of, one_of, required, text_of
 from dropbox_agent.wording import nearest, shown
 
@@ -60,24 +60,62 @@ def subject(check: Check) -> str:
 def acquired(check: Check) -> datetime:
     """Return when the session was, its time zone as written."""
     text = required(check, "acq_datetime")
-    when = moment(text)
-    if when is None:
-        message = f"This is not a date and time that can be read only one way. Write it as {DATE_EXAMPLE}."
-        raise Wrong(["acq_datetime"], message, text)
+    when = _moment(check, text)
     if when.year < FIRST_YEAR:
         raise Wrong(["acq_datetime"], f"A session in the year {when.year} cannot be. Correct the year.", text)
     if when.year > check.known.now.year + 1 or in_utc(when) > check.known.now + AHEAD:
-        raise Wrong(["acq_datetime"], "This is in the future. Correct the date.", text)
-    if ":" not in text:
+        if not check.known.upstream:
+            raise Wrong(["acq_datetime"], "This is in the future. Correct the date.", text)
+        check.warning(["acq_datetime"], "This is in the future. Read as upstream does: it is taken as it stands.", text)
+    if ":" not in text and not EPOCH.fullmatch(text):
         day = when.isoformat()
         check.warning(["acq_datetime"], f"There is no time of day, so midnight is taken: {day}.", text, suggestion=day)
     return when
 
 
+def _moment(check: Check, text: str) -> datetime:
+    """Return the one date and time that a text can be."""
+    found = readings(text)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        return _number(check, text)
+    month_first, day_first = (f"{when:%Y-%m-%dT%H:%M:%S}" for when in found)
+    message = f"This could be {month_first} or {day_first}."
+    if not check.known.upstream or text[-1:] not in "mM":
+        raise Wrong(["acq_datetime"], f"{message} Write the one that is meant in this form.", text)
+    check.warning(["acq_datetime"], f"{message} Read as upstream does: the month comes first.", text)
+    return found[0]
+
+
+def _number(check: Check, text: str) -> datetime:
+    """Refuse a number with the day it may be; upstream takes seconds since 1970."""
+    if (day := counted_day(text)) is not None:
+        message = "This is a number. If it is a date of Excel, it is the one to be written: format the cell as a date."
+        raise Wrong(["acq_datetime"], message, text, day.isoformat())
+    if (seconds := epoch(text)) is not None:
+        message = f"This is a number. In seconds since 1970 it is {seconds:%Y-%m-%dT%H:%M:%SZ}."
+        if not check.known.upstream:
+            raise Wrong(["acq_datetime"], message, text, f"{seconds:%Y-%m-%dT%H:%M:%SZ}")
+        check.warning(["acq_datetime"], f"{message} Read as upstream does: that is taken.", text)
+        return seconds
+    message = f"This is not a date and time that can be read only one way. Write it as {DATE_EXAMPLE}."
+    raise Wrong(["acq_datetime"], message, text)
+
+
 def platform(check: Check) -> str | None:
     """Return the platform, None when the row names none."""
     name = name_of(check, check.row.entry.get("platform"), ["platform"])
-    return None if name is None else one_of(["platform"], name, check.known.platforms)
+    if name is None:
+        return None
+    try:
+        return one_of(["platform"], name, check.known.platforms)
+    except Wrong as wrong:
+        if not check.known.upstream:
+            raise
+        message = f"{wrong} Read as upstream does: there is no platform, and the name of the data begins without one."
+        check.warning(["platform"], message, name, suggestion=wrong.suggestion)
+        return None
 
 
 def modalities(check: Check) -> tuple[str, ...]:

@@ -17,7 +17,8 @@ def tell_twins(checks: Sequence[Check]) -> None:
     for (_, name), twins in by_asset.items():
         for check in twins if len(twins) > 1 else ():
             other = twins[1] if check is twins[0] else twins[0]
-            message = f"{_where(other.row)} is the same session, {name}. Each session may stand in a manifest once."
+            alike = "says the same" if other.row.entry == check.row.entry else "is the same session"
+            message = f"{_where(other.row)} {alike}, {name}. Each session may stand in a manifest once."
             check.problems.append(Problem(Level.ERROR, check.row.place, message, found=name))
 
 

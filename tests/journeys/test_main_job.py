@@ -124,19 +124,32 @@ def test_one_bad_row_refuses_only_itself_when_the_site_says_so(workspace: Worksp
     assert [(p["row"], p["column"]) for p in status["problems"] if p["level"] == "error"] == [(3, "job_type")]
 
 
-def test_the_same_asset_twice_fails_at_the_check_and_overwrites_nothing(
+def test_the_same_asset_from_another_manifest_is_refused_with_where_it_was_uploaded(
     workspace: Workspace, sources: dict[str, Path]
 ) -> None:
     drop(workspace, "one.csv", lambda path: write_csv(path, [a_row(sources, **QUICK)]))
     workspace.until_idle()
-    arrived = workspace.bucket / PREFIX / "ecephys" / "settings.xml"
-    before = arrived.stat().st_mtime_ns
+    drop(workspace, "two.csv", lambda path: write_csv(path, [a_row(sources, **QUICK)]))
+    workspace.until_idle()
+    status = workspace.status("two.csv")
+    assert status["state"] == "refused"
+    (problem,) = status["problems"]
+    assert problem["message"].startswith(f"{PREFIX} was uploaded on ")
+    assert "for one.csv, row 2" in problem["message"]
+
+
+def test_what_lies_in_the_bucket_already_fails_at_the_check_and_is_not_written_over(
+    workspace: Workspace, sources: dict[str, Path]
+) -> None:
+    present = workspace.bucket / PREFIX / "ecephys" / "settings.xml"
+    present.parent.mkdir(parents=True)
+    present.write_text("somebody else's")
     drop(workspace, "two.csv", lambda path: write_csv(path, [a_row(sources, **QUICK)]))
     workspace.until_idle()
     (job,) = workspace.status("two.csv")["jobs"]
     failed = [task for task in job["tasks"] if task["state"] == "failed"]
     assert [task["task_id"] for task in failed] == ["check_s3_folder_exists"]
-    assert arrived.stat().st_mtime_ns == before
+    assert present.read_text() == "somebody else's"
     assert workspace.mails("two.csv") == ["01-begin.eml", "02-fail.eml"]
     message = email.message_from_bytes(
         (workspace.inbox / "two.csv.02-fail.eml").read_bytes(), policy=email.policy.default

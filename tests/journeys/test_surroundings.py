@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -138,13 +139,9 @@ def test_a_full_disk_under_the_inbox_is_said_and_the_work_goes_on(
     workspace.change(inboxes=[{"path": str(small_disk), "settle_seconds": 0.2, "scan_seconds": 1}])
     write_csv(small_disk / "s.csv", [a_row(sources, **QUICK)])
     (small_disk / "ballast").write_bytes(b"x" * 1_000_000)
-    with (small_disk / "ballast").open("ab") as file:
-        try:
-            while True:
-                file.write(b"x" * 512)
-                file.flush()
-        except OSError:
-            pass
+    with (small_disk / "ballast").open("ab", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 512)
     done = workspace.agent("run", "--until-idle", "--config", str(workspace.config))
     assert done.returncode == 3
     assert "the disk is full" in done.stderr
@@ -190,6 +187,21 @@ def test_a_folder_full_of_files_is_watched_only_after_somebody_said_what_to_do_w
     workspace.until_idle()
     assert not (old / "before.csv.status.json").exists()
     assert (old / "after.csv.status.json").exists()
+
+
+def test_a_link_in_the_data_to_the_services_own_folders_is_not_followed(
+    workspace: Workspace, sources: dict[str, Path]
+) -> None:
+    """With all of a disk allowed, the ledger on it still is nobody's data."""
+    workspace.change(policy={"source_roots": [str(workspace.folder.parent)]})
+    (sources["ecephys"] / "innocent").symlink_to(workspace.folder / "state")
+    drop_good(workspace, sources)
+    workspace.until_idle()
+    (job,) = workspace.status("s.csv")["jobs"]
+    (failed,) = [task for task in job["tasks"] if task["state"] == "failed"]
+    assert failed["task_id"] == "check_source_folders_exist"
+    assert "innocent" in failed["message"]
+    assert list(workspace.bucket.glob("*/ecephys")) == []
 
 
 def test_what_never_settles_is_not_waited_for(workspace: Workspace, sources: dict[str, Path]) -> None:

@@ -213,6 +213,12 @@ def test_a_source_that_holds_the_bucket_or_the_jobs_folder_is_refused(job: OneJo
     assert "this holds the bucket's folder" in message
 
 
+def test_a_sessions_folder_with_nothing_at_its_top_may_be_its_metadata_dir(job: OneJob) -> None:
+    assert job.run(TASK, metadata_dir=job.ecephys.parent).state == "succeeded"
+    (job.folder / "empty").mkdir()
+    assert findings(job, metadata_dir=job.folder / "empty") == ["metadata_dir: HERE/empty: this folder holds no file"]
+
+
 def test_metadata_may_lie_at_the_top_of_the_session(job: OneJob) -> None:
     write(job.ecephys.parent, {"subject.json": b"{}"})
     outcome = job.run(TASK, metadata_dir=job.ecephys.parent)
