@@ -134,8 +134,8 @@ def sentence(job: SlurmJob) -> str | None:
         words = _why_it_waits(job.reason)
     if words is None:
         return None
-    nodes = job.nodes or "its node"
-    return words.format(reason=job.reason, nodes=nodes, job_id=job.job_id, state=job.state)
+    nodes = _plain(job.nodes) or "its node"
+    return words.format(reason=_plain(job.reason), nodes=nodes, job_id=job.job_id, state=_plain(job.state))
 
 
 def _why_it_waits(reason: str) -> str:
@@ -149,4 +149,5 @@ def _why_it_waits(reason: str) -> str:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[^\w .:-]", "", name)[:60]
+    """Return Slurm's word without what could mean something elsewhere."""
+    return re.sub(r"[^\w .:,\[\]-]", "", name)[:60]
