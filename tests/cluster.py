@@ -42,7 +42,7 @@ SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0,batch_sc
 MpiDefault=none
 ReturnToService=2
 SlurmdTimeout=10
-MessageTimeout=10
+MessageTimeout=4
 KillWait=3
 InactiveLimit=0
 MinJobAge={min_job_age_seconds}
