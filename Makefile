@@ -13,6 +13,7 @@ demo: .venv/.installed ## Run the main job on made-up data, from the drop to the
 
 test: check ## Check the code and run every test.
 	@.ci/install-office
+	@.ci/install-slurm
 	$(BIN)/python -m pytest
 
 check: .venv/.installed ## Style, formatting, types, and who imports whom.

@@ -166,7 +166,7 @@ class Agent:
         if attempt.stop_at is not None:
             return False
         if attempt.state is AttemptState.SUBMITTING:
-            return self.ledger.may_try(attempt, now)
+            return self.ledger.may_try(attempt, now) and self.executor.may_repeat(attempt, now)
         return attempt.first_missing_at is not None and self.executor.may_repeat(attempt, now)
 
     def hand_over(self, attempt: Attempt, now: datetime) -> None:
@@ -194,6 +194,7 @@ class Agent:
         """Look once at all that may run, and write down what was seen."""
         with self._alone("looking at what runs"):
             observations = [obey.as_ordered(one) for one in self.executor.observe(self.ledger.live_attempts(), now)]
+            self._say("executor", self.executor.trouble)
             self._record(observations, now)
             for one in observations:
                 self._say_of(one)
@@ -211,7 +212,7 @@ class Agent:
 
     def _say_of(self, one: Observation) -> None:
         what = f"{one.attempt.job_id}, attempt {one.attempt.key}"
-        self._say(what, one.text, logging.WARNING)
+        self._say(what, None if one.waits else one.text, logging.WARNING)
         if one.state in (AttemptState.ENDED, AttemptState.LOST):
             self._said.pop(what, None)
 
@@ -306,7 +307,8 @@ class Agent:
         inboxes = [inbox.trouble for inbox in self.inboxes if inbox.trouble]
         files = [f"{file}: {self._said[f'examining {file}']}" for file in self._not_examined]
         undone = [*self.ledger.not_taken(), *self.ledger.undelivered()]
-        return [*inboxes, *files, *(f"{name}: {error}" for name, error in undone)]
+        executor = [self.executor.trouble] if self.executor.trouble else []
+        return [*inboxes, *executor, *files, *(f"{name}: {error}" for name, error in undone)]
 
     # --- details -----------------------------------------------------------------------------------------------------
 
@@ -378,7 +380,7 @@ class Agent:
 
     def _not_taken(self, attempt: Attempt, error: SubmitFailed, now: datetime) -> None:
         if error.retry:
-            self.ledger.not_submitted(attempt, str(error), now)
+            self.ledger.not_submitted(attempt, str(error), now, unsure=error.unsure)
         else:
             self.ledger.gave_up(attempt, str(error), now)
         logger.error("%s: %s", attempt.job_id, error, extra={"action": "not_submitted", "attempt": attempt.key})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from functools import partial
@@ -18,7 +19,14 @@ from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent, database
 from dropbox_agent.errors import AgentError, InboxUnavailable, OrderRefused, WrongUse
 from dropbox_agent.examine import Examiner, presets_in
-from dropbox_agent.executors import Executor, LocalExecutor, RehearsalExecutor
+from dropbox_agent.executors import (
+    Asked,
+    Executor,
+    LocalExecutor,
+    RehearsalExecutor,
+    SlurmCommands,
+    SlurmExecutor,
+)
 from dropbox_agent.inbox import MARKER, Inbox, guard, is_passed_over, mark, open_regular
 from dropbox_agent.ledger import Ledger, Reader
 from dropbox_agent.manifest import schema, template
@@ -30,6 +38,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 SHELL_SAFE = re.compile(r"[A-Za-z0-9/._-]+")
+SLOTS = {"local": 2, "slurm": 1000}
+"""How many allocations run at the same time where executor.slots does not say."""
 FINGERPRINT = ".dropbox-agent/template.sha256"
 """What the TEMPLATE.xlsx in an inbox was made from; it is made anew only when that changes."""
 
@@ -82,7 +92,21 @@ def executor(settings: Settings, environ: Mapping[str, str]) -> Executor:
     """Return the place to run that the settings name."""
     if settings.executor.kind == "rehearsal":
         return RehearsalExecutor()
-    return LocalExecutor(settings.executor.slots, environ)
+    if settings.executor.kind == "slurm":
+        return slurm(settings.executor, environ)
+    return LocalExecutor(settings.executor.slots or SLOTS["local"], environ)
+
+
+def slurm(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmExecutor:
+    """Return the way to a cluster that the settings name."""
+    return SlurmExecutor(
+        SlurmCommands(environ),
+        slots=chosen.slots or SLOTS["slurm"],
+        python=str(chosen.python or sys.executable),
+        asked=Asked(chosen.partition, chosen.account, chosen.qos),
+        poll_seconds=chosen.poll_seconds,
+        grace_seconds=chosen.grace_seconds,
+    )
 
 
 def inboxes(settings: Settings) -> list[Inbox]:

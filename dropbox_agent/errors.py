@@ -59,10 +59,14 @@ class OrderRefused(AgentError):
 
 
 class SubmitFailed(AgentError):
-    """An executor did not take an attempt. ``retry`` says whether trying again can help."""
+    """An executor did not take an attempt. ``retry`` says whether trying again can help.
 
-    def __init__(self, message: str, *, retry: bool) -> None:
+    ``unsure``: it may have been taken all the same, so it is looked for before it is handed over again.
+    """
+
+    def __init__(self, message: str, *, retry: bool, unsure: bool = False) -> None:
         self.retry = retry
+        self.unsure = unsure
         super().__init__(message)
 
 

@@ -307,12 +307,12 @@ class Attempt:
     """The attempt's own folder inside the run folder."""
     tasks: tuple[PlannedTask, ...]
     handle: str | None = None
-    """What the executor calls it: a process (``pid:start``) or a Slurm job id."""
+    """What the executor calls it: a process (``boot:pid:start``) or a Slurm job (``slurm:id:name``)."""
     submitted_at: datetime | None = None
     first_missing_at: datetime | None = None
+    """Since when successful looks have not found it; durable, so that a restart does not begin the grace anew."""
     stop_at: datetime | None = None
     """Since when it is to be ended."""
-    """Since when successful looks have not found it; durable, so that a restart does not begin the grace anew."""
 
 
 @dataclass(frozen=True)
@@ -340,6 +340,10 @@ class Observation:
     tasks: tuple[TaskObservation, ...] = ()
     text: str | None = None
     """A sentence for people: ``waits for a free place (2 of 2 in use)``."""
+    waits: bool = False
+    """The text says what it waits for, as anything in a queue does: nobody has to act."""
+    handle: str | None = None
+    """What the executor calls it, where that was found out only now."""
 
 
 # --- report: what people are told ------------------------------------------------------------------------------------
@@ -622,3 +626,13 @@ class RunFolder:
 def file_stem(key: str) -> str:
     """Return the file name of a task key: ``compress_data[ecephys]`` -> ``compress_data.ecephys``."""
     return key.replace("[", ".").replace("]", "")
+
+
+SLURM_HANDLE = "slurm"
+"""How the handle of a Slurm job begins: ``slurm:4711:dbx-...``; identity is id and name together."""
+
+
+def slurm_job_id(handle: str | None) -> str | None:
+    """Return the Slurm job id in a handle; None when it is no Slurm job's."""
+    kind, _, rest = (handle or "").partition(":")
+    return rest.partition(":")[0] if kind == SLURM_HANDLE else None

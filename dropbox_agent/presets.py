@@ -194,6 +194,9 @@ class _Reading:
             return {}
         for fault in plan.preset_script_faults(task_id, task.command_script):
             self.document.tell((*path, "command_script"), f"the command_script of {task_id}: {fault}")
+        for asked in plan.resource_problems(task.image_resources or {}):
+            if not asked.passed_over:
+                self.document.tell((*path, "image_resources", asked.name), f"{asked.name} {asked.words}")
         return task.model_dump(exclude_unset=True)
 
 

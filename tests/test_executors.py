@@ -20,7 +20,7 @@ import pytest
 
 from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.executors import LocalExecutor, RehearsalExecutor, wrapper
-from dropbox_agent.executors.folder import look, prepare
+from dropbox_agent.executors.folder import Node, look, prepare
 from dropbox_agent.executors.local import leftovers
 from dropbox_agent.model import Attempt, AttemptFolder, PlannedTask, TaskSettings
 from dropbox_agent.states import AttemptState, TaskState
@@ -256,7 +256,7 @@ def test_no_more_attempts_run_than_there_are_places() -> None:
 def test_an_attempt_that_is_stopped_before_it_starts_never_starts(tmp_path: Path) -> None:
     attempt = local_attempt(tmp_path)
     executor = local()
-    prepare(attempt, settings(tmp_path, attempt), os.environ)
+    prepare(attempt, settings(tmp_path, attempt), Node(environ=os.environ))
     assert executor.stop(attempt, hard=False)
     executor.submit(attempt, settings(tmp_path, attempt))
     folder = AttemptFolder(attempt.folder)
@@ -286,16 +286,16 @@ def test_a_missing_work_folder_is_said_and_not_made(tmp_path: Path) -> None:
 
 def test_preparing_a_started_attempt_again_touches_nothing(tmp_path: Path) -> None:
     attempt = local_attempt(tmp_path)
-    folder = prepare(attempt, settings(tmp_path, attempt), os.environ)
+    folder = prepare(attempt, settings(tmp_path, attempt), Node(environ=os.environ))
     folder.token.mkdir()
     before = folder.allocation.stat().st_ino
-    prepare(attempt, settings(tmp_path, attempt), os.environ)
+    prepare(attempt, settings(tmp_path, attempt), Node(environ=os.environ))
     assert folder.allocation.stat().st_ino == before
 
 
 def test_no_variable_of_the_agent_reaches_a_task(tmp_path: Path) -> None:
     attempt = local_attempt(tmp_path)
-    folder = prepare(attempt, settings(tmp_path, attempt), {"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "x"})
+    folder = prepare(attempt, settings(tmp_path, attempt), Node(environ={"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "x"}))
     environment = json.loads(folder.allocation.read_text())["environment"]
     assert environment == {"PATH": "/bin", "LANG": "C.UTF-8", "DROPBOX_AGENT_ATTEMPT": "dbx-abc"}
 

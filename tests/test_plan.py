@@ -268,6 +268,53 @@ def test_compress_data_has_its_own_settings_below_those_of_the_modality() -> Non
     assert task.settings["image_version"] == "1"
 
 
+def test_a_resource_that_no_cluster_knows_is_a_problem_in_its_cell_with_the_nearest_name() -> None:
+    cell = Place("session.csv", None, 2, "modality0.image_resources.memory_per_cpus", "H2")
+    path = f"tasks.{SETTINGS}.ecephys.image_resources.memory_per_cpus"
+    resources = {"memory_per_cpus": 6000, "standard_output": "/logs"}
+    tasks = {
+        SETTINGS: {"ecephys": {"job_settings": {"input_source": "/d"}, "image_resources": resources}},
+        "upload_data_to_s3": {"image_resources": {"priority": 9}},
+    }
+    preset = a_type("ecephys", {COMPRESS: {"image_resources": {"standard_error": "/logs", "name": "x"}}})
+    found = problems_of(a_job(tasks, row=Row(ROW.place, {}, {path: cell})), stored(preset))
+    assert found == (
+        Problem(
+            Level.ERROR,
+            cell,
+            "memory_per_cpus in image_resources of compress_data[ecephys], set by the manifest, is not a property of a"
+            " job; did you mean memory_per_cpu?",
+            "6000",
+            "memory_per_cpu",
+        ),
+        Problem(
+            Level.WARNING,
+            ROW.place,
+            "standard_output in image_resources of compress_data[ecephys], set by the manifest, is decided by this"
+            " service: logs are in the run folder; it is passed over.",
+            "/logs",
+        ),
+        Problem(
+            Level.ERROR,
+            ROW.place,
+            "priority in image_resources of upload_data_to_s3, set by the manifest, is for operators: only a preset may"
+            " set it.",
+            "9",
+        ),
+    )
+
+
+def test_resources_that_exclude_each_other_only_once_merged_are_a_problem() -> None:
+    preset = a_type("ecephys", {COMPRESS: {"image_resources": {"memory_per_cpu": {"set": True, "number": 4000}}}})
+    (found,) = problems_of(a_job({SETTINGS: {"ecephys": {
+        "job_settings": {"input_source": "/d"}, "image_resources": {"memory": "16G"},
+    }}}), stored(preset))  # fmt: skip
+    assert found.message == (
+        "memory_per_cpu in image_resources of compress_data[ecephys], set by the job type ecephys, and memory exclude"
+        " each other; keep one."
+    )
+
+
 def test_null_leaves_what_is_there() -> None:
     own = a_type("ecephys", {COMPRESS: {"image": "i", "job_settings": {"a": {"b": 1}, "none": None}}})
     manifest = {

@@ -137,7 +137,7 @@ def test_the_folders_of_the_columns_may_always_be_set() -> None:
         ),
         # Neither null nor an empty group sets anything.
         ((), {"check_metadata_files": {"image": None, "job_settings": {}, "image_resources": {"a": {}}}}, []),
-        ("all", {"check_metadata_files": {"image": "x", "image_resources": {"a": 1}}}, []),
+        ("all", {"check_metadata_files": {"image": "x", "image_resources": {"cpus": 1}}}, []),
     ],
 )
 def test_a_rule_allows_a_field_and_all_below_it(rule: Any, tasks: Mapping[str, Any], found: list[str]) -> None:

@@ -339,3 +339,11 @@ def test_a_job_of_every_shipped_job_type_has_a_plan(job_type: str) -> None:
     assert removal == "Switched off by the job type default." or (
         job_type == "custom" and removal.startswith("Not asked")
     )
+
+
+def test_resources_that_no_cluster_knows_stop_their_job_type_with_line_and_nearest_name(tmp_path: Path) -> None:
+    text = "tasks:\n  upload_data_to_s3:\n    image_resources:\n      cpu: 4\n      time_limit: soon\n      name: x\n"
+    assert broken(tmp_path, text) == (
+        "wrong.yaml, line 4: cpu is not a property of a job; did you mean cpus?;"
+        " line 5: time_limit is no length of time; write minutes, H:MM:SS or D-HH:MM:SS."
+    )

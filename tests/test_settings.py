@@ -265,9 +265,7 @@ def test_a_bad_character_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "finding"),
     [
-        ("executor: {kind: slurm, via: cli, more: 1}",
-         "executor.kind: slurm is not in this version; local and rehearsal are."),
-        ("executor: {via: cli}", "executor.via is not in this version; executor.kind is local or rehearsal."),
+        ("executor: {kind: slurm, via: rest, more: 1}", "executor.via: rest is not in this version; cli is."),
         ("mail: {kind: smtp, host: mail}", "mail.kind: smtp is not in this version; file is."),
         ("presets: {kind: ssm, prefix: /x}", "presets.kind: ssm is not in this version; yaml is."),
         ("buckets: {default: 's3://x'}", 'buckets.default: "s3://x" is in S3, which is not in this version;'
@@ -340,12 +338,12 @@ def test_a_wrong_variable_is_named_and_not_the_line_it_overrides(tmp_path: Path)
         "DROPBOX_AGENT_WEB__PORT": "x",
         "DROPBOX_AGENT_PROJECTS": "a,b",
         "DROPBOX_AGENT_INBOXES__0__PATH": "x",
-        "DROPBOX_AGENT_EXECUTOR__KIND": "slurm",
+        "DROPBOX_AGENT_EXECUTOR__VIA": "rest",
     }
     assert findings(tmp_path, "web: {port: 1}\n", **environ) == (
         'DROPBOX_AGENT_PROJECTS: "a,b" is not JSON; lists and sections are written as JSON, for example'
         ' ["one", "two"].',
-        "DROPBOX_AGENT_EXECUTOR__KIND: executor.kind: slurm is not in this version; local and rehearsal are.",
+        "DROPBOX_AGENT_EXECUTOR__VIA: executor.via: rest is not in this version; cli is.",
         "DROPBOX_AGENT_SITE__NAM: site.nam is not a setting. Did you mean name?",
         "DROPBOX_AGENT_WEP: wep is not a setting. Did you mean web?",
         'DROPBOX_AGENT_INBOXES__0__PATH: inboxes: a section is not a list; write one line "- value" for each, or []'

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parent.parent / ".ci/make-venv"
+PACKAGES = SCRIPT.with_name("install-slurm")
 PYTHON = """#!{bash}
 case "$*" in
   *version_info\\ \\<*) [ -e {old} ] && exit 1 || exit 0 ;;
@@ -57,9 +58,13 @@ class Machine:
 
     def set_up(self, python: str = "") -> tuple[int, str, list[str]]:
         """Return how the script ended, what it complained about, and what was done to the machine."""
+        return self.run(SCRIPT, str(self.folder / "venv"), PYTHON=python)
+
+    def run(self, script: Path, *words: str, **environ: str) -> tuple[int, str, list[str]]:
+        """Return how a script ended, what it complained about, and what was done to the machine."""
         done = subprocess.run(
-            [shutil.which("bash") or "bash", str(SCRIPT), str(self.folder / "venv")],
-            env={"PATH": str(self.folder / "bin"), "PYTHON": python},
+            [shutil.which("bash") or "bash", str(script), *words],
+            env={"PATH": str(self.folder / "bin"), **environ},
             capture_output=True,
             text=True,
             check=False,
@@ -131,3 +136,27 @@ def test_an_environment_that_works_is_kept(machine: Machine) -> None:
     shutil.copytree(machine.folder / "bin", machine.folder / "venv/bin")
     (machine.folder / "venv/bin/python3").rename(machine.folder / "venv/bin/python")
     assert machine.set_up() == (0, "", [])
+
+
+def test_slurm_is_installed_for_the_cluster_tests_as_root_on_debian(machine: Machine) -> None:
+    machine.has_apt()
+    machine.is_run_by(0)
+    wanted = "slurmctld slurmd slurm-client munge"
+    assert machine.run(PACKAGES, SBIN="/none") == (
+        0, "", ["apt-get update -qq", f"apt-get install -y -qq --no-install-recommends {wanted}"],
+    )  # fmt: skip
+
+
+def test_without_root_it_is_said_that_the_cluster_tests_are_left_out(machine: Machine) -> None:
+    machine.is_run_by(1000)
+    code, said, done = machine.run(PACKAGES, SBIN="/none")
+    assert (code, done) == (0, [])
+    assert said.startswith("The tests on a real cluster are left out: slurmctld slurmd slurm-client munge are not")
+
+
+def test_a_slurm_that_is_there_is_left_as_it_is(machine: Machine) -> None:
+    machine.has_apt()
+    machine.is_run_by(0)
+    for program in ("slurmctld", "slurmd", "sbatch", "munged"):
+        machine.has(program, "#!{bash}\n")
+    assert machine.run(PACKAGES, SBIN="/none") == (0, "", [])

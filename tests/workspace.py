@@ -28,6 +28,8 @@ class Workspace:
 
     folder: Path
     children: list[subprocess.Popen[str]] = field(default_factory=list)
+    environ: dict[str, str] = field(default_factory=dict)
+    """What the agent's environment has besides."""
 
     @property
     def config(self) -> Path:
@@ -76,7 +78,7 @@ class Workspace:
 
     def environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        return {**kept, "PYTHONWARNINGS": "error::DeprecationWarning:dropbox_agent"}
+        return {**kept, "PYTHONWARNINGS": "error::DeprecationWarning:dropbox_agent", **self.environ}
 
     def status(self, name: str) -> dict[str, Any]:
         """Return the status.json beside a manifest."""

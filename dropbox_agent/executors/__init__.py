@@ -1,4 +1,4 @@
-"""Places to run attempts: ``local`` (this machine) and ``rehearsal`` (runs nothing).
+"""Places to run attempts: ``local`` (this machine), ``slurm`` (a cluster) and ``rehearsal`` (runs nothing).
 
 Each takes an attempt whose intent is already in the ledger, and says what it sees of it. The truth about what ran is
 in the attempt's folder: the start token, the end record of each task, and the end record of the allocation.
@@ -12,11 +12,16 @@ from typing import Protocol
 
 from dropbox_agent.executors.local import LocalExecutor
 from dropbox_agent.executors.rehearsal import RehearsalExecutor
+from dropbox_agent.executors.slurm import Asked, SlurmCommands, SlurmExecutor
 from dropbox_agent.model import Attempt, Observation, TaskSettings
 
 
 class Executor(Protocol):
     """What the agent asks of a place to run."""
+
+    @property
+    def trouble(self) -> str | None:
+        """What an operator has to know of this place, as a sentence; None when all is well."""
 
     def room(self, live: int) -> int:
         """Return how many more attempts may be handed over while ``live`` may still run."""
@@ -28,13 +33,13 @@ class Executor(Protocol):
         """
 
     def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
-        """Return whether an attempt that was handed over and is not seen may be handed over again."""
+        """Return whether an attempt that may have been handed over, and is not seen, may be handed over again."""
 
     def stop(self, attempt: Attempt, hard: bool) -> bool:
         """Ask for an end of an attempt (``hard``: without asking); return whether it is sure that it never ran."""
 
     def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
-        """Return what is to be seen of each attempt, in one look."""
+        """Return what is to be seen of each attempt, in one look; nothing of an attempt there is no news of."""
 
 
-__all__ = ["Executor", "LocalExecutor", "RehearsalExecutor"]
+__all__ = ["Asked", "Executor", "LocalExecutor", "RehearsalExecutor", "SlurmCommands", "SlurmExecutor"]

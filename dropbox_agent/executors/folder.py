@@ -7,22 +7,37 @@ import os
 import stat
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from dropbox_agent import plan
 from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskObservation, TaskSettings
 from dropbox_agent.states import FINAL_TASK_STATES, AttemptState, TaskState
 
 ATTEMPT_VARIABLE = "DROPBOX_AGENT_ATTEMPT"
 """In the environment of every process of an attempt: its key, by which leftovers are recognised."""
+VARIABLES_VARIABLE = "DROPBOX_AGENT_VARIABLES"
+"""Names the variables that a task's resources set, so that its script gets them."""
 KEPT_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR")
 """What a task sees of the agent's environment; nothing else is handed on."""
 
 
-def prepare(attempt: Attempt, settings: Mapping[str, TaskSettings], environ: Mapping[str, str]) -> AttemptFolder:
+@dataclass(frozen=True)
+class Node:
+    """What an attempt finds where it runs."""
+
+    python: str = sys.executable
+    environ: Mapping[str, str] = field(default_factory=dict)
+    """The environment tasks get, of which KEPT_VARIABLES are taken."""
+    inherits: tuple[str, ...] = ()
+    """Beginnings of the names of variables that a task gets from the place where it runs."""
+
+
+def prepare(attempt: Attempt, settings: Mapping[str, TaskSettings], node: Node) -> AttemptFolder:
     """Write all an attempt needs into its folder and return it. Raises SubmitFailed when the folder cannot be written.
 
     Preparing it again writes the same, unless the attempt has started: then nothing is touched.
@@ -40,7 +55,7 @@ def prepare(attempt: Attempt, settings: Mapping[str, TaskSettings], environ: Map
         for task in attempt.tasks:
             _write(folder.settings(task.key), settings[task.key].model_dump_json(indent=1))
         _write(folder.wrapper, resources.files(__package__).joinpath("wrapper.py").read_text("utf-8"))
-        _write(folder.allocation, json.dumps(_allocation(attempt, folder, environ), indent=1))
+        _write(folder.allocation, json.dumps(_allocation(attempt, folder, node), indent=1))
     except OSError as error:
         raise SubmitFailed(
             f"The run folder {attempt.folder} could not be written: {error.strerror}. It is tried again.", retry=True
@@ -53,16 +68,17 @@ def work_dir_of(attempt: Attempt) -> Path:
     return attempt.folder.parent.parent.parent
 
 
-def _allocation(attempt: Attempt, folder: AttemptFolder, environ: Mapping[str, str]) -> dict[str, Any]:
+def _allocation(attempt: Attempt, folder: AttemptFolder, node: Node) -> dict[str, Any]:
     inside = {task.key for task in attempt.tasks}
-    python = [sys.executable, "-I", "-m", "dropbox_agent.tasks"]
+    python = [node.python, "-I", "-m", "dropbox_agent.tasks"]
     return {
         "key": attempt.key,
         "job_id": attempt.job_id,
         "folder": str(folder.path),
         "token": str(folder.token),
         "end": str(folder.end),
-        "environment": _environment(attempt, environ),
+        "inherits": list(node.inherits),
+        "environment": _environment(attempt, node.environ),
         "tasks": [
             {
                 "key": task.key,
@@ -81,7 +97,15 @@ def _allocation(attempt: Attempt, folder: AttemptFolder, environ: Mapping[str, s
 
 def _environment(attempt: Attempt, environ: Mapping[str, str]) -> dict[str, str]:
     kept = {name: environ[name] for name in KEPT_VARIABLES if name in environ}
-    return {**kept, "LANG": "C.UTF-8", ATTEMPT_VARIABLE: attempt.key}
+    asked = plan.resource_environment(resources_of(attempt))
+    named = {VARIABLES_VARIABLE: ",".join(asked)} if asked else {}
+    return {**kept, "LANG": "C.UTF-8", **asked, **named, ATTEMPT_VARIABLE: attempt.key}
+
+
+def resources_of(attempt: Attempt) -> Mapping[str, Any]:
+    """Return what an attempt asks of a cluster; its tasks all ask for the same."""
+    asked: Mapping[str, Any] = attempt.tasks[0].settings.get("image_resources") or {}
+    return asked
 
 
 def _write(path: Path, text: str) -> None:
@@ -105,6 +129,22 @@ def look(attempt: Attempt) -> Observation:
     state = AttemptState.ENDED if ended else AttemptState.RUNNING
     tasks = tuple(seen for task in attempt.tasks if (seen := _task(folder, task.key)) is not None)
     return Observation(attempt, True, state, tasks)
+
+
+def owner_of(attempt: Attempt) -> Mapping[str, Any] | None:
+    """Return who took the attempt's start token, or None."""
+    return read_json(AttemptFolder(attempt.folder).token / "owner.json")
+
+
+def lost(seen: Observation, text: str, state: TaskState = TaskState.FAILED) -> Observation:
+    """Return the observation of an attempt that ended without saying how: the task it was in ended in ``state``."""
+    ended = {task.key for task in seen.tasks if task.state is not TaskState.RUNNING}
+    unfinished = next((task.key for task in seen.attempt.tasks if task.key not in ended), None)
+    tasks = [task for task in seen.tasks if task.key in ended]
+    if unfinished is not None:
+        before = {task.key: task for task in seen.tasks}.get(unfinished, TaskObservation(unfinished, state))
+        tasks.append(replace(before, state=state, message=text))
+    return replace(seen, seen=True, state=AttemptState.LOST, tasks=tuple(tasks), text=text)
 
 
 def has_started(folder: AttemptFolder) -> bool:

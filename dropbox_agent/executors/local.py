@@ -16,15 +16,17 @@ from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.executors import wrapper
 from dropbox_agent.executors.folder import (
     ATTEMPT_VARIABLE,
+    Node,
     close_to_late_copies,
     has_started,
     look,
+    lost,
+    owner_of,
     prepare,
-    read_json,
     work_dir_of,
 )
-from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskObservation, TaskSettings
-from dropbox_agent.states import AttemptState, TaskState
+from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskSettings
+from dropbox_agent.states import AttemptState
 
 OWNER_GRACE = timedelta(seconds=60)
 """How long a taken start token may be without its owner's name before the attempt counts as lost."""
@@ -35,6 +37,8 @@ FOLDER_GRACE = timedelta(hours=1)
 
 class LocalExecutor:
     """Starts each attempt's wrapper in a session of its own, so that it outlives the agent and is found again."""
+
+    trouble: str | None = None
 
     def __init__(self, slots: int, environ: Mapping[str, str]) -> None:
         self._slots = slots
@@ -47,7 +51,7 @@ class LocalExecutor:
 
     def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
         """Start the attempt's wrapper; return ``boot:pid:start``, which names this process and no later one."""
-        folder = prepare(attempt, settings, self._environ)
+        folder = prepare(attempt, settings, Node(environ=self._environ))
         argv = [sys.executable, "-I", str(folder.wrapper), str(folder.allocation)]
         try:
             with folder.wrapper_log.open("ab") as log:
@@ -70,11 +74,14 @@ class LocalExecutor:
         return f"{wrapper.boot_id()}:{child.pid}:{wrapper.process_start(child.pid)}"
 
     def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
-        """Return whether its folder is there with its start token still free: then nothing of it ever ran."""
+        """Return whether its folder is there with its start token still free: then nothing of it ever ran.
+
+        What was never handed over may have no folder yet.
+        """
         try:
             return not has_started(AttemptFolder(attempt.folder))
         except OSError:
-            return False
+            return attempt.handle is None
 
     def stop(self, attempt: Attempt, hard: bool) -> bool:
         """Take the start token of an attempt that has not started; else send TERM to its wrapper, or KILL to all of it.
@@ -117,7 +124,7 @@ class LocalExecutor:
             return Observation(attempt, True, attempt.state, text=text)
         if now - (attempt.first_missing_at or now) < FOLDER_GRACE:
             return Observation(attempt, False, attempt.state, text=text)
-        return _lost(Observation(attempt, True, attempt.state), f"Its run folder {attempt.folder} was taken away.")
+        return lost(Observation(attempt, True, attempt.state), f"Its run folder {attempt.folder} was taken away.")
 
     def _observation(self, attempt: Attempt, now: datetime) -> Observation:
         # The process is looked at before its folder: it writes its end record before it ends, so "gone, and no end
@@ -134,7 +141,7 @@ class LocalExecutor:
             return replace(seen, seen=False)
         if leftovers(attempt.key):
             return replace(seen, text="Its wrapper is gone; waiting for the process it left behind.")
-        return _lost(seen, "The process that ran it is gone and left no end record (killed, or the machine went down).")
+        return lost(seen, "The process that ran it is gone and left no end record (killed, or the machine went down).")
 
     def _never_started(self, attempt: Attempt, seen: Observation) -> Observation:
         """Without a start token nothing ran: hand it over again, unless it has just failed to start here."""
@@ -144,14 +151,14 @@ class LocalExecutor:
         if not close_to_late_copies(folder):
             return replace(look(attempt), seen=True)
         text = f"Its wrapper ended before it started anything. See {folder.wrapper_log}."
-        return _lost(replace(seen, seen=True), text)
+        return lost(replace(seen, seen=True), text)
 
     def _is_alive(self, attempt: Attempt) -> bool:
         names = [attempt.handle or "", self._owner(attempt) or ""]
         return any(_names_a_living_process(name) for name in names)
 
     def _owner(self, attempt: Attempt) -> str | None:
-        owner = read_json(AttemptFolder(attempt.folder).token / "owner.json")
+        owner = owner_of(attempt)
         return None if owner is None else f"{owner.get('boot')}:{owner.get('pid')}:{owner.get('start')}"
 
     def _reap(self) -> None:
@@ -165,21 +172,6 @@ class LocalExecutor:
 
     def _kept(self) -> dict[str, str]:
         return {name: self._environ[name] for name in ("PATH", "HOME") if name in self._environ}
-
-
-def _lost(seen: Observation, text: str) -> Observation:
-    """Return the observation of an attempt that ended without saying how: the task it was in has failed."""
-    ended = {task.key for task in seen.tasks if task.state is not TaskState.RUNNING}
-    unfinished = next((task.key for task in seen.attempt.tasks if task.key not in ended), None)
-    tasks = [task for task in seen.tasks if task.key in ended]
-    if unfinished is not None:
-        tasks.append(_failed(seen, unfinished, text))
-    return replace(seen, state=AttemptState.LOST, tasks=tuple(tasks), text=text)
-
-
-def _failed(seen: Observation, key: str, text: str) -> TaskObservation:
-    before = next((task for task in seen.tasks if task.key == key), TaskObservation(key, TaskState.RUNNING))
-    return replace(before, state=TaskState.FAILED, message=text)
 
 
 def _names_a_living_process(name: str) -> bool:

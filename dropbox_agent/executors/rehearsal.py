@@ -12,6 +12,8 @@ from dropbox_agent.states import AttemptState, TaskState
 class RehearsalExecutor:
     """Takes every attempt and skips its tasks; touches no file."""
 
+    trouble: str | None = None
+
     def room(self, live: int) -> int:
         """There is always room."""
         return 1_000_000
@@ -21,8 +23,8 @@ class RehearsalExecutor:
         return f"rehearsal:{attempt.key}"
 
     def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
-        """Nothing is ever lost here."""
-        return False
+        """Nothing that was taken is ever lost here."""
+        return attempt.handle is None
 
     def stop(self, attempt: Attempt, hard: bool) -> bool:
         """Nothing ever runs here."""

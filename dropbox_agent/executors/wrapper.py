@@ -29,11 +29,12 @@ def main(allocation_path: str) -> int:
     run = Run()
     if not take_token(allocation):
         return TAKEN
+    environment = {**inherited(allocation.get("inherits", [])), **allocation["environment"]}
     ended: dict[str, str] = {}
     for task in allocation["tasks"]:
         if run.stopped_by or any(ended.get(key) not in ("succeeded", "skipped") for key in task["needs"]):
             continue
-        ended[task["key"]] = run.task(task, allocation["environment"])
+        ended[task["key"]] = run.task(task, environment)
     keep_writing(allocation["end"], {"key": allocation["key"], "ended": now(), "tasks": ended})
     return 0 if all(state in ("succeeded", "skipped") for state in ended.values()) else 1
 
@@ -46,8 +47,14 @@ def take_token(allocation: dict[str, Any]) -> bool:
         print(f"The start token {allocation['token']} is taken: another copy runs or ran this attempt.")
         return False
     owner = {"pid": os.getpid(), "start": process_start(os.getpid()), "boot": boot_id(), "host": os.uname().nodename}
+    owner["slurm_job_id"] = os.environ.get("SLURM_JOB_ID")
     write_record(os.path.join(allocation["token"], "owner.json"), owner)
     return True
+
+
+def inherited(beginnings: list[str]) -> dict[str, str]:
+    """Return what a task sees of the node's own environment: the variables whose names begin like this."""
+    return {name: value for name, value in os.environ.items() if name.startswith(tuple(beginnings))}
 
 
 class Run:

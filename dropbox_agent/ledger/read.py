@@ -23,6 +23,7 @@ from dropbox_agent.model import (
     RunFolder,
     Standing,
     TaskStanding,
+    slurm_job_id,
 )
 from dropbox_agent.states import AttemptState, DropState, JobState, TaskState
 
@@ -322,7 +323,7 @@ def _task(row: sqlite3.Row) -> TaskStanding:
         started=as_time_or_none(row["started"]),
         ended=as_time_or_none(row["ended"]),
         attempt=row["attempt"],
-        slurm_job_id=None,
+        slurm_job_id=slurm_job_id(row["handle"]),
         log=row["log"],
         message=row["message"],
         progress=None if row["progress"] is None else json.loads(row["progress"]),

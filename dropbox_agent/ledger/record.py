@@ -11,7 +11,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -187,13 +187,17 @@ class Ledger(Reader):
                 (handle, at, at, attempt.key),
             )
 
-    def not_submitted(self, attempt: Attempt, message: str, now: datetime) -> None:
-        """Write down that the executor did not take the attempt; it is tried again after a wait that grows."""
+    def not_submitted(self, attempt: Attempt, message: str, now: datetime, *, unsure: bool = False) -> None:
+        """Write down that the executor did not take the attempt; it is tried again after a wait that grows.
+
+        ``unsure``: it may have been taken all the same; since when it is missing begins anew.
+        """
         with self._transaction():
             tries = self._number("SELECT tries FROM attempts WHERE attempt_key = ?", (attempt.key,))
             self._do(
-                "UPDATE attempts SET tries = tries + 1, try_at = ?, message = ?, updated = ? WHERE attempt_key = ?",
-                (as_text(now + backoff(tries)), message, as_text(now), attempt.key),
+                "UPDATE attempts SET tries = tries + 1, try_at = ?, message = ?, updated = ?,"
+                " first_missing = iif(?, NULL, first_missing) WHERE attempt_key = ?",
+                (as_text(now + backoff(tries)), message, as_text(now), unsure, attempt.key),
             )
             self._do(
                 "UPDATE tasks SET message = ?, updated = ? WHERE job_id = ? AND allocation = ? AND state = 'submitted'",
@@ -392,15 +396,19 @@ class Ledger(Reader):
 
     def _record(self, observation: Observation, now: datetime) -> None:
         attempt, at = observation.attempt, as_text(now)
+        self._record_handle(observation, at)
         if not observation.seen:
             self._do(
                 "UPDATE attempts SET first_missing = ifnull(first_missing, ?), message = ifnull(?, message),"
                 " updated = ? WHERE attempt_key = ?",
                 (at, observation.text, at, attempt.key),
             )
+            if observation.text is not None:
+                self._record_text(attempt, observation.text, ("submitted", "running"), at)
             return
         for task in observation.tasks:
-            self._record_task(attempt, task, at)
+            runs = task.state is TaskState.RUNNING
+            self._record_task(attempt, replace(task, message=task.message or observation.text) if runs else task, at)
         state = self._forward(observation).value
         self._do(
             "UPDATE attempts SET state = ?, message = ?, first_missing = NULL, updated = ?"
@@ -408,10 +416,27 @@ class Ledger(Reader):
             " AND (state IS NOT ? OR message IS NOT ? OR first_missing NOT NULL)",
             (state, observation.text, at, attempt.key, state, observation.text),
         )
+        self._record_text(attempt, observation.text, ("submitted",), at)
         self._cancel_unreachable(attempt.job_id, at)
         if observation.state in (AttemptState.ENDED, AttemptState.LOST):
             self._cancel_not_reached(attempt, at)
             self._cancel_unreachable(attempt.job_id, at)
+
+    def _record_handle(self, observation: Observation, at: str) -> None:
+        if observation.handle is not None and observation.handle != observation.attempt.handle:
+            self._do(
+                "UPDATE attempts SET handle = ?, submitted = ifnull(submitted, ?), updated = ? WHERE attempt_key = ?",
+                (observation.handle, at, at, observation.attempt.key),
+            )
+
+    def _record_text(self, attempt: Attempt, text: str | None, states: Sequence[str], at: str) -> None:
+        """What an executor says of an attempt is said of each task of it in these states."""
+        for state in states:
+            self._do(
+                "UPDATE tasks SET message = ?, updated = ? WHERE job_id = ? AND allocation = ? AND attempt = ?"
+                " AND state = ? AND message IS NOT ?",
+                (text, at, attempt.job_id, attempt.allocation, attempt.number, state, text),
+            )
 
     def _forward(self, observation: Observation) -> AttemptState:
         """Return the state that was seen, or the recorded one: a look may know less than the ledger already does."""
@@ -429,11 +454,11 @@ class Ledger(Reader):
     def _record_task(self, attempt: Attempt, task: TaskObservation, at: str) -> None:
         progress = None if task.progress is None else json.dumps(dict(task.progress))
         self._do(
-            "UPDATE tasks SET state = ?, started = ifnull(?, started), ended = ?, message = ifnull(?, message),"
+            "UPDATE tasks SET state = ?, started = ifnull(?, started), ended = ?, message = ?,"
             " exit_code = ?, progress = ifnull(?, progress), log = ifnull(?, log), updated = ?"
             " WHERE job_id = ? AND key = ? AND attempt = ? AND state IN ('submitted', 'running')"
             # A look that shows nothing new writes nothing: it is repeated several times a second.
-            " AND (state IS NOT ? OR progress IS NOT ifnull(?, progress) OR message IS NOT ifnull(?, message))",
+            " AND (state IS NOT ? OR progress IS NOT ifnull(?, progress) OR message IS NOT ?)",
             (task.state.value, task.started and as_text(task.started), task.ended and as_text(task.ended),
              task.message, task.exit_code, progress, task.log, at, attempt.job_id, task.key, attempt.number,
              task.state.value, progress, task.message),

@@ -1,7 +1,8 @@
 """Job and presets -> plan: the pipeline's order, the merged settings of every task, and what each waits for.
 
 ``pipeline`` is the order, one visible table; ``merging`` lays presets and manifest over one another; ``expansion``
-makes the plan; ``script`` fills the shell scripts of presets; ``handover`` says what a task is given on its node.
+makes the plan; ``script`` fills the shell scripts of presets; ``resources`` says what a task asks of a cluster;
+``handover`` says what it is given on its node.
 """
 
 from dropbox_agent.plan.expansion import expand, preset_script_faults
@@ -9,6 +10,9 @@ from dropbox_agent.plan.handover import Context, task_settings
 from dropbox_agent.plan.merging import DEFAULT, TASK_FIELDS, is_task, kind, merged, preset_layers
 from dropbox_agent.plan.paths import folders_of, is_windows, map_path
 from dropbox_agent.plan.pipeline import BY_MODALITY, DONE_IN_THE_PLAN, PIPELINE, Step, task_ids
+from dropbox_agent.plan.resources import environment as resource_environment
+from dropbox_agent.plan.resources import options as resource_options
+from dropbox_agent.plan.resources import problems as resource_problems
 from dropbox_agent.plan.script import Unrenderable, render_script, script_faults
 from dropbox_agent.plan.stored import from_json, plan_hash, to_json
 
@@ -33,6 +37,9 @@ __all__ = [
     "preset_layers",
     "preset_script_faults",
     "render_script",
+    "resource_environment",
+    "resource_options",
+    "resource_problems",
     "script_faults",
     "task_ids",
     "task_settings",

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dropbox_agent.model import SOURCE_SETTINGS, Job, Level, Place, Plan, PlannedTask, Presets, Problem, Row
-from dropbox_agent.plan import merging, script
+from dropbox_agent.plan import merging, resources, script
 from dropbox_agent.plan.paths import PathMap, map_path
 from dropbox_agent.plan.pipeline import BY_MODALITY, PIPELINE, Step
 
@@ -206,6 +206,7 @@ def _problems(job: Job, drafts: Iterable[_Draft], location: str, env_file: str |
         yield from _not_json(job, draft)
         if draft.skip is None:
             yield from _source_problems(job, draft)
+            yield from _resource_problems(job, draft)
             yield from _script_problems(job, draft, location, env_file)
 
 
@@ -284,6 +285,32 @@ def _no_source(job: Job, modality: str) -> Problem:
     else:
         what = f"Set tasks.modality_transformation_settings.{modality}.job_settings.input_source"
     return Problem(Level.ERROR, place, f"No source folder is given for {modality}. {what}.", found=modality)
+
+
+def _resource_problems(job: Job, draft: _Draft) -> Iterator[Problem]:
+    """Yield what no cluster can be asked for. What a preset sets and is passed over is not the scientist's affair."""
+    asked = draft.settings.get("image_resources") or {}
+    for fault in resources.problems(asked, by_manifest=_set_by_manifest(draft)):
+        by = _who(_origin(draft, "image_resources", fault.name))
+        if fault.passed_over and by != _who(merging.MANIFEST):
+            continue
+        what = f"{fault.name} in image_resources of {draft.key}, set by {by}, {fault.words}"
+        words = f"{what}; it is passed over." if fault.passed_over else what + ("" if what.endswith("?") else ".")
+        level = Level.WARNING if fault.passed_over else Level.ERROR
+        place = _place(job, draft, "image_resources", fault.name)
+        yield Problem(level, place, words, found=str(asked[fault.name])[:200], suggestion=fault.suggestion)
+
+
+def _set_by_manifest(draft: _Draft) -> frozenset[str]:
+    paths = (path.split(".") for path, origin in draft.origin.items() if origin == merging.MANIFEST)
+    return frozenset(path[1] for path in paths if path[0] == "image_resources" and len(path) > 1)
+
+
+def _origin(draft: _Draft, *path: str) -> str:
+    """Return where a value, or the first value of a group, comes from."""
+    dotted = ".".join(path)
+    found = (origin for name, origin in draft.origin.items() if name == dotted or name.startswith(dotted + "."))
+    return next(found, merging.MANIFEST)
 
 
 def _script_problems(job: Job, draft: _Draft, location: str, env_file: str | None) -> Iterator[Problem]:

@@ -36,10 +36,9 @@ LATER_NAMES: Mapping[KeyPath, str] = {
     ("api",): "manifests are dropped into an inbox",
     ("codeocean",): "the Code Ocean tasks are skipped",
     ("docdb",): "the DocDB task is skipped",
-    ("executor", "via"): "executor.kind is local or rehearsal",
 }
 LATER_VALUES: Mapping[tuple[KeyPath, str], str] = {
-    (("executor", "kind"), "slurm"): "local and rehearsal are",
+    (("executor", "via"), "rest"): "cli is",
     (("presets", "kind"), "ssm"): "yaml is",
     (("mail", "kind"), "smtp"): "file is",
 }

@@ -149,12 +149,36 @@ class Inbox(Section):
 class Executor(Section):
     """Where tasks run."""
 
-    kind: Literal["local", "rehearsal"] = Field(
-        "local", description="local runs tasks on this machine; rehearsal runs nothing and ends in succeeded."
+    kind: Literal["local", "slurm", "rehearsal"] = Field(
+        "local",
+        description="local runs tasks on this machine, slurm on a cluster, rehearsal nowhere: it ends in succeeded.",
     )
-    slots: Number = Field(2, description="How many allocations run at the same time.")
+    slots: Number | None = Field(
+        None,
+        description="How many allocations run, or wait in the cluster's queue, at the same time; null: 2 with local,"
+        " 1000 with slurm.",
+    )
     env_file: Folder | None = Field(
         None, description="The file a preset's command_script gets for %ENV_FILE; null: such a script is refused."
+    )
+    via: Literal["cli"] = Field("cli", description="How Slurm is reached; cli: by sbatch and squeue on this machine.")
+    partition: Text | None = Field(
+        None, description="The Slurm partition of tasks that ask for none; null: the cluster's default."
+    )
+    account: Text | None = Field(
+        None, description="The Slurm account of tasks that ask for none; null: the user's default."
+    )
+    qos: Text | None = Field(None, description="The Slurm QOS of tasks that ask for none; null: the account's default.")
+    poll_seconds: Seconds = Field(
+        2.0, description="How soon Slurm is asked again after something happened; while nothing does, ever less often."
+    )
+    grace_seconds: Seconds = Field(
+        60.0,
+        description="How long a job has to be missing in Slurm, or an end record in the work folder, before it is"
+        " believed.",
+    )
+    python: Folder | None = Field(
+        None, description="The Python with this program on the cluster's nodes; null: the path of the agent's own."
     )
 
 

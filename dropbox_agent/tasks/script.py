@@ -21,6 +21,10 @@ from dropbox_agent.tasks.progress import Progress
 
 HANDED_ON = ("PATH", "HOME", "DROPBOX_AGENT_ATTEMPT")
 """What a script sees of this process's environment; by the last one, what is left of an attempt is recognised."""
+OF_THE_CLUSTER = ("SLURM", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL")
+"""Beginnings of what Slurm tells a job: which processors, memory and GPUs are its own."""
+SET_BY_PRESET = "DROPBOX_AGENT_VARIABLES"
+"""Names the variables that image_resources.environment sets."""
 LOOK_SECONDS = 1.0
 STOP_SECONDS = 5.0
 """How long a script that is told to stop has before it is killed."""
@@ -54,7 +58,9 @@ def script_file(settings: TaskSettings) -> Path:
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the little that a script sees."""
-    return {**{name: environ[name] for name in HANDED_ON if name in environ}, "LANG": "C.UTF-8"}
+    wanted = {*HANDED_ON, *environ.get(SET_BY_PRESET, "").split(",")}
+    seen = {name: value for name, value in environ.items() if name in wanted or name.startswith(OF_THE_CLUSTER)}
+    return {"LANG": "C.UTF-8", **seen}
 
 
 def _started(file: Path, output: Path) -> subprocess.Popen[bytes]:

@@ -13,6 +13,7 @@ from workspace import wait_for
 
 from dropbox_agent.model import RunFolder, TaskOutcome
 from dropbox_agent.tasks import compress_data
+from dropbox_agent.tasks import script as scripts
 
 TASK = "compress_data"
 KEY = "compress_data[ecephys]"
@@ -103,6 +104,12 @@ def test_a_script_sees_little_of_the_environment(ready: OneJob) -> None:
     scripted(ready, "env > env")
     names = {line.partition("=")[0] for line in (ready.content / "ecephys" / "env").read_text().splitlines()}
     assert names - {"PWD", "OLDPWD", "SHLVL", "_"} == {"PATH", "HOME", "LANG"}
+
+
+def test_a_script_sees_what_its_cluster_and_its_preset_say() -> None:
+    told = {"SLURM_CPUS_PER_TASK": "4", "CUDA_VISIBLE_DEVICES": "1", "THREADS": "8"}
+    environ = {**told, "SECRET": "x", "DROPBOX_AGENT_VARIABLES": "THREADS"}
+    assert scripts.environment(environ) == {**told, "LANG": "C.UTF-8"}
 
 
 def test_a_script_that_fails_is_told_with_its_exit_code_and_last_lines(ready: OneJob) -> None:

@@ -1,12 +1,14 @@
-"""Fixtures of the journeys: a site of its own for each test, and the data of one session."""
+"""What tests are given: a site of their own, the data of one session, and a real cluster, whole and empty."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cluster import Cluster, missing_programs, running_cluster
 from workspace import COMMAND, Workspace
 
 from dropbox_agent import demonstration
@@ -30,3 +32,20 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 def sources(tmp_path: Path) -> dict[str, Path]:
     """Folders of one session, as real ones are: dot files, an empty file, sub-folders, spaces and umlauts."""
     return demonstration.make_session(tmp_path / "data" / "session 0012")
+
+
+@pytest.fixture(scope="session")
+def _shared_cluster() -> Iterator[Cluster]:
+    missing = missing_programs()
+    if missing and os.environ.get("CI") == "true":
+        pytest.fail(f"The cluster tests need {', '.join(missing)}; .ci/install-slurm installs them.")
+    if missing:
+        pytest.skip(f"{', '.join(missing)} are not installed (make test installs them as root on Debian)")
+    with running_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(_shared_cluster: Cluster) -> Iterator[Cluster]:
+    yield _shared_cluster
+    _shared_cluster.mend()

@@ -1,0 +1,295 @@
+"""A real Slurm cluster on this machine: a controller and four nodes of its own, without touching the system's."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
+NODES = ("n1", "n2", "n3", "n4")
+CONFIG = """
+ClusterName=private
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller_port}
+SlurmUser={user}
+SlurmdUser={user}
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool.%n
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.%n.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.%n.log
+SlurmdParameters=config_overrides
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core,CR_LLN
+SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0,batch_sched_delay=0
+MpiDefault=none
+ReturnToService=2
+SlurmdTimeout=10
+MessageTimeout=4
+KillWait=3
+InactiveLimit=0
+MinJobAge={min_job_age_seconds}
+MaxJobCount=20000
+{nodes}
+PartitionName=main Nodes=n[1-4] Default=YES MaxTime=3-0 State=UP
+PartitionName=short Nodes=n[1-4] MaxTime=1 State=UP
+PartitionName=down Nodes=n[1-4] State=DOWN
+"""
+
+
+def missing_programs() -> list[str]:
+    """Return what of Slurm and munge is not installed here."""
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    return [name for name in PROGRAMS if shutil.which(name, path=path) is None]
+
+
+class Cluster:
+    """Slurm's daemons as child processes, in a folder of their own."""
+
+    def __init__(self, folder: Path, min_job_age_seconds: int) -> None:
+        self.folder = folder
+        self.config = folder / "slurm.conf"
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        for name in ("state", *(f"spool.{node}" for node in NODES)):
+            (folder / name).mkdir()
+        self.config.write_text(_config(folder, min_job_age_seconds))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a program needs to find this cluster."""
+        return {"SLURM_CONF": str(self.config)}
+
+    def boot(self) -> None:
+        """Start every daemon, and wait until four nodes are idle."""
+        self._start_munge()
+        self.start_controller("-c")
+        for node in NODES:
+            self.start_node(node)
+        self.wait_for(lambda: self._idle_nodes() == len(NODES), "four idle nodes")
+
+    def mend(self) -> None:
+        """Make the cluster whole and empty again, whatever a test did to it."""
+        if not self.controller_runs():
+            self.start_controller()
+        for node in NODES:
+            if self._daemons[node].poll() is not None:
+                self.start_node(node)
+        self.let_start(True)
+        self.cancel_everything()
+        self.wait_for(lambda: self._idle_nodes() == len(NODES), "four idle nodes", seconds=60)
+
+    def shut_down(self) -> None:
+        """End every job and every daemon of this cluster."""
+        if self.controller_runs():
+            self.cancel_everything()
+        for daemon in reversed(list(self._daemons.values())):
+            daemon.terminate()
+        for daemon in self._daemons.values():
+            _end(daemon)
+        # The end of a slurmd does not end the steps of its jobs.
+        for process in self._left_behind():
+            process.kill()
+
+    # --- daemons -----------------------------------------------------------------------------------------------------
+
+    def start_controller(self, *options: str) -> None:
+        """Start slurmctld and wait until it answers."""
+        self._start("slurmctld", "slurmctld", "-D", *options)
+        self.wait_for(lambda: self.run("scontrol", "ping").stdout.count(" UP") == 1, "the controller")
+
+    def stop_controller(self, *, kill: bool = False) -> None:
+        """End slurmctld: by itself, or with -9 at once."""
+        daemon = self._daemons["slurmctld"]
+        if kill:
+            daemon.kill()
+        else:
+            daemon.terminate()
+        daemon.wait(30)
+
+    def controller_runs(self) -> bool:
+        """Return whether slurmctld is there."""
+        daemon = self._daemons.get("slurmctld")
+        return daemon is not None and daemon.poll() is None
+
+    @contextmanager
+    def controller_stopped(self) -> Iterator[None]:
+        """Let slurmctld hang: it takes connections and answers nothing."""
+        process = psutil.Process(self._daemons["slurmctld"].pid)
+        process.suspend()
+        try:
+            yield
+        finally:
+            process.resume()
+
+    def start_node(self, node: str) -> None:
+        """Start one slurmd."""
+        self._start(node, "slurmd", "-D", "-N", node)
+
+    def stop_node(self, node: str) -> None:
+        """End one slurmd with -9; the jobs on it go on."""
+        self._daemons[node].kill()
+        self._daemons[node].wait(30)
+
+    def _start_munge(self) -> None:
+        key = self.folder / "munge.key"
+        key.write_bytes(secrets.token_bytes(128))
+        key.chmod(0o600)
+        files = [f"--{name}={self.folder}/munge.{name}" for name in ("socket",)]
+        more = [f"--{name}-file={self.folder}/munge.{name}" for name in ("key", "log", "pid", "seed")]
+        self._start("munged", "munged", "--foreground", "--force", *files, *more)
+        self.wait_for((self.folder / "munge.socket").exists, "munge")
+
+    def _start(self, name: str, *argv: str) -> None:
+        with (self.folder / f"{name}.out").open("ab") as output:
+            self._daemons[name] = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self._whole_environment()
+            )
+
+    def _left_behind(self) -> list[psutil.Process]:
+        mark = str(self.folder)
+        return [one for one in psutil.process_iter() if one.pid != os.getpid() and _belongs_to(one, mark)]
+
+    # --- commands ----------------------------------------------------------------------------------------------------
+
+    def run(self, *argv: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run one of Slurm's commands in this cluster."""
+        return subprocess.run(
+            argv,
+            input=stdin,
+            env=self._whole_environment(),
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def submit(self, script: str, *options: str) -> str:
+        """Hand a shell script to Slurm; return its job id."""
+        done = self.run("sbatch", "--parsable", "--output=/dev/null", *options, stdin=f"#!/bin/sh\n{script}\n")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def jobs(self, *options: str) -> dict[str, tuple[str, str]]:
+        """Return name and state of every job that Slurm knows, by job id."""
+        done = self.run("squeue", "-h", "-t", "all", "-o", "%A|%T|%j", *options)
+        assert done.returncode == 0, done.stderr
+        rows = (line.split("|", 2) for line in done.stdout.splitlines())
+        return {job_id: (name, state) for job_id, state, name in rows}
+
+    def live_jobs(self) -> dict[str, str]:
+        """Return the names of the jobs that wait or run, by job id."""
+        done = self.run("squeue", "-h", "-o", "%A|%j")
+        assert done.returncode == 0, done.stderr
+        return dict(line.split("|", 1) for line in done.stdout.splitlines() if line)
+
+    def cancel_everything(self) -> None:
+        """Cancel what waits or runs, and wait until nothing does."""
+        if live := self.live_jobs():
+            self.run("scancel", *live)
+            self.wait_for(lambda: not self.live_jobs(), "an empty queue")
+
+    def let_start(self, yes: bool) -> None:
+        """Let jobs of the default partition start, or keep them waiting."""
+        done = self.run("scontrol", "update", "PartitionName=main", f"State={'UP' if yes else 'DOWN'}")
+        assert done.returncode == 0, done.stderr
+
+    def wait_for(self, condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+        """Return the first true value of a condition; show the daemons' logs when it does not come."""
+        until = time.monotonic() + seconds
+        while not (value := condition()):
+            if time.monotonic() > until:
+                raise AssertionError(f"no {what} within {seconds:g} s\n{self.logs()}")
+            time.sleep(0.05)
+        return value
+
+    def logs(self, lines: int = 15) -> str:
+        """Return the end of every log."""
+        found = sorted([*self.folder.glob("*.log"), *self.folder.glob("*.out"), self.folder / "munge.log"])
+        parts = [f"--- {log.name}\n{_tail(log, lines)}" for log in found if log.exists()]
+        return "\n".join(parts)
+
+    def _idle_nodes(self) -> int:
+        return self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%T").stdout.split().count("idle")
+
+    def _whole_environment(self) -> Mapping[str, str]:
+        path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+        return {"PATH": path, "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C.UTF-8", **self.environment}
+
+
+@contextmanager
+def running_cluster(min_job_age_seconds: int = 300) -> Iterator[Cluster]:
+    """A cluster that is there for the length of the block. The path is short: names of sockets have 107 bytes."""
+    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
+    cluster = Cluster(folder, min_job_age_seconds)
+    try:
+        cluster.boot()
+        yield cluster
+    finally:
+        cluster.shut_down()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _config(folder: Path, min_job_age_seconds: int) -> str:
+    controller, *ports = _free_ports(1 + len(NODES))
+    host = socket.gethostname().partition(".")[0]
+    nodes = [
+        f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=8 RealMemory=20000 State=UNKNOWN"
+        for node, port in zip(NODES, ports, strict=True)
+    ]
+    user = psutil.Process().username()
+    return CONFIG.format(
+        host=host,
+        controller_port=controller,
+        user=user,
+        folder=folder,
+        min_job_age_seconds=min_job_age_seconds,
+        nodes="\n".join(nodes),
+    )
+
+
+def _free_ports(count: int) -> Sequence[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _end(daemon: subprocess.Popen[bytes]) -> None:
+    try:
+        daemon.wait(10)
+    except subprocess.TimeoutExpired:
+        daemon.kill()
+        daemon.wait(10)
+
+
+def _belongs_to(process: psutil.Process, mark: str) -> bool:
+    try:
+        return mark in process.environ().get("SLURM_CONF", "") or any(mark in word for word in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def _tail(log: Path, lines: int) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

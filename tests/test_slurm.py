@@ -1,0 +1,681 @@
+"""The Slurm executor without a cluster: what is asked, how answers are read, and what is concluded from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dropbox_agent.errors import SubmitFailed
+from dropbox_agent.executors.slurm import Asked, JobRequest, SlurmExecutor, SlurmJob, Unanswered, commands, refusals
+from dropbox_agent.executors.slurm import states as slurm_states
+from dropbox_agent.executors.slurm.jobs import Refused, Why
+from dropbox_agent.model import Attempt, AttemptFolder, Observation, PlannedTask, TaskSettings, slurm_job_id
+from dropbox_agent.states import AttemptState, TaskState
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+KEY = "dbx-abcdefghijklmnopqrst"
+POLL, GRACE = 2, 60
+
+
+def later(seconds: float) -> datetime:
+    return NOW + timedelta(seconds=seconds)
+
+
+# --- what is asked of sbatch and squeue, and how their answers are read ----------------------------------------------
+
+
+def test_the_command_that_submits_a_job() -> None:
+    request = JobRequest(KEY, "what it is", "#!/bin/sh\n", Path("/work/a/wrapper.log"), ("--mem=1M", "--time=5"))
+    assert commands.sbatch(request) == [
+        "sbatch",
+        "--parsable",
+        "--mem=1M",
+        "--time=5",
+        f"--job-name={KEY}",
+        "--comment=what it is",
+        "--no-requeue",
+        "--export=NONE",
+        "--chdir=/",
+        "--open-mode=append",
+        "--output=/work/a/wrapper.log",
+    ]
+
+
+def test_a_comment_is_cut_where_slurm_would_refuse_it() -> None:
+    request = JobRequest(KEY, "ü" * 1000, "", Path("/log"))
+    (comment,) = [word for word in commands.sbatch(request) if word.startswith("--comment=")]
+    assert comment == "--comment=" + "ü" * 512
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern"),
+    [("/a/100%/x.log", "/a/100%%/x.log"), ("/a/100%j\\b/x.log", "/a/100%j\\\\b/x.log"), ("/a b/x", "/a b/x")],
+)
+def test_the_path_of_a_log_is_taken_as_it_is(path: str, pattern: str) -> None:
+    assert commands.file_pattern(Path(path)) == pattern
+
+
+@pytest.mark.parametrize(("output", "job_id"), [("4711\n", "4711"), ("sbatch: hello\n12;cluster\n", "12")])
+def test_the_job_id_is_read_from_what_sbatch_prints(output: str, job_id: str) -> None:
+    assert commands.job_id_in(output) == job_id
+
+
+def test_without_a_job_id_nobody_knows_whether_a_job_was_taken() -> None:
+    with pytest.raises(Refused) as refused:
+        commands.job_id_in("Submitted batch job 12\n")
+    assert refused.value.why is Why.UNSURE
+
+
+def test_the_jobs_are_read_from_what_squeue_prints() -> None:
+    output = """\
+17_[0-9%2]|17|17|0-9%2|PENDING|Resources||name|with|strokes
+18|18|18|N/A|RUNNING|None|n[1-2]|dbx-a
+not a line of squeue
+19|19|19|N/A|PENDING|ReqNodeNotAvail, UnavailableNodes:n1||dbx-b
+"""
+    assert commands.jobs_in(output) == [
+        SlurmJob("17", "name|with|strokes", "PENDING", "Resources", ""),
+        SlurmJob("18", "dbx-a", "RUNNING", "None", "n[1-2]"),
+        SlurmJob("19", "dbx-b", "PENDING", "ReqNodeNotAvail, UnavailableNodes:n1", ""),
+    ]
+
+
+def test_slurm_is_asked_for_text_and_for_the_jobs_of_this_account_only() -> None:
+    assert commands.squeue() == ["squeue", "--me", "-h", "-t", "all", "-o", "%i|%A|%F|%K|%T|%r|%N|%j"]
+
+
+def test_jobs_are_ended_by_name_never_by_a_number_that_may_be_anothers() -> None:
+    assert commands.scancel(KEY, hard=False) == ["scancel", "--me", f"--name={KEY}"]
+    assert commands.scancel(KEY, hard=True) == ["scancel", "--me", f"--name={KEY}", "--full", "--signal=KILL"]
+
+
+# What sbatch 22.05 says. The exit code is 1 but for options it does not understand.
+REFUSALS: list[tuple[str, int, Why]] = [
+    ("sbatch: error: Batch job submission failed: Socket timed out on send/recv operation", 1, Why.UNSURE),
+    ("sbatch: error: Slurm temporarily unable to accept job, sleeping and retrying", 1, Why.UNSURE),
+    ("something nobody has ever seen", 1, Why.UNSURE),
+    ("", -9, Why.UNSURE),
+    ("sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)", 1,
+     Why.UNREACHABLE),
+    ("sbatch: error: Batch job submission failed: Resource temporarily unavailable", 1, Why.UNREACHABLE),
+    ("sbatch: error: If munged is up, restart with --num-threads=10\nsbatch: error: Munge encode failed: Failed to"
+     ' access "/run/munge.socket.2": No such file or directory', 1, Why.UNREACHABLE),
+    ("sbatch: error: AssocMaxSubmitJobLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS"
+     " policy (job submit limit, user's size and/or time limits)", 1, Why.FULL),
+    ("sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates"
+     " accounting/QOS policy (job submit limit, user's size and/or time limits)", 1, Why.FULL),
+    ("sbatch: error: QOSMaxCpuPerJobLimit\nsbatch: error: Batch job submission failed: Job violates accounting/QOS"
+     " policy (job submit limit, user's size and/or time limits)", 1, Why.NEVER),
+    ("sbatch: error: invalid partition specified: nope\nsbatch: error: Batch job submission failed: Invalid partition"
+     " name specified", 1, Why.NEVER),
+    ("sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified", 1,
+     Why.NEVER),
+    ("sbatch: error: Batch job submission failed: Invalid qos specification", 1, Why.NEVER),
+    ("sbatch: error: CPU count per node can not be satisfied\nsbatch: error: Batch job submission failed: Requested"
+     " node configuration is not available", 1, Why.NEVER),
+    ("sbatch: error: Invalid generic resource (gres) specification", 1, Why.NEVER),
+    ("sbatch: fatal: --mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive.", 1, Why.NEVER),
+    ("sbatch: unrecognized option '--bogus'\nTry \"sbatch --help\" for more information", 255, Why.NEVER),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stderr", "code", "why"), REFUSALS)
+def test_why_a_job_was_not_taken(stderr: str, code: int, why: Why) -> None:
+    assert refusals.why_refused(code, stderr) is why
+
+
+def test_slurms_own_words_are_kept_and_its_prefixes_are_not() -> None:
+    stderr = "sbatch: error: invalid partition specified: x\nsbatch: error: Batch job submission failed: Invalid x\n\n"
+    assert refusals.own_words(stderr) == "invalid partition specified: x; Batch job submission failed: Invalid x"
+    assert refusals.own_words("") == "it gave no reason"
+
+
+# --- states and reasons ----------------------------------------------------------------------------------------------
+
+
+def a_job(
+    state: str = "PENDING", reason: str = "None", nodes: str = "", job_id: str = "7", name: str = KEY
+) -> SlurmJob:
+    return SlurmJob(job_id, name, state, reason, nodes)
+
+
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        (a_job(reason="Resources"), "It waits for a free node."),
+        (a_job(reason="ReqNodeNotAvail, UnavailableNodes:n1"), "The nodes it asks for are not available now."),
+        (a_job(reason="PartitionConfig"),
+         "It cannot start as it is: it asks for more than any node of its partition has."),
+        (a_job(reason="PartitionTimeLimit"),
+         "It cannot start as it is: it asks for more time than its partition gives."),
+        (a_job(reason="PartitionDown"),
+         "It cannot start as it is: its partition is down. It starts once the partition is up."),
+        (a_job(reason="launch failed requeued held"), "It could not be started on its node and is held; an operator has"
+         " to release it with scontrol release 7."),
+        (a_job(reason="launch_failed_requeued_held"), "It could not be started on its node and is held; an operator has"
+         " to release it with scontrol release 7."),
+        (a_job(reason="QOSMaxCpuPerUserLimit"),
+         "It waits because this account's share of its QOS is in use (QOSMaxCpuPerUserLimit)."),
+        (a_job(reason="QOSGrpNodeLimit"), "It waits because a limit of its QOS is reached (QOSGrpNodeLimit)."),
+        (a_job(reason="AssocGrpMemLimit"), "It waits because a limit of its account is reached (AssocGrpMemLimit)."),
+        (a_job(reason="Something<New>{0}"), "It waits in the queue (SomethingNew0)."),
+        (a_job("RUNNING", nodes="n1"), None),
+        (a_job("SUSPENDED"), "It is suspended; Slurm or an operator resumes it."),
+        (a_job("FAILED", "NonZeroExitCode"), "Slurm says it failed (NonZeroExitCode), and it left no end record."),
+        (a_job("FAILED", "JobLaunchFailure", "n2"), "Slurm could not start it: on n2 its log could not be opened, or"
+         " its account is not known. The work folder (work_dir in agent.yaml) must be reachable from every node."),
+        (a_job("NODE_FAIL", nodes="n3"), "Its node n3 failed."),
+        (a_job("CANCELLED"), "It was cancelled in Slurm."),
+        (a_job("DREAMING"), "Slurm says DREAMING, which this program does not know; it is kept and looked at again."),
+    ],
+)  # fmt: skip
+def test_each_state_and_reason_has_its_sentence(job: SlurmJob, words: str | None) -> None:
+    assert slurm_states.sentence(job) == words
+
+
+def test_every_state_of_slurm_is_in_the_table() -> None:
+    """As squeue(1) lists them."""
+    listed = """
+    BOOT_FAIL CANCELLED COMPLETED CONFIGURING COMPLETING DEADLINE FAILED LAUNCH_FAILED NODE_FAIL OUT_OF_MEMORY
+    PENDING PREEMPTED RECONFIG_FAIL RUNNING RESV_DEL_HOLD REQUEUE_FED REQUEUE_HOLD REQUEUED RESIZING REVOKED SIGNALING
+    SPECIAL_EXIT STAGE_OUT STOPPED SUSPENDED TIMEOUT"""
+    assert set(slurm_states.STATES) == set(listed.split())
+
+
+def test_no_sentence_breaks_on_what_slurm_calls_things() -> None:
+    for state in [*slurm_states.STATES, "OTHER"]:
+        for reason in [*slurm_states.REASONS, "{x}", "%s", ""]:
+            assert "{" not in (slurm_states.sentence(a_job(state, reason, "{n}")) or "")
+
+
+# --- the executor ----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Script:
+    """A cluster that answers what it is told to answer."""
+
+    jobs_there: Sequence[SlurmJob] = ()
+    answers: bool = True
+    refuses: Refused | None = None
+    submitted: list[JobRequest] = field(default_factory=list)
+    cancelled: list[tuple[str, bool]] = field(default_factory=list)
+    asked: int = 0
+
+    def submit(self, request: JobRequest) -> str:
+        if self.refuses is not None:
+            raise self.refuses
+        self.submitted.append(request)
+        return str(100 + len(self.submitted))
+
+    def jobs(self) -> list[SlurmJob]:
+        self.asked += 1
+        if not self.answers:
+            raise Unanswered("Unable to contact slurm controller (connect failure)")
+        return list(self.jobs_there)
+
+    def cancel(self, name: str, hard: bool) -> None:
+        if not self.answers:
+            raise Unanswered("Unable to contact slurm controller (connect failure)")
+        self.cancelled.append((name, hard))
+
+
+def on(cluster: Script, **changes: Any) -> SlurmExecutor:
+    settings: dict[str, Any] = {
+        "slots": 100,
+        "python": "/usr/bin/python3",
+        "poll_seconds": POLL,
+        "grace_seconds": GRACE,
+    }
+    return SlurmExecutor(cluster, **{**settings, **changes})
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> Attempt:
+    """An attempt of two tasks whose intent is written down; its run folder is made."""
+    return an_attempt(tmp_path, KEY)
+
+
+def an_attempt(folder: Path, key: str, **settings: Any) -> Attempt:
+    run_folder = folder / "work" / "job" / "attempts" / key
+    run_folder.mkdir(parents=True)
+    tasks = tuple(
+        PlannedTask(name, name, None, needs, 1, None, settings, {}) for name, needs in (("one", ()), ("two", ("one",)))
+    )
+    return Attempt(key, "job", 1, 1, AttemptState.SUBMITTING, run_folder, tasks)
+
+
+def handed_over(attempt: Attempt, job_id: str = "7", **changes: Any) -> Attempt:
+    handle = f"slurm:{job_id}:{attempt.key}"
+    return replace(attempt, **{"state": AttemptState.SUBMITTED, "handle": handle, **changes})
+
+
+def started(attempt: Attempt, *ended: str, whole: bool = False, **changes: Any) -> Attempt:
+    """Leave what a wrapper leaves: the token, the start record of each task, the end records of some."""
+    folder = AttemptFolder(attempt.folder)
+    folder.token.mkdir(exist_ok=True)
+    (folder.token / "owner.json").write_text(json.dumps({"slurm_job_id": "7"}))
+    for key, state in zip(("one", "two"), ended, strict=False):
+        folder.started(key).write_text(json.dumps({"started": NOW.isoformat()}))
+        if state != "running":
+            folder.ended(key).write_text(json.dumps({"state": state, "message": f"{key} {state}", "exit_code": 0}))
+    if whole:
+        folder.end.write_text("{}")
+    return replace(attempt, **{"state": AttemptState.RUNNING, **changes})
+
+
+def one(found: list[Observation]) -> tuple[bool, AttemptState, dict[str, tuple[TaskState, str | None]], str | None]:
+    (seen,) = found
+    return seen.seen, seen.state, {task.key: (task.state, task.message) for task in seen.tasks}, seen.text
+
+
+def settings_of(attempt: Attempt) -> dict[str, TaskSettings]:
+    facts: dict[str, Any] = {"job_id": "job", "job_type": "x", "project_name": "p", "subject_id": "1", "platform": None}
+    more = {"acq_datetime": NOW, "modalities": [], "s3_prefix": "1", "bucket": "file:///b", "sources": {}}
+    return {
+        task.key: TaskSettings(
+            task_id=task.key, key=task.key, run_folder=attempt.folder, attempt_key=attempt.key, **facts, **more
+        )
+        for task in attempt.tasks
+    }
+
+
+def test_an_attempt_is_submitted_under_its_key_with_what_the_site_and_the_task_ask_for(tmp_path: Path) -> None:
+    resources = {"partition": "gpu", "memory": "4G", "environment": {"THREADS": 8}}
+    attempt = an_attempt(tmp_path / "a b", KEY, image_resources=resources)
+    cluster = Script()
+    handle = on(cluster, asked=Asked("main", "lab", None)).submit(attempt, settings_of(attempt))
+    assert (handle, slurm_job_id(handle)) == (f"slurm:101:{KEY}", "101")
+    folder = AttemptFolder(attempt.folder)
+    assert cluster.submitted == [
+        JobRequest(
+            name=KEY,
+            comment=f"{KEY} job one two",
+            script=f"#!/bin/sh\nexec /usr/bin/python3 -I '{folder.wrapper}' '{folder.allocation}'\n",
+            log=folder.wrapper_log,
+            options=("--partition=main", "--account=lab", "--mem=4G", "--partition=gpu"),
+        )
+    ]
+    allocation = json.loads(folder.allocation.read_text())
+    assert allocation["tasks"][0]["argv"][0] == "/usr/bin/python3"
+    assert "SLURM" in allocation["inherits"]
+    assert allocation["environment"] == {
+        "LANG": "C.UTF-8",
+        "THREADS": "8",
+        "DROPBOX_AGENT_VARIABLES": "THREADS",
+        "DROPBOX_AGENT_ATTEMPT": KEY,
+    }
+
+
+def test_a_job_that_waits_is_told_with_its_reason_and_takes_its_id(attempt: Attempt) -> None:
+    executor = on(Script([a_job(reason="Resources")]))
+    (seen,) = executor.observe([attempt], NOW)
+    assert (seen.seen, seen.state, seen.text, seen.waits) == (
+        True, AttemptState.SUBMITTED, "It waits for a free node.", True,
+    )  # fmt: skip
+    assert seen.handle == f"slurm:7:{KEY}"
+
+
+def test_what_cannot_start_is_something_to_act_on(attempt: Attempt) -> None:
+    (seen,) = on(Script([a_job(reason="PartitionConfig")])).observe([handed_over(attempt)], NOW)
+    assert (seen.state, seen.waits) == (AttemptState.SUBMITTED, False)
+
+
+def test_a_job_that_has_a_node_and_no_token_yet_starts(attempt: Attempt) -> None:
+    executor = on(Script([a_job("RUNNING", nodes="n2")]))
+    assert one(executor.observe([handed_over(attempt)], NOW)) == (True, AttemptState.SUBMITTED, {}, "It starts on n2.")
+
+
+def test_end_records_decide_and_nobody_is_asked(attempt: Attempt) -> None:
+    cluster = Script(answers=False)
+    ran = started(attempt, "succeeded", "succeeded", whole=True)
+    assert one(on(cluster).observe([ran], NOW)) == (
+        True,
+        AttemptState.ENDED,
+        {"one": (TaskState.SUCCEEDED, "one succeeded"), "two": (TaskState.SUCCEEDED, "two succeeded")},
+        None,
+    )
+    assert cluster.asked == 0
+
+
+def test_an_attempt_whose_handle_was_never_recorded_is_known_by_who_took_its_token(attempt: Attempt) -> None:
+    (seen,) = on(Script()).observe([started(attempt, "succeeded", "succeeded", whole=True)], NOW)
+    assert seen.handle == f"slurm:7:{KEY}"
+
+
+def test_between_two_answers_the_records_still_count(attempt: Attempt) -> None:
+    cluster = Script([a_job("RUNNING", nodes="n1")])
+    executor = on(cluster)
+    ran = handed_over(started(attempt, "running"))
+    executor.observe([ran], NOW)
+    started(attempt, "succeeded", "running")
+    (seen,) = executor.observe([ran], later(0.2))
+    assert {task.key: task.state for task in seen.tasks} == {"one": TaskState.SUCCEEDED, "two": TaskState.RUNNING}
+    assert cluster.asked == 1
+
+
+def test_no_news_is_no_observation(attempt: Attempt) -> None:
+    executor = on(Script([a_job(reason="Priority")]))
+    assert len(executor.observe([handed_over(attempt)], NOW)) == 1
+    assert executor.observe([handed_over(attempt)], later(0.2)) == []
+
+
+def test_slurm_is_asked_ever_less_often_while_nothing_happens(attempt: Attempt) -> None:
+    cluster = Script([a_job(reason="Priority")])
+    executor = on(cluster)
+    asked = []
+    for second in range(200):
+        before = cluster.asked
+        executor.observe([handed_over(attempt)], later(second))
+        asked += [second] if cluster.asked > before else []
+    assert asked == [0, 2, 5, 10, 17, 28, 44, 67, 97, 127, 157, 187]
+    cluster.jobs_there = [a_job("RUNNING", nodes="n1")]
+    executor.observe([handed_over(attempt)], later(217))
+    executor.observe([handed_over(attempt)], later(219))
+    assert cluster.asked == 14
+
+
+def test_a_clock_that_goes_back_does_not_keep_slurm_from_being_asked(attempt: Attempt) -> None:
+    cluster = Script([a_job()])
+    executor = on(cluster)
+    executor.observe([handed_over(attempt)], NOW)
+    executor.observe([handed_over(attempt)], later(-3600))
+    assert cluster.asked == 2
+
+
+def test_without_an_answer_nothing_is_concluded_and_the_operator_is_told(attempt: Attempt) -> None:
+    cluster = Script(answers=False)
+    executor = on(cluster)
+    assert executor.observe([handed_over(attempt)], NOW) == []
+    assert executor.trouble == (
+        "Slurm does not say which jobs there are: Unable to contact slurm controller (connect failure). What runs goes"
+        " on; it is asked again."
+    )
+    cluster.answers, cluster.jobs_there = True, [a_job(reason="Resources")]
+    assert len(executor.observe([handed_over(attempt)], later(60))) == 1
+    assert executor.trouble is None
+
+
+def test_a_job_of_the_same_id_and_another_name_is_another_job(attempt: Attempt) -> None:
+    executor = on(Script([a_job("RUNNING", nodes="n1", job_id="7", name="dbx-other")]))
+    assert one(executor.observe([handed_over(attempt, "7")], NOW))[0] is False
+
+
+def test_a_job_of_the_same_name_and_another_id_is_the_attempts_own(attempt: Attempt) -> None:
+    executor = on(Script([a_job("PENDING", job_id="9")]))
+    (seen,) = executor.observe([handed_over(attempt, "7")], NOW)
+    assert (seen.seen, seen.handle) == (True, f"slurm:9:{KEY}")
+
+
+def test_of_two_jobs_of_one_attempt_the_one_that_lives_counts(attempt: Attempt) -> None:
+    """The copy that found the start token taken has failed with 75; the other one runs."""
+    executor = on(Script([a_job("FAILED", "NonZeroExitCode", "n1", "9"), a_job("RUNNING", nodes="n2", job_id="7")]))
+    (seen,) = executor.observe([handed_over(started(attempt, "running"), "9")], NOW)
+    assert (seen.seen, seen.state, seen.handle) == (True, AttemptState.RUNNING, f"slurm:7:{KEY}")
+
+
+def test_a_state_nobody_knows_is_kept_and_shown(attempt: Attempt) -> None:
+    executor = on(Script([a_job("DREAMING")]))
+    seen, state, _, text = one(executor.observe([handed_over(attempt)], NOW))
+    assert (seen, state) == (True, AttemptState.SUBMITTED)
+    assert text == "Slurm says DREAMING, which this program does not know; it is kept and looked at again."
+
+
+def test_a_suspended_job_says_so_until_it_goes_on(attempt: Attempt) -> None:
+    cluster = Script([a_job("SUSPENDED", nodes="n1")])
+    executor = on(cluster)
+    ran = handed_over(started(attempt, "running"), state=AttemptState.RUNNING)
+    texts = [one(executor.observe([ran], later(second)))[3] for second in (0, 1)]
+    cluster.jobs_there = [a_job("RUNNING", nodes="n1")]
+    assert [*texts, one(executor.observe([ran], later(9)))[3]] == [
+        "It is suspended; Slurm or an operator resumes it.",
+        "It is suspended; Slurm or an operator resumes it.",
+        None,
+    ]
+
+
+# --- what is missing -------------------------------------------------------------------------------------------------
+
+
+def test_an_attempt_that_may_have_been_submitted_is_repeated_only_after_a_recorded_grace(attempt: Attempt) -> None:
+    executor = on(Script())
+    assert one(executor.observe([attempt], NOW))[0] is False
+    missing = replace(attempt, first_missing_at=NOW)
+    assert not executor.may_repeat(missing, NOW)
+    executor.observe([missing], later(GRACE - 1))
+    assert not executor.may_repeat(missing, later(GRACE - 1))
+    executor.observe([missing], later(GRACE + 1))
+    assert executor.may_repeat(missing, later(GRACE + 1))
+
+
+def test_the_grace_needs_an_answer_at_its_end_too(attempt: Attempt) -> None:
+    cluster = Script(answers=False)
+    missing = replace(attempt, first_missing_at=NOW)
+    executor = on(cluster)
+    executor.observe([missing], later(1000))
+    assert not executor.may_repeat(missing, later(1000))
+    cluster.answers = True
+    executor.observe([missing], later(2000))
+    assert executor.may_repeat(missing, later(2000))
+
+
+def test_an_attempt_that_took_its_token_is_never_repeated(attempt: Attempt) -> None:
+    executor = on(Script())
+    missing = replace(started(attempt, "running"), state=AttemptState.SUBMITTED, first_missing_at=NOW)
+    executor.observe([missing], later(1))
+    executor.observe([missing], later(GRACE))
+    assert not executor.may_repeat(missing, later(GRACE))
+
+
+def test_an_attempt_without_a_run_folder_yet_may_be_repeated(attempt: Attempt) -> None:
+    attempt.folder.rmdir()
+    executor = on(Script())
+    assert one(executor.observe([attempt], NOW))[0] is False
+    missing = replace(attempt, first_missing_at=NOW)
+    executor.observe([missing], later(GRACE))
+    assert executor.may_repeat(missing, later(GRACE))
+
+
+def test_what_ran_and_left_no_record_is_lost_after_the_grace(attempt: Attempt) -> None:
+    executor = on(Script())
+    ran = handed_over(started(attempt, "succeeded", "running"), state=AttemptState.RUNNING)
+    seen, state, _, text = one(executor.observe([ran], NOW))
+    assert (seen, state) == (False, AttemptState.RUNNING)
+    assert text == (
+        "Slurm does not know it any more, and it left no end record. Waiting for an end record until 12:01:00 UTC."
+    )
+    gone = replace(ran, first_missing_at=NOW)
+    assert executor.observe([gone], later(1)) == []
+    seen, state, tasks, text = one(executor.observe([gone], later(GRACE)))
+    assert (seen, state) == (True, AttemptState.LOST)
+    assert tasks == {"one": (TaskState.SUCCEEDED, "one succeeded"), "two": (TaskState.FAILED, text)}
+    assert text is not None and text.endswith(f"See {attempt.folder}/wrapper.log.")
+
+
+def test_a_record_that_comes_within_the_grace_is_the_end(attempt: Attempt) -> None:
+    executor = on(Script([a_job("NODE_FAIL", nodes="n1")]))
+    ran = handed_over(started(attempt, "running"), state=AttemptState.RUNNING)
+    assert one(executor.observe([ran], NOW))[3] == ("Its node n1 failed. Waiting for an end record until 12:05:00 UTC.")
+    started(attempt, "succeeded", "succeeded", whole=True)
+    assert one(executor.observe([replace(ran, first_missing_at=NOW)], later(200)))[1] is AttemptState.ENDED
+
+
+def test_a_run_folder_that_is_away_says_nothing(attempt: Attempt) -> None:
+    attempt.folder.rmdir()
+    executor = on(Script([a_job("COMPLETED", nodes="n1")]))
+    ran = handed_over(attempt, state=AttemptState.RUNNING, first_missing_at=NOW)
+    seen, state, _, text = one(executor.observe([ran], later(10 * GRACE)))
+    assert (seen, state) == (True, AttemptState.RUNNING)
+    assert text is not None and "does not answer" in text
+
+
+@pytest.mark.parametrize(
+    ("job", "ends_as", "words"),
+    [
+        (a_job("CANCELLED"), TaskState.CANCELLED, "It was cancelled in Slurm."),
+        (a_job("FAILED", "BadConstraints"), TaskState.FAILED, "It cannot start as it is: no node is as it asks for."),
+        (a_job("DEADLINE"), TaskState.FAILED, "It could not end before its deadline (deadline in image_resources)."),
+    ],
+)
+def test_a_job_that_ended_before_it_had_a_node_has_ended_at_once(
+    attempt: Attempt, job: SlurmJob, ends_as: TaskState, words: str
+) -> None:
+    executor = on(Script([job]))
+    assert one(executor.observe([handed_over(attempt)], NOW)) == (
+        True, AttemptState.LOST, {"one": (ends_as, words)}, words,
+    )  # fmt: skip
+    assert AttemptFolder(attempt.folder).token.is_dir(), "a late copy would run"
+
+
+def test_a_job_that_could_not_be_launched_is_told_after_the_grace(attempt: Attempt) -> None:
+    executor = on(Script([a_job("FAILED", "JobLaunchFailure", "n1")]))
+    assert one(executor.observe([handed_over(attempt)], NOW))[0] is False
+    _, state, tasks, _ = one(executor.observe([handed_over(attempt, first_missing_at=NOW)], later(GRACE)))
+    assert (state, tasks["one"][0]) == (AttemptState.LOST, TaskState.FAILED)
+    assert "must be reachable from every node" in str(tasks["one"][1])
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        (a_job("TIMEOUT", "TimeLimit", "n1"), (TaskState.FAILED,
+         "It reached its time limit. Ask for more time (time_limit in image_resources).")),
+        (a_job("CANCELLED", nodes="n1"), (TaskState.CANCELLED, "It was cancelled in Slurm.")),
+        (a_job("PREEMPTED", nodes="n1"), (TaskState.FAILED,
+         "It was stopped to make room for a job of higher priority.")),
+        (a_job("FAILED", "NonZeroExitCode", "n1"), (TaskState.CANCELLED, "two cancelled")),
+        (None, (TaskState.CANCELLED, "two cancelled")),
+    ],
+)  # fmt: skip
+def test_who_stopped_it_slurm_knows(attempt: Attempt, job: SlurmJob | None, expected: tuple[TaskState, str]) -> None:
+    executor = on(Script([] if job is None else [job]))
+    stopped = started(attempt, "succeeded", "cancelled", whole=True)
+    _, state, tasks, _ = one(executor.observe([handed_over(stopped)], NOW))
+    assert (state, tasks["two"]) == (AttemptState.ENDED, expected)
+
+
+def test_the_cause_is_waited_for_while_slurm_is_still_ending_the_job(attempt: Attempt) -> None:
+    stopped = handed_over(started(attempt, "succeeded", "cancelled", whole=True))
+    assert on(Script([a_job("COMPLETING", nodes="n1")])).observe([stopped], NOW) == []
+    assert on(Script(answers=False)).observe([stopped], NOW) == []
+
+
+def test_a_stop_between_two_tasks_ends_the_next_one(attempt: Attempt) -> None:
+    stopped = handed_over(started(attempt, "succeeded", whole=True))
+    _, state, tasks, _ = one(on(Script([a_job("CANCELLED", nodes="n1")])).observe([stopped], NOW))
+    assert (state, tasks["two"]) == (AttemptState.ENDED, (TaskState.CANCELLED, "It was cancelled in Slurm."))
+
+
+# --- refusals --------------------------------------------------------------------------------------------------------
+
+
+def refused(executor: SlurmExecutor, attempt: Attempt) -> SubmitFailed:
+    with pytest.raises(SubmitFailed) as failed:
+        executor.submit(attempt, settings_of(attempt))
+    return failed.value
+
+
+def test_what_can_never_be_taken_fails_in_slurms_own_words_and_no_late_copy_runs(attempt: Attempt) -> None:
+    executor = on(Script(refuses=Refused(Why.NEVER, "Invalid partition name specified")))
+    failed = refused(executor, attempt)
+    assert (failed.retry, failed.unsure) == (False, False)
+    assert str(failed) == (
+        "Slurm refused it: Invalid partition name specified. What it asks of the cluster has to be changed"
+        " (image_resources in the job type, executor in agent.yaml)."
+    )
+    assert AttemptFolder(attempt.folder).token.is_dir()
+
+
+def test_a_refusal_of_what_already_runs_is_no_end(attempt: Attempt) -> None:
+    executor = on(Script(refuses=Refused(Why.NEVER, "Invalid partition name specified")))
+    started(attempt, "running")
+    assert (refused(executor, attempt).retry, refused(executor, attempt).unsure) == (True, True)
+
+
+def test_a_full_queue_is_asked_again_without_a_grace(attempt: Attempt) -> None:
+    executor = on(Script(refuses=Refused(Why.FULL, "AssocMaxSubmitJobLimit")))
+    failed = refused(executor, attempt)
+    assert (failed.retry, failed.unsure) == (True, False)
+    executor.observe([attempt], NOW)
+    assert executor.may_repeat(attempt, NOW)
+    assert executor.room(0) > 0
+
+
+def test_an_ambiguous_failure_is_looked_for_first(attempt: Attempt) -> None:
+    executor = on(Script(refuses=Refused(Why.UNSURE, "Socket timed out")))
+    failed = refused(executor, attempt)
+    assert (failed.retry, failed.unsure) == (True, True)
+    executor.observe([attempt], NOW)
+    assert not executor.may_repeat(replace(attempt, first_missing_at=NOW), NOW)
+
+
+def test_a_clean_failure_of_what_may_have_been_submitted_before_a_crash_proves_nothing(attempt: Attempt) -> None:
+    cluster = Script()
+    executor = on(cluster)
+    executor.observe([attempt], NOW)
+    cluster.refuses = Refused(Why.FULL, "AssocMaxSubmitJobLimit")
+    refused(executor, attempt)
+    assert not executor.may_repeat(attempt, NOW)
+
+
+def test_while_nobody_answers_nothing_is_submitted(tmp_path: Path, attempt: Attempt) -> None:
+    cluster = Script(refuses=Refused(Why.UNREACHABLE, "connect failure"), answers=False)
+    executor = on(cluster)
+    assert executor.room(0) > 0
+    refused(executor, attempt)
+    cluster.refuses = None
+    other = an_attempt(tmp_path / "other", "dbx-other")
+    assert str(refused(executor, other)) == "Slurm does not answer; it is tried again once it does."
+    assert (executor.room(0), cluster.submitted) == (0, [])
+    executor.observe([attempt, other], NOW)
+    assert not executor.may_repeat(attempt, NOW)
+    cluster.answers = True
+    executor.observe([attempt, other], later(60))
+    assert executor.room(0) > 0
+    assert executor.may_repeat(attempt, later(60)) and executor.may_repeat(other, later(60))
+
+
+def test_only_so_many_jobs_are_submitted_at_once() -> None:
+    assert [on(Script(), slots=70).room(live) for live in (0, 30, 69, 80)] == [50, 40, 1, 0]
+
+
+# --- stopping --------------------------------------------------------------------------------------------------------
+
+
+def test_what_waits_is_stopped_for_good_and_its_job_is_ended_once(attempt: Attempt) -> None:
+    cluster = Script()
+    executor = on(cluster)
+    assert executor.stop(attempt, hard=False)
+    assert cluster.cancelled == [(KEY, False)]
+    assert AttemptFolder(attempt.folder).token.is_dir()
+
+
+def test_what_runs_is_asked_to_end_once_and_then_killed_once(attempt: Attempt) -> None:
+    cluster = Script()
+    executor = on(cluster)
+    ran = started(attempt, "running")
+    assert [executor.stop(ran, hard) for hard in (False, False, True, True)] == [False] * 4
+    assert cluster.cancelled == [(KEY, False), (KEY, True)]
+
+
+def test_an_attempt_whose_end_was_ordered_needs_no_other_cause(attempt: Attempt) -> None:
+    cluster = Script(answers=False)
+    stopped = replace(handed_over(started(attempt, "succeeded", "cancelled", whole=True)), stop_at=NOW)
+    assert one(on(cluster).observe([stopped], NOW))[1] is AttemptState.ENDED
+    assert cluster.asked == 0
+
+
+def test_a_cluster_that_could_not_be_told_to_stop_is_asked_until_it_answers(attempt: Attempt) -> None:
+    cluster = Script(answers=False)
+    executor = on(cluster)
+    assert executor.stop(attempt, hard=False)
+    assert (executor.room(0), cluster.cancelled) == (0, [])
+    cluster.answers = True
+    executor.observe([], NOW)
+    assert (executor.room(0) > 0, executor.trouble) == (True, None)
