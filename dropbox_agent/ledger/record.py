@@ -313,7 +313,8 @@ class Ledger(Reader):
             "INSERT INTO drops (inbox, name, version, sha256, size, owner, modified, state, problems, noticed, updated)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (str(drop.inbox), drop.name, version, drop.sha256, drop.size, drop.owner, drop.modified, state.value,
-             json.dumps([problem.as_json() | {"line": problem.line} for problem in problems]), as_text(drop.settled_at), as_text(now)),
+             json.dumps([problem.as_json() | {"line": problem.line} for problem in problems]),
+             as_text(drop.settled_at), as_text(now)),
         )  # fmt: skip
         return int(cursor.lastrowid or 0)
 
