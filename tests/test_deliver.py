@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
+import signal
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from email import message_from_bytes
 from email.message import EmailMessage, MIMEPart
@@ -207,24 +210,25 @@ def test_a_name_never_leads_out_of_its_folder(tmp_path: Path, name: str) -> None
     assert [path.name for path in tmp_path.rglob("*")] == ["inbox"]
 
 
-@pytest.fixture
+@contextmanager
 def limited_files() -> Iterator[None]:
-    """Let no file of this process grow beyond 1000 bytes: what a full disk does, without one."""
-    import resource
-    import signal
+    """Let no file of this process grow beyond 1000 bytes: what a full disk does, without one.
 
+    Only around the write itself: the report of this run may go to a file, too.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-@pytest.mark.usefixtures("limited_files")
 def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
     deliver.write(tmp_path, "a.txt", b"old")
-    with pytest.raises(DeliveryFailed) as failure:
+    with limited_files(), pytest.raises(DeliveryFailed) as failure:
         deliver.write(tmp_path, "a.txt", b"x" * 5000)
     assert failure.value.reason == "File too large"
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.txt": b"old"}
