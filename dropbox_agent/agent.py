@@ -157,7 +157,7 @@ class Agent:
             if self._is_to_be_handed_over(attempt, now):
                 self.hand_over(attempt, now)
         room = self.executor.room(len(live))
-        for job_id, allocation in self.ledger.ready(self.wave)[:room]:
+        for job_id, allocation in self.ledger.ready(self.wave)[:room] if room else ():
             with self._alone(f"starting {job_id}"):
                 self.hand_over(self.ledger.submitting(job_id, allocation, now), now)
 
@@ -242,7 +242,7 @@ class Agent:
 
     def mail(self, due: DueMail, now: datetime) -> None:
         """Send one mail."""
-        standing = self.ledger.standing(due.mail.drop_id)
+        standing = self.ledger.standing(due.mail.drop_id, due.mail.job_id)
         try:
             text = report.mail(due.mail, standing, self.pages, self._copy_beside(standing))
             deliver.email(standing.inbox, standing.name, due.mail, text, self.sender, standing.sha256)

@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 from dropbox_agent import deliver, manifest, orders, plan, policy, report
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent, database
-from dropbox_agent.errors import AgentError, InboxUnavailable, OrderRefused
+from dropbox_agent.errors import AgentError, InboxUnavailable, OrderRefused, WrongUse
 from dropbox_agent.examine import Examiner, presets_in
 from dropbox_agent.executors import (
     Asked,
@@ -27,7 +27,7 @@ from dropbox_agent.executors import (
     SlurmCommands,
     SlurmExecutor,
 )
-from dropbox_agent.inbox import MARKER, Inbox, guard, mark, open_regular
+from dropbox_agent.inbox import MARKER, Inbox, guard, is_passed_over, mark, open_regular
 from dropbox_agent.ledger import Ledger, Reader
 from dropbox_agent.manifest import schema, template
 from dropbox_agent.model import Order, Presets
@@ -150,7 +150,7 @@ def open_reader(settings: Settings) -> Reader:
 def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) -> Agent:
     """Return an agent that holds the site's ledger. Raises what an operator has to mend first."""
     if not settings.inboxes:
-        raise AgentError(f"{settings.origin}: no inbox is set ('inboxes'), so there is nothing to watch.")
+        raise WrongUse(f"{settings.origin}: no inbox is set ('inboxes'), so there is nothing to watch.")
     if not settings.work_dir.is_dir():
         raise AgentError(f"The work folder {settings.work_dir} (work_dir) is not there. Make it, or correct work_dir.")
     room = manifest.Room(upstream=settings.compat == "upstream")
@@ -263,12 +263,14 @@ def adopt(settings: Settings, folder: Path, baseline: str, now: datetime) -> int
     known = {inbox.path.resolve(): inbox for inbox in inboxes(settings)}
     inbox = known.get(folder.resolve())
     if inbox is None:
-        raise AgentError(f"{folder} is not one of the inboxes in {settings.origin}. Add it to 'inboxes' first.")
+        raise WrongUse(f"{folder} is not one of the inboxes in {settings.origin}. Add it to 'inboxes' first.")
     if not inbox.path.is_dir():
         raise InboxUnavailable(f"The inbox {inbox.path} is not there, and it is never made silently. Make it first.")
     ledger = open_ledger(settings, now)
     try:
         present = _present(inbox) if baseline == "seen" else []
+        if baseline == "process":
+            ledger.leave_nothing_alone(inbox.path)
         ledger.leave_alone(inbox.path, present)
         mark(inbox.path, ledger.ledger_id)
     finally:
@@ -293,12 +295,21 @@ def drop(file: Path, inbox: Path) -> Path:
     """Copy a manifest into an inbox, whole or not at all; return its new path. Raises what kept it from arriving."""
     if not manifest.is_manifest(file.name):
         kinds = ", ".join(sorted(manifest.SUFFIXES))
-        raise AgentError(f"{file.name} is not a manifest: the agent reads {kinds}.")
+        raise WrongUse(f"{file.name} is not a manifest: the agent reads {kinds}.")
+    if is_passed_over(file.name) or deliver.is_ours(file.name):
+        raise WrongUse(
+            f"{file.name} would never be looked at in an inbox: it is named like one of the agent's own files, or like "
+            "a hidden or temporary one. Give it another name."
+        )
     if not (inbox / MARKER).is_file():
         raise InboxUnavailable(f"The inbox {inbox} is not there, or no agent has been bound to it yet.")
     if (inbox / file.name).exists():
-        raise AgentError(f"There is a {file.name} in {inbox} already. Give yours another name, so that both are kept.")
-    deliver.write(inbox, file.name, file.read_bytes())
+        raise WrongUse(f"There is a {file.name} in {inbox} already. Give yours another name, so that both are kept.")
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise AgentError(f"{file} cannot be read: {error.strerror}. Nothing was submitted.") from error
+    deliver.write(inbox, file.name, content)
     return inbox / file.name
 
 
@@ -326,8 +337,15 @@ def warnings(settings: Settings) -> list[str]:
             f"work_dir ({settings.work_dir}) has characters that mean something to a shell: job types whose "
             "command_script uses %OUTPUT_LOCATION will be refused. Choose a path of letters, digits and /._-"
         )
-    broken = presets_in(settings.presets.folder)().broken
-    return [*found, *(f"Job type {name} cannot be used: {reason}" for name, reason in sorted(broken.items()))]
+    return [*found, *_preset_troubles(settings)]
+
+
+def _preset_troubles(settings: Settings) -> list[str]:
+    try:
+        broken = presets_in(settings.presets.folder)().broken
+    except AgentError as error:
+        return [str(error)]
+    return [f"Job type {name} cannot be used: {reason}" for name, reason in sorted(broken.items())]
 
 
 def troubles(reader: Reader, settings: Settings) -> list[str]:
@@ -340,9 +358,8 @@ def troubles(reader: Reader, settings: Settings) -> list[str]:
             found.append(str(error))
     if not settings.work_dir.is_dir():
         found.append(f"The work folder {settings.work_dir} is not there: nothing new is started until it is back.")
-    found += [f"{name}: {error}" for name, error in reader.undelivered()]
-    broken = presets_in(settings.presets.folder)().broken
-    return [*found, *(f"Job type {name} cannot be used: {reason}" for name, reason in sorted(broken.items()))]
+    found += [f"{name}: {error}" for name, error in [*reader.not_taken(), *reader.undelivered()]]
+    return [*found, *_preset_troubles(settings)]
 
 
 def state_of_the_site(reader: Reader, settings: Settings) -> dict[str, Any]:

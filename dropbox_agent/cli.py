@@ -12,6 +12,8 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -24,7 +26,7 @@ from rich.text import Text
 from dropbox_agent import assembly, demonstration, examine, terminal
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent
-from dropbox_agent.errors import AgentError
+from dropbox_agent.errors import AgentError, WrongUse
 from dropbox_agent.settings import Settings
 
 SHOWN_MANIFESTS = 15
@@ -101,9 +103,7 @@ def work(agent: Agent, settings: Settings, console: Console, until_idle: bool) -
         raise trouble
     for warning in assembly.warnings(settings):
         logging.getLogger(__name__).warning(warning)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: agent.stop())
-    with terminal.Follower(console) as follower:
+    with _stopped_by_signals(agent), terminal.Follower(console) as follower:
 
         def show() -> None:
             follower.show(agent.ledger.drops(SHOWN_MANIFESTS), agent.notes())
@@ -139,7 +139,7 @@ def submit(file: Annotated[Path, typer.Argument(help="A manifest.")], config: Co
     if not file.is_file():
         raise typer.BadParameter(f"{file} is not a file.")
     if not settings.inboxes:
-        raise AgentError(f"{settings.origin}: no inbox is set ('inboxes').")
+        raise WrongUse(f"{settings.origin}: no inbox is set ('inboxes').")
     print(assembly.drop(file, settings.inboxes[0].path))
 
 
@@ -241,9 +241,30 @@ def _console() -> Console:
     return Console() if sys.stdout.isatty() else Console(width=max(160, shutil.get_terminal_size().columns))
 
 
+@contextmanager
+def _stopped_by_signals(agent: Agent) -> Iterator[None]:
+    before = {number: signal.signal(number, lambda *_: agent.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class OneLine(logging.Formatter):
+    """Writes each message as one line: names come from whoever can drop a file, and must not look like our lines."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging calls it so
+        record.message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in record.message)
+        return super().formatMessage(record)
+
+
 def _log_to(console: Console) -> None:
     if console.is_terminal:
         handler: logging.Handler = RichHandler(console=console, show_path=False, markup=False)
-        logging.basicConfig(level=logging.WARNING, format="%(message)s", handlers=[handler])
+        handler.setFormatter(OneLine("%(message)s"))
+        logging.basicConfig(level=logging.WARNING, handlers=[handler])
     else:
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(message)s"))
+        logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -15,6 +15,12 @@ class AgentError(Exception):
     exit_code = 3
 
 
+class WrongUse(AgentError):
+    """A command was asked for what it cannot do; the message says what would be right."""
+
+    exit_code = 2
+
+
 class SettingsError(AgentError):
     """The settings file is wrong; every finding names its line and what would be right."""
 

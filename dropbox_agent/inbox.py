@@ -245,7 +245,7 @@ class Inbox:
 
     def is_candidate(self, name: str) -> bool:
         """Return whether a file of that name is looked at: a manifest's suffix, no lock or temporary name, not ours."""
-        if name.startswith(SKIPPED_PREFIXES) or ":" in name or self.is_ours(name):
+        if is_passed_over(name) or self.is_ours(name):
             return False
         return Path(name).suffix.lower() in self.suffixes
 
@@ -383,6 +383,11 @@ class _Hints(FileSystemEventHandler):
         paths = [os.fsdecode(path) for path in (event.src_path, event.dest_path) if path]
         if any(self._inbox.hint(os.path.basename(path)) for path in paths):
             self._wake()
+
+
+def is_passed_over(name: str) -> bool:
+    """Return whether a file of that name is never looked at, whoever put it there."""
+    return name.startswith(SKIPPED_PREFIXES) or ":" in name
 
 
 # --- marker ----------------------------------------------------------------------------------------------------------

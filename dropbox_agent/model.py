@@ -134,9 +134,8 @@ class Problem:
     """The line of a YAML or JSON manifest, as it stands there; tables have their annotated copy instead."""
 
     def as_json(self) -> dict[str, Any]:
-        """Return the problem as ``check --json`` and status.json write it; ``line`` only where there is one."""
-        quoted = {} if self.line is None else {"line": self.line}
-        return quoted | {
+        """Return the problem as ``check --json`` and status.json write it."""
+        return {
             "level": self.level.value,
             "file": self.place.file,
             "sheet": self.place.sheet,

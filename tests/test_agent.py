@@ -541,5 +541,5 @@ def test_of_a_refused_yaml_the_page_quotes_the_lines_that_are_wrong(agent: Agent
     for number, line in ((2, "subject_id: ../&lt;b&gt;x"), (3, "modality0: ECEPHYS")):
         assert f'Line {number}: <code class="copy"><bdi>{line}</bdi></code>' in page
     (problem,) = [one for one in agent.ledger.drops()[0].problems if one.place.row == 3]
-    assert problem.as_json()["line"] == "modality0: ECEPHYS"
+    assert problem.line == "modality0: ECEPHYS"
     assert not (inbox_of(agent) / "s.yaml.errors.xlsx").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from typer.testing import CliRunner, Result
 from workspace import a_row, an_entry, write_csv
 
 from dropbox_agent import demonstration
-from dropbox_agent.cli import app
-from dropbox_agent.errors import AgentError, SettingsError
+from dropbox_agent.cli import OneLine, app
+from dropbox_agent.errors import AgentError, SettingsError, WrongUse
 
 
 def agent(*words: str | Path) -> Result:
@@ -120,3 +121,35 @@ def test_submit_drops_a_manifest_whole_and_never_over_another(site: Path, source
     again = agent("submit", site / "s.csv", "--config", site / "agent.yaml")
     assert isinstance(again.exception, AgentError)
     assert "There is a s.csv in" in str(again.exception)
+
+
+@pytest.mark.parametrize("name", [".s.csv", "~$s.csv", "s.csv:x.csv", "s.csv.errors.xlsx", "template.xlsx", "s.txt"])
+def test_what_an_inbox_would_pass_over_is_not_submitted(site: Path, name: str) -> None:
+    (site / name).write_text("x")
+    refused = agent("submit", site / name, "--config", site / "agent.yaml").exception
+    assert isinstance(refused, WrongUse)
+    assert refused.exit_code == 2
+    assert [path.name for path in (site / "inbox").iterdir()] == [".dropbox-agent"]
+
+
+def test_an_inbox_that_was_adopted_as_seen_can_be_processed_after_all(site: Path) -> None:
+    (site / "inbox" / "s.json").write_text("{}")
+    run = ("run", "--until-idle", "--config", site / "agent.yaml")
+    adopt = ("adopt", site / "inbox", "--config", site / "agent.yaml", "--baseline")
+    answer = site / "inbox" / "s.json.status.json"
+    assert (agent(*adopt, "seen").exit_code, agent(*run).exit_code, answer.exists()) == (0, 0, False)
+    assert (agent(*adopt, "process").exit_code, agent(*run).exit_code, answer.exists()) == (0, 0, True)
+
+
+def test_status_is_shown_while_the_presets_are_away(site: Path) -> None:
+    (site / "job_types").rename(site / "away")
+    result = agent("status", "--json", "--config", site / "agent.yaml")
+    assert result.exit_code == 0, result.exception
+    assert any("job_types" in trouble for trouble in json.loads(result.stdout)["troubles"])
+
+
+def test_a_name_in_the_log_cannot_look_like_a_line_of_the_log() -> None:
+    name = "s\n2026-01-31 ERROR forged\x1b[31m\u202e.csv"
+    record = logging.LogRecord("x", logging.INFO, "x.py", 1, "%s: accepted für dich.", (name,), None)
+    line = OneLine("%(levelname)s %(message)s").format(record)
+    assert line == "INFO s\\n2026-01-31 ERROR forged\\x1b[31m\\u202e.csv: accepted für dich."

@@ -579,6 +579,30 @@ def test_a_status_is_due_when_something_changed_and_not_more_than_once_a_second(
     assert [one.drop_id for one in ledger.untold(later(1))] == [drop_id]
 
 
+def test_the_status_of_a_large_manifest_is_due_less_often_and_its_end_at_once(ledger: Ledger) -> None:
+    accept(ledger, *(f"{number:02}" for number in range(40)))
+    (untold,) = ledger.untold(NOW)
+    ledger.told(untold, NOW)
+    first, *others = [ledger.submitting(job_id, allocation, NOW) for job_id, allocation in ledger.ready()]
+    ledger.observed([seen(first, TaskState.FAILED)], NOW)
+    assert (len(ledger.untold(later(1.9))), len(ledger.untold(later(2)))) == (0, 1)
+    ledger.observed([seen(one, TaskState.FAILED) for one in others], NOW)
+    assert len(ledger.untold(NOW)) == 1
+
+
+def test_a_mail_about_one_job_reads_no_other(ledger: Ledger) -> None:
+    drop_id = accept(ledger, "one", "two")
+    assert [job.s3_prefix for job in ledger.standing(drop_id, ledger.jobs()[1].job_id).jobs] == ["two"]
+
+
+def test_mails_go_out_some_at_a_time(ledger: Ledger) -> None:
+    accept(ledger, *(f"{number:02}" for number in range(30)))
+    first = ledger.due_mails(NOW)
+    for due in first:
+        ledger.mailed(due.mail, NOW)
+    assert (len(first), len(ledger.due_mails(NOW))) == (20, 10)
+
+
 def test_what_changed_while_a_status_was_written_is_still_due(ledger: Ledger) -> None:
     accept(ledger)
     (untold,) = ledger.untold(NOW)

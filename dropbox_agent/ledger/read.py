@@ -74,12 +74,12 @@ class Reader:
 
     # --- standings ---------------------------------------------------------------------------------------------------
 
-    def standing(self, drop_id: int) -> Standing:
-        """Return all that is known of one drop; KeyError when there is none."""
+    def standing(self, drop_id: int, job_id: str | None = None) -> Standing:
+        """Return all that is known of one drop, or of one job of it only; KeyError when there is none."""
         row = self._one("SELECT * FROM drops WHERE drop_id = ?", (drop_id,))
         if row is None:
             raise KeyError(drop_id)
-        return self._standing(row)
+        return self._standing(row, job_id)
 
     def drops(self, limit: int = 100, offset: int = 0) -> list[Standing]:
         """Return the latest version of each manifest, newest first."""
@@ -201,8 +201,10 @@ class Reader:
 
     # --- details -----------------------------------------------------------------------------------------------------
 
-    def _standing(self, row: sqlite3.Row) -> Standing:
-        jobs = self._all(f"{JOBS} WHERE drop_id = ? ORDER BY position", (row["drop_id"],))
+    def _standing(self, row: sqlite3.Row, job_id: str | None = None) -> Standing:
+        jobs = self._all(
+            f"{JOBS} WHERE drop_id = ? AND job_id = ifnull(?, job_id) ORDER BY position", (row["drop_id"], job_id)
+        )
         return Standing(
             drop_id=row["drop_id"],
             name=row["name"],

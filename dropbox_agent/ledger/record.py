@@ -19,13 +19,17 @@ from typing import Any
 from dropbox_agent import plan as plans
 from dropbox_agent.errors import LedgerInUse, LedgerUnavailable, MoveRefused
 from dropbox_agent.ledger import orders
-from dropbox_agent.ledger.database import as_text, is_due, open_for_writing, until
+from dropbox_agent.ledger.database import LONGEST_WAIT, as_text, is_due, open_for_writing, until
 from dropbox_agent.ledger.read import Reader
 from dropbox_agent.model import Attempt, Drop, Job, Mail, Observation, Plan, Problem, TaskObservation
 from dropbox_agent.states import ATTEMPT_MOVES, FINAL_TASK_STATES, AttemptState, DropState, JobState, TaskState
 
 PROGRESS_SECONDS = 1.0
 """A status that only shows more progress is written at most this often."""
+PROGRESS_SECONDS_PER_JOB = 0.05
+"""And less often for a large manifest, whose status takes long to write: every 100 s for 2,000 jobs."""
+MAILS_AT_ONCE = 20
+"""How many mails go out before what runs is looked at again."""
 BACKOFF_SECONDS = (2.0, 5.0, 15.0, 60.0, 300.0)
 """How long to wait after the first, second, ... failure of the same act."""
 
@@ -129,6 +133,11 @@ class Ledger(Reader):
         with self._transaction():
             for name, sha256 in files:
                 self._do("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", (str(inbox), name, sha256))
+
+    def leave_nothing_alone(self, inbox: Path) -> None:
+        """Forget which files of an inbox were not to be processed."""
+        with self._transaction():
+            self._do("DELETE FROM seen WHERE inbox = ?", (str(inbox),))
 
     # --- attempts ----------------------------------------------------------------------------------------------------
 
@@ -243,10 +252,12 @@ class Ledger(Reader):
     def told(self, untold: Untold, now: datetime) -> None:
         """Write down that the status beside the manifest is as of ``untold.changes``."""
         with self._transaction():
+            jobs = self._number("SELECT count(*) FROM jobs WHERE drop_id = ?", (untold.drop_id,))
+            pause = timedelta(seconds=max(PROGRESS_SECONDS, jobs * PROGRESS_SECONDS_PER_JOB))
             self._do(
                 "UPDATE drops SET told = ?, tell_tries = 0, tell_error = NULL,"
                 " tell_at = iif(state IN ('accepted', 'running'), ?, NULL) WHERE drop_id = ?",
-                (untold.changes, as_text(now + timedelta(seconds=PROGRESS_SECONDS)), untold.drop_id),
+                (untold.changes, as_text(now + min(pause, LONGEST_WAIT)), untold.drop_id),
             )
 
     def not_told(self, untold: Untold, error: str, now: datetime) -> None:
@@ -259,9 +270,10 @@ class Ledger(Reader):
             )
 
     def due_mails(self, now: datetime) -> list[DueMail]:
-        """Return the mails to send now, oldest first."""
+        """Return the mails to send now, oldest first, not too many at once."""
         rows = self._all(
-            f"SELECT * FROM outbox WHERE sent IS NULL AND {is_due('send_at')} ORDER BY mail_id", until(now)
+            f"SELECT * FROM outbox WHERE sent IS NULL AND {is_due('send_at')} ORDER BY mail_id LIMIT {MAILS_AT_ONCE}",
+            until(now),
         )
         return [DueMail(self._mail(row), row["tries"]) for row in rows]
 
@@ -301,7 +313,8 @@ class Ledger(Reader):
             "INSERT INTO drops (inbox, name, version, sha256, size, owner, modified, state, problems, noticed, updated)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (str(drop.inbox), drop.name, version, drop.sha256, drop.size, drop.owner, drop.modified, state.value,
-             json.dumps([problem.as_json() for problem in problems]), as_text(drop.settled_at), as_text(now)),
+             json.dumps([problem.as_json() | {"line": problem.line} for problem in problems]),
+             as_text(drop.settled_at), as_text(now)),
         )  # fmt: skip
         return int(cursor.lastrowid or 0)
 
@@ -515,7 +528,10 @@ class Ledger(Reader):
             return
         order = (JobState.FAILED, JobState.CANCELLED, JobState.SUCCEEDED)
         state = next(state for state in order if state in states)
-        self._do("UPDATE drops SET state = ?, updated = ? WHERE drop_id = ?", (state.value, at, drop["drop_id"]))
+        self._do(
+            "UPDATE drops SET state = ?, updated = ?, tell_at = iif(tell_tries = 0, NULL, tell_at) WHERE drop_id = ?",
+            (state.value, at, drop["drop_id"]),
+        )
 
     def _job_id(self, drop_id: int, position: int, s3_prefix: str) -> str:
         return f"{s3_prefix}.{self._short_hash('job', drop_id, position)[:6]}"
