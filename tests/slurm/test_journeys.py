@@ -105,7 +105,7 @@ def a_site(workspace: Workspace, cluster: Cluster, folder: Path) -> Site:
     (folder / "work").mkdir()
     workspace.environ = cluster.environment
     # A script gets its folders as text: they must not mean anything to a shell.
-    workspace.change(work_dir=str(folder / "work"), executor={"kind": "slurm", "poll_seconds": 0.5, "grace_seconds": 3})
+    workspace.change(work_dir=str(folder / "work"), executor={"kind": "slurm", "poll_seconds": 0.5, "grace_seconds": 2})
     made = Site(workspace, cluster, folder)
     write_job_type(made, GATED)
     return made
@@ -261,15 +261,21 @@ def test_a_node_that_fails_under_a_task_does_not_end_what_still_runs_there(site:
 # --- what people and limits do ---------------------------------------------------------------------------------------
 
 
-def test_a_job_that_is_cancelled_in_slurm_is_shown_as_cancelled(site: Site) -> None:
+def test_whether_somebody_or_a_limit_stopped_a_task_is_told(site: Site) -> None:
     site.workspace.start()
-    site.drop("ecephys")
-    ((_, job_id, _),) = wait_for(site.runs)
-    site.cluster.run("scancel", job_id)
+    site.drop("ecephys", "behavior")
+    wait_for(lambda: len(site.runs()) == 2)
+    wait_for(lambda: [task["state"] for task in site.tasks().values()] == ["succeeded", "running", "running"])
+    limited, cancelled = (site.tasks()[f"compress_data[{name}]"]["slurm_job_id"] for name in ("ecephys", "behavior"))
+    assert site.cluster.run("scontrol", "update", f"JobId={limited}", "EndTime=now").returncode == 0
+    site.cluster.run("scancel", cancelled)
     site.wait_for_state("cancelled", "failed", "succeeded")
-    assert site.status()["state"] == "cancelled"
-    task = site.tasks()["compress_data[ecephys]"]
-    assert (task["state"], task["message"]) == ("cancelled", "It was cancelled in Slurm.")
+    told = {name: (task["state"], task["message"]) for name, task in site.tasks().items()}
+    assert told["compress_data[behavior]"] == ("cancelled", "It was cancelled in Slurm.")
+    assert told["compress_data[ecephys]"] == (
+        "failed",
+        "It reached its time limit. Ask for more time (time_limit in image_resources).",
+    )
 
 
 def test_a_job_that_is_cancelled_in_slurm_before_it_starts_is_shown_as_cancelled(site: Site) -> None:
@@ -280,6 +286,7 @@ def test_a_job_that_is_cancelled_in_slurm_before_it_starts_is_shown_as_cancelled
     (job_id,) = site.cluster.live_jobs()
     site.cluster.run("scancel", job_id)
     site.wait_for_state("cancelled", "failed", "succeeded")
+    assert site.status()["state"] == "cancelled"
     task = site.tasks()["create_staging_folder"]
     assert (task["state"], task["message"], task["slurm_job_id"]) == (
         "cancelled",
@@ -298,19 +305,6 @@ def test_a_job_that_is_cancelled_here_ends_in_slurm_too(site: Site) -> None:
     site.wait_for_state("cancelled", "failed", "succeeded")
     assert site.status()["state"] == "cancelled"
     site.cluster.wait_for(lambda: not site.cluster.live_jobs(), "empty queue")
-
-
-def test_a_time_limit_is_told_as_one(site: Site) -> None:
-    site.workspace.start()
-    site.drop("ecephys")
-    ((_, job_id, _),) = wait_for(site.runs)
-    assert site.cluster.run("scontrol", "update", f"JobId={job_id}", "EndTime=now").returncode == 0
-    site.wait_for_state("cancelled", "failed", "succeeded")
-    task = site.tasks()["compress_data[ecephys]"]
-    assert (task["state"], task["message"]) == (
-        "failed",
-        "It reached its time limit. Ask for more time (time_limit in image_resources).",
-    )
 
 
 def test_a_partition_that_is_not_there_fails_the_job_in_slurms_own_words(site: Site) -> None:
