@@ -230,6 +230,18 @@ def test_manifests_that_come_while_the_controller_is_down_are_answered_and_run_l
     site.each_attempt_started_once()
 
 
+def test_a_job_that_a_hanging_controller_takes_after_all_is_not_submitted_twice(site: Site) -> None:
+    site.gate.touch()
+    site.workspace.start()
+    with site.cluster.controller_stopped():
+        site.drop("ecephys")
+        site.wait_for_message("Slurm did not take it: Batch job submission failed: Socket timed out")
+    site.wait_for_state("succeeded", "failed")
+    assert site.status()["state"] == "succeeded", site.status()
+    site.each_attempt_started_once()
+    assert set(site.job_count().values()) == {1}
+
+
 def test_what_slurm_has_forgotten_is_settled_by_its_end_records(workspace: Workspace, tmp_path: Path) -> None:
     with running_cluster(min_job_age_seconds=2) as forgetful:
         site = a_site(workspace, forgetful, tmp_path)
