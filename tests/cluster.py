@@ -41,7 +41,7 @@ SelectTypeParameters=CR_Core,CR_LLN
 SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0,batch_sched_delay=0
 MpiDefault=none
 ReturnToService=2
-SlurmdTimeout=10
+SlurmdTimeout=6
 MessageTimeout=4
 KillWait=3
 InactiveLimit=0

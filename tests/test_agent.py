@@ -543,3 +543,47 @@ def test_of_a_refused_yaml_the_page_quotes_the_lines_that_are_wrong(agent: Agent
     (problem,) = [one for one in agent.ledger.drops()[0].problems if one.place.row == 3]
     assert problem.line == "modality0: ECEPHYS"
     assert not (inbox_of(agent) / "s.yaml.errors.xlsx").exists()
+
+
+class Silent(RehearsalExecutor):
+    """A place that says nothing of what it was given until it has been away for a while."""
+
+    def __init__(self) -> None:
+        self.trouble = "Slurm does not answer."
+        self.may = False
+        self.text: str | None = "It waits for a free node."
+
+    def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
+        if not self.may:
+            raise SubmitFailed("Timed out.", retry=True, unsure=True)
+        return super().submit(attempt, settings)
+
+    def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
+        return self.may
+
+    def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
+        if self.may:
+            return super().observe(attempts, now)
+        return [Observation(attempt, True, attempt.state, text=self.text, waits=True) for attempt in attempts]
+
+
+def test_an_intent_is_not_repeated_before_the_executor_is_sure(agent: Agent, row: dict[str, str]) -> None:
+    agent.executor = executor = Silent()
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, *range(0, 100, 10))
+    (attempt,) = agent.ledger.live_attempts()
+    assert attempt.state is AttemptState.SUBMITTING
+    executor.may = True
+    run(agent, *range(100, 120))
+    assert agent.ledger.drops()[0].state is DropState.SUCCEEDED
+
+
+def test_what_is_wrong_with_the_place_to_run_is_an_operators_affair_and_waiting_is_not(
+    agent: Agent, row: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    agent.executor = Silent()
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, 2, 3, 4, 5)
+    assert "Slurm does not answer." in agent.trouble()
+    assert "executor: Slurm does not answer." in caplog.text
+    assert "free node" not in caplog.text

@@ -33,6 +33,7 @@ from dropbox_agent.model import (
     Problem,
     Row,
     TaskObservation,
+    TaskStanding,
 )
 from dropbox_agent.states import AttemptState, DropState, JobState, TaskState
 
@@ -351,6 +352,52 @@ def test_an_attempt_that_was_not_taken_waits_longer_each_time(ledger: Ledger) ->
     assert ledger.may_try(attempt, later(7))
     task = ledger.jobs()[0].tasks[1]
     assert (task.state, task.message) == (TaskState.SUBMITTED, "The work folder is not there.")
+
+
+def first_task(ledger: Ledger) -> TaskStanding:
+    return next(task for job in ledger.jobs() for task in job.tasks if task.attempt)
+
+
+def test_what_an_attempt_waits_for_is_told_until_it_runs(ledger: Ledger) -> None:
+    accept(ledger)
+    attempt = ledger.submitting(*ledger.ready()[0], NOW)
+    ledger.not_submitted(attempt, "Slurm does not answer.", NOW)
+    assert first_task(ledger).message == "Slurm does not answer."
+    ledger.submitted(attempt, f"slurm:4711:{attempt.key}", NOW)
+    waiting = Observation(attempt, True, AttemptState.SUBMITTED, text="It waits for a free node.")
+    ledger.observed([waiting], NOW)
+    assert (first_task(ledger).message, first_task(ledger).slurm_job_id) == ("It waits for a free node.", "4711")
+    runs = TaskObservation(attempt.tasks[0].key, TaskState.RUNNING, started=NOW)
+    for text in ("It is suspended.", None):
+        ledger.observed([Observation(attempt, True, AttemptState.RUNNING, (runs,), text)], NOW)
+        assert (first_task(ledger).state, first_task(ledger).message) == (TaskState.RUNNING, text)
+    ledger.observed([Observation(attempt, False, AttemptState.RUNNING, (), "Its node failed.")], NOW)
+    assert first_task(ledger).message == "Its node failed."
+
+
+def test_what_the_executor_calls_an_attempt_may_be_found_out_later(ledger: Ledger) -> None:
+    accept(ledger)
+    attempt = ledger.submitting(*ledger.ready()[0], NOW)
+    for handle in ("slurm:7:x", "slurm:9:x", None):
+        ledger.observed([Observation(attempt, True, AttemptState.SUBMITTED, handle=handle)], later(1))
+    found = ledger.attempt(attempt.key)
+    assert (found.state, found.handle, found.submitted_at) == (AttemptState.SUBMITTED, "slurm:9:x", later(1))
+
+
+def test_a_handle_of_another_kind_is_no_slurm_job(ledger: Ledger) -> None:
+    accept(ledger)
+    ledger.submitted(ledger.submitting(*ledger.ready()[0], NOW), "boot:4711:1", NOW)
+    assert first_task(ledger).slurm_job_id is None
+
+
+def test_after_a_try_that_may_have_worked_since_when_it_is_missing_begins_anew(ledger: Ledger) -> None:
+    accept(ledger)
+    attempt = ledger.submitting(*ledger.ready()[0], NOW)
+    ledger.observed([Observation(attempt, False, attempt.state)], later(5))
+    ledger.not_submitted(attempt, "Refused.", later(6))
+    assert ledger.attempt(attempt.key).first_missing_at == later(5)
+    ledger.not_submitted(attempt, "Timed out.", later(7), unsure=True)
+    assert ledger.attempt(attempt.key).first_missing_at is None
 
 
 def test_since_when_an_attempt_is_missing_is_remembered(ledger: Ledger, tmp_path: Path) -> None:

@@ -40,7 +40,9 @@ def test_every_setting_of_a_file_arrives(tmp_path: Path) -> None:
           - path: /srv/other inbox
         work_dir: ../work
         state_dir: /var/lib/dropbox-agent
-        executor: {kind: rehearsal, slots: 8, env_file: secrets.env}
+        executor:
+          {kind: slurm, slots: 8, env_file: secrets.env, via: cli, partition: gpu, account: lab, qos: high,
+           poll_seconds: 5, grace_seconds: 30, python: venv/bin/python}
         presets: {kind: yaml, folder: job_types}
         buckets: {default: file:///srv/bucket, open: "file:///srv/f%C3%BCr alle", private: /srv/private}
         projects: [Ephys Platform, Learning mFISH]
@@ -64,7 +66,17 @@ def test_every_setting_of_a_file_arrives(tmp_path: Path) -> None:
         ),
         work_dir=tmp_path.parent / "work",
         state_dir=Path("/var/lib/dropbox-agent"),
-        executor=Executor(kind="rehearsal", slots=8, env_file=tmp_path / "secrets.env"),
+        executor=Executor(
+            kind="slurm",
+            slots=8,
+            env_file=tmp_path / "secrets.env",
+            partition="gpu",
+            account="lab",
+            qos="high",
+            poll_seconds=5,
+            grace_seconds=30,
+            python=tmp_path / "venv/bin/python",
+        ),
         presets=Presets(folder=tmp_path / "job_types"),
         buckets={
             "default": "file:///srv/bucket",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from workspace import COMMAND, a_row, wait_for, write_csv
 
-from dropbox_agent import demonstration
+from dropbox_agent import demonstration, settings
 
 README = Path(__file__).parents[2] / "README.md"
 LASTING = ("run", "serve")
@@ -55,6 +55,13 @@ def test_a_folder_that_has_files_already_is_adopted_as_the_readme_says(tmp_path:
     config = tmp_path / "site" / "agent.yaml"
     words = [word.replace("FOLDER", str(tmp_path / "site" / "inbox")) for word in commands()[-1]]
     assert "is now watched by this agent" in run([*words, "--config", str(config)], tmp_path)
+
+
+def test_the_settings_of_the_readme_are_settings(tmp_path: Path) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", README.read_text("utf-8"), re.S)
+    assert len(blocks) == 1
+    (tmp_path / "agent.yaml").write_text(blocks[0])
+    assert settings.load(tmp_path / "agent.yaml", {}).executor.kind == "slurm"
 
 
 def test_the_first_drop_goes_as_the_readme_says(tmp_path: Path) -> None:

@@ -130,8 +130,6 @@ def test_without_a_controller_nothing_is_taken_and_nothing_is_known(
     assert refused.value.why is Why.UNREACHABLE
     with pytest.raises(Unanswered, match="Unable to contact slurm controller"):
         slurm.jobs()
-    with pytest.raises(Unanswered):
-        slurm.cancel("dbx-a", hard=False)
 
 
 def test_a_job_given_to_a_controller_that_hangs_may_turn_up_later(cluster: Cluster, tmp_path: Path) -> None:

@@ -1,0 +1,346 @@
+"""Manifests go through a real cluster of four nodes, whatever is killed, hangs, forgets or is full meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster import NODES, Cluster, running_cluster
+from workspace import QUICK, Workspace, a_row, drop, wait_for, write_csv, write_xlsx
+
+from dropbox_agent import demonstration
+
+GATED = """
+description: Writes down each run, and waits for a gate.
+tasks:
+  modality_transformation_settings:
+    command_script: |
+      #!/bin/bash
+      echo "$DROPBOX_AGENT_ATTEMPT $SLURM_JOB_ID $SLURMD_NODENAME" >> {folder}/runs
+      while [ ! -e {folder}/gate ]; do sleep 0.1; done
+      cp -r '%INPUT_SOURCE'/. '%OUTPUT_LOCATION'/
+"""
+MODALITIES = ("behavior", "ecephys", "behavior-videos")
+LIGHT = {
+    f"tasks.{name}.skip_task": "true"
+    for name in (
+        "check_s3_folder_exists",
+        "check_source_folders_exist",
+        "gather_preliminary_metadata",
+        "gather_final_metadata",
+        "check_metadata_files",
+        "upload_data_to_s3",
+        "remove_staging_folder",
+    )
+}
+"""Leaves the staging folder and the compression: one Slurm job, then one for each modality."""
+
+
+@dataclass
+class Site:
+    """A workspace on a cluster, with a job type that waits for a gate."""
+
+    workspace: Workspace
+    cluster: Cluster
+    folder: Path
+
+    @property
+    def gate(self) -> Path:
+        return self.folder / "gate"
+
+    def runs(self) -> list[tuple[str, str, str]]:
+        """Return attempt key, job id and node of each run of a script."""
+        file = self.folder / "runs"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [(words[0], words[1], words[2]) for line in lines if len(words := line.split()) == 3]
+
+    def drop(self, *modalities: str, **changes: str) -> None:
+        sources = {}
+        for name in modalities or MODALITIES:
+            sources[name] = self.folder / "data" / name
+            sources[name].mkdir(parents=True)
+            (sources[name] / "trials.csv").write_text(f"{name}\n")
+        sources["metadata"] = self.folder / "data"
+        row = a_row(sources, job_type="gated", **{**LIGHT, **changes})
+        drop(self.workspace, "s.csv", lambda path: write_csv(path, [row]))
+
+    def status(self) -> dict[str, Any]:
+        there = (self.workspace.inbox / "s.csv.status.json").exists()
+        return self.workspace.status("s.csv") if there else {"state": None, "jobs": []}
+
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        """Return the tasks of the job that run somewhere, by name."""
+        found = [task for job in self.status()["jobs"] for task in job["tasks"] if task["attempt"]]
+        return {task["task_id"] + (f"[{task['modality']}]" if task["modality"] else ""): task for task in found}
+
+    def wait_for_state(self, *states: str, seconds: float = 60) -> None:
+        wait_for(lambda: self.status()["state"] in states, seconds)
+
+    def wait_for_message(self, words: str, seconds: float = 60) -> None:
+        wait_for(lambda: any(words in (task["message"] or "") for task in self.tasks().values()), seconds)
+
+    def each_attempt_started_once(self) -> None:
+        """Every attempt has its own start token; no script ran twice; every end record is there."""
+        ran = Counter(key for key, _, _ in self.runs())
+        assert set(ran.values()) <= {1}, ran
+        for attempt in self.workspace.work.glob("*/attempts/*"):
+            assert (attempt / "started" / "owner.json").is_file(), attempt
+            assert (attempt / "end.json").is_file(), attempt
+
+    def job_count(self) -> Counter[str]:
+        """Return how many Slurm jobs there were of each name."""
+        keys = {attempt.name for attempt in self.workspace.work.glob("*/attempts/*")}
+        return Counter(name for name, _ in self.cluster.jobs().values() if name in keys)
+
+
+def a_site(workspace: Workspace, cluster: Cluster, folder: Path) -> Site:
+    (folder / "work").mkdir()
+    workspace.environ = cluster.environment
+    # A script gets its folders as text: they must not mean anything to a shell.
+    workspace.change(work_dir=str(folder / "work"), executor={"kind": "slurm", "poll_seconds": 0.5, "grace_seconds": 2})
+    made = Site(workspace, cluster, folder)
+    write_job_type(made, GATED)
+    return made
+
+
+def write_job_type(site: Site, text: str) -> None:
+    (site.workspace.folder / "job_types" / "gated.yaml").write_text(text.format(folder=site.folder))
+
+
+@pytest.fixture
+def site(workspace: Workspace, cluster: Cluster, tmp_path: Path) -> Iterator[Site]:
+    made = a_site(workspace, cluster, tmp_path)
+    yield made
+    # What a test left running must not keep the cluster from being empty.
+    made.gate.touch()
+
+
+# --- the way through -------------------------------------------------------------------------------------------------
+
+
+def test_a_session_is_uploaded_by_the_cluster(
+    site: Site, workspace: Workspace, sources: dict[str, Path], tmp_path: Path
+) -> None:
+    """In a work folder whose name means something to everybody."""
+    work = tmp_path / "100% of a site's \\work"
+    work.mkdir()
+    workspace.change(work_dir=str(work))
+    drop(workspace, "s.xlsx", lambda path: write_xlsx(path, [a_row(sources, **QUICK)]))
+    workspace.until_idle()
+    status = workspace.status("s.xlsx")
+    assert status["state"] == "succeeded", status
+    (job,) = status["jobs"]
+    assert demonstration.compare(sources, workspace.bucket / job["s3_prefix"])[::2] == (13, [])
+    ids = {task["task_id"]: task["slurm_job_id"] for task in job["tasks"] if task["attempt"] and not task["modality"]}
+    assert ids["check_s3_folder_exists"] == ids["create_staging_folder"] != ids["upload_data_to_s3"]
+    assert set(site.job_count().values()) == {1}
+
+
+def test_mapped_tasks_run_at_the_same_time_on_different_nodes(site: Site) -> None:
+    site.workspace.start()
+    site.drop()
+    runs = wait_for(lambda: len(site.runs()) == 3 and site.runs())
+    assert len({node for _, _, node in runs}) == 3
+    assert {node for _, _, node in runs} <= set(NODES)
+    wait_for(lambda: [task["state"] for task in site.tasks().values()] == ["succeeded", *["running"] * 3])
+    assert {task["slurm_job_id"] for task in site.tasks().values()} >= {job_id for _, job_id, _ in runs}
+    owners = [json.loads(path.read_text()) for path in site.workspace.work.glob("*/attempts/*/started/owner.json")]
+    assert {owner["slurm_job_id"] for owner in owners} == {task["slurm_job_id"] for task in site.tasks().values()}
+    site.gate.touch()
+    site.wait_for_state("succeeded")
+    site.each_attempt_started_once()
+
+
+# --- killed around a submission --------------------------------------------------------------------------------------
+
+KILLER = """#!/bin/sh
+# Stands before the real sbatch, and kills the agent once: at call number {number}, {when} it.
+n=1; while ! mkdir {folder}/call-$n 2>/dev/null; do n=$((n + 1)); done
+[ {when} = before ] && [ $n = {number} ] && kill -9 $PPID && exit 1
+{sbatch} "$@" > {folder}/answer-$n
+code=$?
+[ {when} = after ] && [ $n = {number} ] && kill -9 $PPID && exit 1
+cat {folder}/answer-$n
+exit $code
+"""
+
+
+@pytest.mark.parametrize(("when", "number"), [("before", 1), ("after", 1), ("after", 3)])
+def test_killed_around_a_submission_nothing_is_lost_and_nothing_starts_twice(
+    site: Site, tmp_path: Path, when: str, number: int
+) -> None:
+    own = tmp_path / "bin" / "sbatch"
+    own.parent.mkdir()
+    own.write_text(KILLER.format(when=when, number=number, folder=own.parent, sbatch=shutil.which("sbatch")))
+    own.chmod(0o755)
+    site.workspace.environ = {**site.workspace.environ, "PATH": f"{own.parent}:{os.environ['PATH']}"}
+    site.gate.touch()
+    site.drop()
+    first = site.workspace.start()
+    assert first.wait(60) == -signal.SIGKILL
+    site.workspace.until_idle()
+    assert site.status()["state"] == "succeeded", site.status()
+    assert len(site.runs()) == 3
+    site.each_attempt_started_once()
+    # What had been submitted was found by its name; nothing was submitted a second time.
+    assert set(site.job_count().values()) == {1}
+    assert all(task["attempt"] == 1 and task["slurm_job_id"] for task in site.tasks().values())
+
+
+# --- what a controller does ------------------------------------------------------------------------------------------
+
+
+def test_a_controller_that_forgets_and_hands_an_id_out_again_fools_nobody(site: Site) -> None:
+    site.cluster.let_start(False)
+    site.workspace.start()
+    site.gate.touch()
+    site.drop()
+    before = wait_for(site.cluster.live_jobs)
+    # Within the seconds in which what was acknowledged is not yet saved.
+    site.cluster.stop_controller(kill=True)
+    site.cluster.start_controller()
+    another = site.cluster.submit("sleep 600", "--job-name=another")
+    assert another in before, "the id was not handed out again"
+    assert site.cluster.live_jobs() == {another: "another"}
+    site.cluster.let_start(True)
+    site.wait_for_state("succeeded", "failed")
+    assert site.status()["state"] == "succeeded", site.status()
+    site.each_attempt_started_once()
+    assert site.cluster.live_jobs() == {another: "another"}
+
+
+def test_manifests_that_come_while_the_controller_is_down_are_answered_and_run_later(site: Site) -> None:
+    site.cluster.stop_controller()
+    site.workspace.start()
+    site.gate.touch()
+    site.drop("ecephys")
+    site.wait_for_message("Slurm did not take it: Batch job submission failed: Unable to contact slurm controller")
+    assert site.status()["state"] == "running"
+    site.cluster.start_controller()
+    site.wait_for_state("succeeded", "failed")
+    assert site.status()["state"] == "succeeded", site.status()
+    site.each_attempt_started_once()
+
+
+def test_a_job_that_a_hanging_controller_takes_after_all_is_not_submitted_twice(site: Site) -> None:
+    site.gate.touch()
+    site.workspace.start()
+    with site.cluster.controller_stopped():
+        site.drop("ecephys")
+        site.wait_for_message("Slurm did not take it: Batch job submission failed: Socket timed out")
+    site.wait_for_state("succeeded", "failed")
+    assert site.status()["state"] == "succeeded", site.status()
+    site.each_attempt_started_once()
+    assert set(site.job_count().values()) == {1}
+
+
+def test_what_slurm_has_forgotten_is_settled_by_its_end_records(workspace: Workspace, tmp_path: Path) -> None:
+    with running_cluster(min_job_age_seconds=2) as forgetful:
+        site = a_site(workspace, forgetful, tmp_path)
+        site.drop("ecephys")
+        agent = workspace.start()
+        wait_for(site.runs)
+        agent.kill()
+        agent.wait(20)
+        site.gate.touch()
+        forgetful.wait_for(lambda: not forgetful.jobs(), "forgetting", seconds=60)
+        workspace.until_idle()
+        assert site.status()["state"] == "succeeded", site.status()
+        assert len(site.runs()) == 1
+
+
+def test_a_node_that_fails_under_a_task_does_not_end_what_still_runs_there(site: Site) -> None:
+    site.workspace.start()
+    site.drop("ecephys")
+    ((_, job_id, node),) = wait_for(site.runs)
+    site.cluster.stop_node(node)
+    site.wait_for_message(f"Its node {node} failed. Waiting for an end record until")
+    site.gate.touch()
+    site.wait_for_state("succeeded", "failed")
+    assert site.status()["state"] == "succeeded", site.status()
+    assert site.cluster.jobs()[job_id][1] == "NODE_FAIL"
+    assert len(site.runs()) == 1
+
+
+# --- what people and limits do ---------------------------------------------------------------------------------------
+
+
+def test_whether_somebody_or_a_limit_stopped_a_task_is_told(site: Site) -> None:
+    site.workspace.start()
+    site.drop("ecephys", "behavior")
+    wait_for(lambda: len(site.runs()) == 2)
+    wait_for(lambda: [task["state"] for task in site.tasks().values()] == ["succeeded", "running", "running"])
+    limited, cancelled = (site.tasks()[f"compress_data[{name}]"]["slurm_job_id"] for name in ("ecephys", "behavior"))
+    assert site.cluster.run("scontrol", "update", f"JobId={limited}", "EndTime=now").returncode == 0
+    site.cluster.run("scancel", cancelled)
+    site.wait_for_state("cancelled", "failed", "succeeded")
+    told = {name: (task["state"], task["message"]) for name, task in site.tasks().items()}
+    assert told["compress_data[behavior]"] == ("cancelled", "It was cancelled in Slurm.")
+    assert told["compress_data[ecephys]"] == (
+        "failed",
+        "It reached its time limit. Ask for more time (time_limit in image_resources).",
+    )
+
+
+def test_a_job_that_is_cancelled_in_slurm_before_it_starts_is_shown_as_cancelled(site: Site) -> None:
+    site.cluster.let_start(False)
+    site.workspace.start()
+    site.drop("ecephys")
+    site.wait_for_message("It cannot start as it is: its partition is down.")
+    (job_id,) = site.cluster.live_jobs()
+    site.cluster.run("scancel", job_id)
+    site.wait_for_state("cancelled", "failed", "succeeded")
+    assert site.status()["state"] == "cancelled"
+    task = site.tasks()["create_staging_folder"]
+    assert (task["state"], task["message"], task["slurm_job_id"]) == (
+        "cancelled",
+        "It was cancelled in Slurm.",
+        job_id,
+    )
+
+
+def test_a_job_that_is_cancelled_here_ends_in_slurm_too(site: Site) -> None:
+    site.workspace.start()
+    site.drop("ecephys", "behavior")
+    wait_for(lambda: len(site.runs()) == 2)
+    job_id = site.status()["jobs"][0]["job_id"]
+    done = site.workspace.agent("cancel", job_id, "--config", str(site.workspace.config))
+    assert done.returncode == 0, done.stderr
+    site.wait_for_state("cancelled", "failed", "succeeded")
+    assert site.status()["state"] == "cancelled"
+    site.cluster.wait_for(lambda: not site.cluster.live_jobs(), "empty queue")
+
+
+def test_a_partition_that_is_not_there_fails_the_job_in_slurms_own_words(site: Site) -> None:
+    resources = "    image_resources: {{partition: purple, cpus: 2}}\n"
+    write_job_type(site, GATED + resources)
+    site.drop("ecephys")
+    site.workspace.until_idle()
+    task = site.tasks()["compress_data[ecephys]"]
+    assert site.status()["state"] == task["state"] == "failed"
+    assert "Slurm refused it: invalid partition specified: purple;" in task["message"]
+    assert "Invalid partition name specified. What it asks of the cluster has to be changed" in task["message"]
+
+
+def test_what_a_task_asks_for_is_what_its_job_gets(site: Site) -> None:
+    write_job_type(site, GATED + "    image_resources: {{cpus: 3, memory: 500M, time: 90, name: x}}\n")
+    site.workspace.change(executor={"partition": "short"})
+    site.workspace.start()
+    site.drop("ecephys")
+    light = wait_for(lambda: next((task["slurm_job_id"] for task in site.tasks().values()), None))
+    assert "Partition=short" in site.cluster.run("scontrol", "show", "job", light).stdout
+    site.wait_for_message("It cannot start as it is: it asks for more time than its partition gives.")
+    job_id = site.tasks()["compress_data[ecephys]"]["slurm_job_id"]
+    shown = site.cluster.run("scontrol", "show", "job", job_id).stdout
+    for words in ("CPUs/Task=3", "MinMemoryNode=500M", "TimeLimit=01:30:00", "Requeue=0", "Comment=dbx-"):
+        assert words in shown, shown
+    comment = next(line for line in shown.splitlines() if "Comment=" in line)
+    assert "compress_data[ecephys]" in comment
