@@ -1,0 +1,60 @@
+"""The things that travel along the path, one type per arrow (see the path in docs/design.md).
+
+What other people write (manifests, requests, preset files) is pydantic, frozen, unknown fields forbidden.
+What the steps hand to each other is a frozen dataclass.
+"""
+
+from dropbox_agent.model.attempts import SLURM_HANDLE, Attempt, Drop, Observation, TaskObservation, slurm_job_id
+from dropbox_agent.model.folders import AttemptFolder, RunFolder, file_stem
+from dropbox_agent.model.jobs import Job, JobType, Known, Presets
+from dropbox_agent.model.plans import SOURCE_SETTINGS, Plan, PlannedTask, SourceFolder
+from dropbox_agent.model.requests import (
+    EMAIL_TYPES,
+    EmailType,
+    NamedModality,
+    SubmitRequest,
+    Task,
+    UploadJob,
+    asset_name,
+)
+from dropbox_agent.model.rows import Level, Place, Problem, Row
+from dropbox_agent.model.standings import JobStanding, Mail, Order, Standing, TaskStanding
+from dropbox_agent.model.tasks import TaskOutcome, TaskSettings
+
+__all__ = [
+    "EMAIL_TYPES",
+    "SLURM_HANDLE",
+    "SOURCE_SETTINGS",
+    "Attempt",
+    "AttemptFolder",
+    "Drop",
+    "EmailType",
+    "Job",
+    "JobStanding",
+    "JobType",
+    "Known",
+    "Level",
+    "Mail",
+    "NamedModality",
+    "Observation",
+    "Order",
+    "Place",
+    "Plan",
+    "PlannedTask",
+    "Presets",
+    "Problem",
+    "Row",
+    "RunFolder",
+    "SourceFolder",
+    "Standing",
+    "SubmitRequest",
+    "Task",
+    "TaskObservation",
+    "TaskOutcome",
+    "TaskSettings",
+    "TaskStanding",
+    "UploadJob",
+    "asset_name",
+    "file_stem",
+    "slurm_job_id",
+]

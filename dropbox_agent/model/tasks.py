@@ -1,0 +1,57 @@
+"""What a task on a node is given, and what it leaves."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class TaskSettings(BaseModel):
+    """The settings file of one built-in task: all that ``python -m dropbox_agent.tasks NAME SETTINGS.json`` reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    task_id: str
+    key: str
+    job_id: str
+    job_type: str
+    project_name: str
+    subject_id: str
+    acq_datetime: datetime
+    platform: str | None
+    modalities: list[str]
+    modality: str | None = None
+    """The modality of a mapped task."""
+    s3_prefix: str
+    bucket: str
+    """The bucket's address: ``file:///srv/bucket`` (``s3://bucket`` once there is an S3 engine)."""
+    run_folder: Path
+    attempt_key: str
+    sources: dict[str, Path]
+    """modality -> input_source, after path_map."""
+    metadata_dir: Path | None = None
+    derivatives_dir: Path | None = None
+    allowed_roots: list[Path] = []
+    """Where links in the sources may lead, besides the sources themselves."""
+    protected: list[Path] = []
+    """Folders of the service itself (ledger, other buckets, other jobs): no link in the sources may lead there."""
+    image: str | None = None
+    image_version: str | None = None
+    job_settings: dict[str, Any] = {}
+    script: str | None = None
+    """The rendered command_script."""
+    metadata_required: bool = False
+    metadata_strict: bool = False
+
+
+class TaskOutcome(BaseModel):
+    """What a built-in task leaves behind: the sentence people read, and facts for programs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: Literal["succeeded", "failed", "skipped"]
+    message: str
+    facts: dict[str, Any] = {}
