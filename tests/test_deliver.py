@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dropbox_agent import deliver
-from dropbox_agent.deliver import Names
+from dropbox_agent.deliver import Names, files
 from dropbox_agent.errors import AgentError, DeliveryFailed
 from dropbox_agent.model import Mail
 from dropbox_agent.report import MailText, Report
@@ -245,7 +245,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_litter(tmp_path:
     ],
 )
 def test_an_operator_is_told_what_a_write_came_back_with(number: int, words: str) -> None:
-    reason = deliver._reason(OSError(number, os.strerror(number)))
+    reason = files._reason(OSError(number, os.strerror(number)))
     assert words in reason
     assert os.strerror(number) in reason
 

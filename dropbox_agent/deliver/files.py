@@ -1,4 +1,4 @@
-"""Write what people and programs are told beside a manifest: whole or not at all, and never through somebody's link."""
+"""Write files beside a manifest: whole or not at all, and never through somebody's link."""
 
 from __future__ import annotations
 
@@ -11,15 +11,10 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from email.headerregistry import Address
-from email.message import EmailMessage
-from email.policy import SMTP
-from email.utils import format_datetime, parseaddr
 from pathlib import Path
 
 from dropbox_agent.errors import DeliveryFailed
-from dropbox_agent.model import Mail
-from dropbox_agent.report import MailText, Report, one_line
+from dropbox_agent.report import Report, one_line
 
 README = "README.txt"
 TEMPLATE = "TEMPLATE.xlsx"
@@ -35,10 +30,6 @@ STEM_BYTES = 120
 """What is kept of a manifest's name when a name made from it would be too long."""
 HASH_CHARACTERS = 8
 FILE_MODE = 0o644
-SUBJECT_CHARACTERS = 150
-ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
-"""An address that means the same to every mail program; no =, ? or quotes, which could hide an encoded newline."""
-NOBODY = "undisclosed-recipients:;"
 REASONS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the quota is used up",
@@ -102,34 +93,6 @@ def status(folder: Path, name: str, report: Report) -> None:
     # A lone surrogate (a file name that is not UTF-8) becomes \udcff, which is how JSON writes it.
     write(folder, names.status_json, text.encode("utf-8", "backslashreplace"))
     write(folder, names.status_html, report.html.encode("utf-8", "replace"))
-
-
-def email(folder: Path, name: str, mail: Mail, text: MailText, sender: str, thread: str) -> Path:
-    """Write a mail beside its manifest and return its path; the same mail gives the same bytes. Raises DeliveryFailed.
-
-    ``thread`` is what the mails of one manifest have in common (its sha256).
-    """
-    file = Names(name).mail(mail.number, mail.kind)
-    write(folder, file, bytes(message(mail, text, sender, thread)))
-    return folder / file
-
-
-def message(mail: Mail, text: MailText, sender: str, thread: str) -> EmailMessage:
-    """Return the mail as it is sent or stored; the same arguments give the same bytes."""
-    message = EmailMessage(policy=SMTP)
-    message["From"] = _sender(sender)
-    message["To"] = _recipient(mail.to)
-    message["Subject"] = _header(text.subject)
-    message["Date"] = format_datetime(mail.created)
-    message["Message-ID"] = _message_id(thread, mail.drop_id, mail.number, sender)
-    if mail.number > 1:
-        message["References"] = _message_id(thread, mail.drop_id, 1, sender)
-        message["In-Reply-To"] = _message_id(thread, mail.drop_id, 1, sender)
-    message["Auto-Submitted"] = "auto-generated"
-    message.set_content(_body(text.text))
-    message.add_alternative(_body(text.html), subtype="html")
-    message.set_boundary("=_" + _hash(thread, str(mail.drop_id), str(mail.number), text.text, text.html)[:40])
-    return message
 
 
 def write(folder: Path, name: str, content: bytes) -> None:
@@ -204,42 +167,9 @@ def _reason(error: OSError) -> str:
 def _shortened(manifest: str) -> str:
     """Return the beginning of a long name and a hash of all of it."""
     beginning = manifest.encode("utf-8", "surrogateescape")[:STEM_BYTES].decode("utf-8", "ignore")
-    return f"{beginning}~{_hash(manifest)[:HASH_CHARACTERS]}"
+    return f"{beginning}~{hash_of(manifest)[:HASH_CHARACTERS]}"
 
 
-# --- mails -----------------------------------------------------------------------------------------------------------
-
-
-def _recipient(address: str) -> Address | str:
-    """Return the address as a header; nobody, when it is not one plain address: the mail is still there to be read."""
-    plain = address.strip()
-    return Address(addr_spec=plain) if ADDRESS.fullmatch(plain) else NOBODY
-
-
-def _sender(sender: str) -> Address | str:
-    label, address = parseaddr(sender)
-    if not ADDRESS.fullmatch(address):
-        return Address(display_name=_header(sender), addr_spec="dropbox-agent@localhost")
-    return Address(display_name=_header(label), addr_spec=address)
-
-
-def _message_id(thread: str, drop_id: int, number: int, sender: str) -> str:
-    address = parseaddr(sender)[1]
-    domain = address.rpartition("@")[2] if ADDRESS.fullmatch(address) else "localhost"
-    return f"<{_hash(thread, str(drop_id))[:24]}.{number}@{domain}>"
-
-
-def _header(text: str) -> str:
-    """Return text that stays inside its header: no control characters, nothing that reads as an encoded word.
-
-    Some Python 3.11 and 3.12 releases write a newline that hides in an encoded word (CVE-2024-6923).
-    """
-    return one_line(text, SUBJECT_CHARACTERS).replace("=?", "= ?")
-
-
-def _body(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
-
-
-def _hash(*parts: str) -> str:
+def hash_of(*parts: str) -> str:
+    """Return one hash of several texts, as hexadecimal digits."""
     return hashlib.sha256("\0".join(parts).encode("utf-8", "backslashreplace")).hexdigest()
