@@ -94,7 +94,7 @@ def test_folders_that_are_away_are_failures_all_at_once(site: Workspace) -> None
         "bucket default",
     }
     assert found["work_dir"].sentence == f"{site.work} is not there."
-    assert "nothing starts without" in found["work_dir"].advice
+    assert "nothing starts without it" in found["work_dir"].advice
 
 
 def test_an_inbox_of_another_ledger_is_a_failure(site: Workspace) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dropbox_agent import assembly, inbox
-from dropbox_agent.deliver import OWN_PREFIX
 from dropbox_agent.doctor import mounts
 from dropbox_agent.doctor.findings import Finding, Site, Verdict
 from dropbox_agent.errors import AgentError, InboxUnavailable, LedgerUnavailable
@@ -17,6 +16,8 @@ from dropbox_agent.examine import presets_in
 
 LITTLE_BYTES = 1_000_000_000
 """Less free space than this is worth a warning."""
+PREFIX = ".dropbox-agent-"
+"""So begin the agent's own files in an inbox; they are never taken for manifests, and swept when it starts."""
 
 
 def settings(at: Site) -> Iterator[Finding]:
@@ -42,7 +43,7 @@ def state_dir(at: Site) -> Iterator[Finding]:
 def work_dir(at: Site) -> Iterator[Finding]:
     """The run folders: writable."""
     yield _folder(
-        "work_dir", at.settings.work_dir, "Make it, mount it, or correct work_dir: until then nothing starts."
+        "work_dir", at.settings.work_dir, "Make it, mount it, or correct work_dir: nothing starts without it."
     )
 
 
@@ -69,7 +70,7 @@ def _inbox(path: Path, ledger_id: str) -> Finding:
     except InboxUnavailable as error:
         return Finding(name, Verdict.FAILED, str(error))
     advice = "Let the agent's account write there: answers are put beside the manifests."
-    return _folder(name, path, advice, prefix=f"{OWN_PREFIX}-")
+    return _folder(name, path, advice)
 
 
 def buckets(at: Site) -> Iterator[Finding]:
@@ -98,13 +99,13 @@ def job_types(at: Site) -> Iterator[Finding]:
 # --- folders ---------------------------------------------------------------------------------------------------------
 
 
-def _folder(name: str, folder: Path, advice: str, prefix: str = ".dropbox-agent-doctor-") -> Finding:
+def _folder(name: str, folder: Path, advice: str) -> Finding:
     """Return whether a folder is there and takes a file, and on which file system it lies."""
     if not folder.is_dir():
         return Finding(name, Verdict.FAILED, f"{folder} is not there.", advice)
     try:
         # Permissions alone do not tell: shares have minds of their own.
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=prefix, suffix=".tmp") as file:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=PREFIX, suffix=".tmp") as file:
             file.write(b"written by dropbox-agent doctor\n")
             file.flush()
             os.fsync(file.fileno())
