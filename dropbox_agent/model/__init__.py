@@ -18,6 +18,7 @@ from dropbox_agent.model.requests import (
     asset_name,
 )
 from dropbox_agent.model.rows import Level, Place, Problem, Row
+from dropbox_agent.model.secrets import Secret
 from dropbox_agent.model.standings import JobStanding, Mail, Order, Standing, TaskStanding
 from dropbox_agent.model.tasks import TaskOutcome, TaskSettings
 
@@ -45,6 +46,7 @@ __all__ = [
     "Problem",
     "Row",
     "RunFolder",
+    "Secret",
     "SourceFolder",
     "Standing",
     "SubmitRequest",
