@@ -326,6 +326,11 @@ def manifest_schema(by: Examiner, now: datetime) -> dict[str, Any]:
 
 def warnings(settings: Settings) -> list[str]:
     """Return what an operator should know before an agent runs, a sentence each."""
+    return [*doubts(settings), *_preset_troubles(settings)]
+
+
+def doubts(settings: Settings) -> list[str]:
+    """Return what in the settings is worth a second look, a sentence each."""
     found = []
     if not settings.policy.source_roots:
         found.append(
@@ -337,7 +342,7 @@ def warnings(settings: Settings) -> list[str]:
             f"work_dir ({settings.work_dir}) has characters that mean something to a shell: job types whose "
             "command_script uses %OUTPUT_LOCATION will be refused. Choose a path of letters, digits and /._-"
         )
-    return [*found, *_preset_troubles(settings)]
+    return found
 
 
 def _preset_troubles(settings: Settings) -> list[str]:

@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
-from dropbox_agent import assembly, demonstration, examine, terminal
+from dropbox_agent import assembly, demonstration, doctor, examine, terminal
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent
 from dropbox_agent.errors import AgentError, WrongUse
@@ -178,6 +178,22 @@ def cancel(
 ) -> None:
     """End a job: what waits is not started, what runs is ended."""
     print(assembly.order(_settings(config), "cancel", job))
+
+
+@app.command(name="doctor")
+def look_after(
+    config: Config = None, as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False
+) -> None:
+    """Look at all this site needs (folders, inboxes, presets, ...), and say what to do. Ends with 3 if anything fails.
+
+    Exit codes: 0 all is well, 1 something to look at, 2 unusable settings, 3 something the agent needs is not there.
+    """
+    found = list(doctor.look(config, os.environ))
+    if as_json:
+        print(json.dumps(doctor.as_json(found), indent=1))
+    else:
+        doctor.show(found, _console())
+    raise typer.Exit(doctor.exit_code(found))
 
 
 @app.command()

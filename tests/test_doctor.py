@@ -1,0 +1,183 @@
+"""What the doctor says of a site: everything it needs, whether it is there, and what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+from workspace import Workspace
+
+from dropbox_agent import doctor
+from dropbox_agent.cli import app
+from dropbox_agent.doctor import Finding, Site, Verdict, mounts
+from dropbox_agent.doctor.mounts import Mount, mount_of
+
+MOUNTS = """
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+90 22 0:60 / /srv/lab\\040data rw,relatime - nfs4 server:/export rw,vers=4.2
+91 90 0:61 / /srv/lab\\040data/fast rw - tmpfs tmpfs rw
+92 22 0:62 / /home/me/far rw - fuse.sshfs me@far:/ rw
+93 22 0:63 / /over rw - fuse.fuse-overlayfs overlay rw
+"""
+
+
+@pytest.fixture
+def site(workspace: Workspace, tmp_path: Path) -> Workspace:
+    (tmp_path / "work").mkdir()
+    # A folder that means nothing to a shell.
+    workspace.change(policy={"source_roots": ["/data"]}, work_dir=str(tmp_path / "work"))
+    return workspace
+
+
+def verdicts(site: Workspace, environ: Mapping[str, str] | None = None) -> dict[str, Finding]:
+    return {found.name: found for found in doctor.look(site.config, environ or {})}
+
+
+def asked(site: Workspace, *words: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, ["doctor", "--config", str(site.config), *words])
+    return result.exit_code, result.stdout
+
+
+def asked_as_json(site: Workspace) -> dict[str, Any]:
+    code, said = asked(site, "--json")
+    found: dict[str, Any] = json.loads(said)
+    assert (found["ok"], found["exit_code"]) == (code == 0, code)
+    return found
+
+
+def test_of_a_site_in_order_all_is_well(site: Workspace) -> None:
+    found = asked_as_json(site)
+    assert {one["name"]: one["verdict"] for one in found["checks"]} == {
+        "settings": "ok",
+        "state_dir": "ok",
+        "work_dir": "ok",
+        f"inbox {site.inbox}": "ok",
+        "bucket default": "ok",
+        "bucket open": "ok",
+        "bucket private": "ok",
+        "job types": "ok",
+    }
+    assert set(found["checks"][0]) == {"name", "verdict", "sentence", "advice"}
+    code, said = asked(site)
+    assert (code, said.splitlines()[-1]) == (0, "All is well.")
+
+
+def test_it_leaves_nothing_behind(site: Workspace) -> None:
+    before = sorted(site.folder.rglob("*"))
+    asked(site)
+    assert sorted(site.folder.rglob("*")) == before
+
+
+def test_a_doubt_is_a_warning_and_ends_with_1(site: Workspace) -> None:
+    site.change(policy={"source_roots": []})
+    code, said = asked(site)
+    assert (code, said.splitlines()[-1]) == (1, "It works; 1 thing to look at.")
+    assert "policy.source_roots is empty" in said
+
+
+def test_folders_that_are_away_are_failures_all_at_once(site: Workspace) -> None:
+    shutil.rmtree(site.work)
+    shutil.rmtree(site.inbox)
+    shutil.rmtree(site.bucket)
+    code, said = asked(site)
+    assert (code, said.splitlines()[-1]) == (3, "3 things do not work.")
+    found = verdicts(site)
+    assert {name for name, one in found.items() if one.verdict is Verdict.FAILED} == {
+        "work_dir",
+        f"inbox {site.inbox}",
+        "bucket default",
+    }
+    assert found["work_dir"].sentence == f"{site.work} is not there."
+    assert "nothing starts without it" in found["work_dir"].advice
+
+
+def test_an_inbox_of_another_ledger_is_a_failure(site: Workspace) -> None:
+    (site.inbox / ".dropbox-agent/inbox.json").write_text('{"ledger_id": "somebody else\'s"}')
+    found = verdicts(site)[f"inbox {site.inbox}"]
+    assert found.verdict is Verdict.FAILED
+    assert "belongs to another ledger" in found.sentence
+
+
+def test_a_site_without_a_ledger_is_told_how_to_make_one(site: Workspace) -> None:
+    shutil.rmtree(site.folder / "state")
+    found = verdicts(site)
+    assert (found["state_dir"].verdict, found["ledger"].verdict) == (Verdict.FAILED, Verdict.FAILED)
+    assert "adopt" in found["ledger"].advice
+
+
+def test_a_job_type_that_cannot_be_used_is_named(site: Workspace) -> None:
+    (site.folder / "job_types/odd.yaml").write_text("tasks: 7\n")
+    found = verdicts(site)
+    assert found["job types"].verdict is Verdict.OK
+    assert found["job type odd"].verdict is Verdict.WARNING
+    assert "odd.yaml, line 1" in found["job type odd"].sentence
+
+
+def test_a_folder_of_job_types_that_is_away_is_a_failure(site: Workspace) -> None:
+    shutil.rmtree(site.folder / "job_types")
+    assert verdicts(site)["job types"].verdict is Verdict.FAILED
+
+
+def test_settings_that_cannot_be_read_are_the_only_finding(site: Workspace) -> None:
+    site.config.write_text("inboxs: []\n")
+    found = asked_as_json(site)
+    assert [(one["name"], one["verdict"]) for one in found["checks"]] == [("settings", "unusable")]
+    assert found["exit_code"] == 2
+    assert "inboxes" in found["checks"][0]["sentence"]
+
+
+def test_a_check_that_goes_wrong_is_a_finding_and_stops_no_other(
+    site: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd_thing(at: Site) -> Iterator[Finding]:
+        yield Finding("before", Verdict.OK, f"{at.settings.origin} was read.")
+        raise ZeroDivisionError("by nothing")
+
+    monkeypatch.setattr(doctor, "CHECKS", (odd_thing, *doctor.CHECKS))
+    found = verdicts(site)
+    assert found["odd thing"].sentence == "This could not be looked at: ZeroDivisionError: by nothing"
+    assert (found["odd thing"].verdict, found["work_dir"].verdict) == (Verdict.FAILED, Verdict.OK)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_takes_no_file_is_a_failure(site: Workspace) -> None:
+    site.work.chmod(0o500)
+    assert "does not take a file: Permission denied" in verdicts(site)["work_dir"].sentence
+
+
+def test_a_folder_in_proc_takes_no_file(site: Workspace) -> None:
+    """As root too, so that this is seen in CI."""
+    site.change(work_dir="/proc/self/task")
+    assert verdicts(site)["work_dir"].verdict is Verdict.FAILED
+
+
+@pytest.mark.parametrize(
+    ("folder", "mount", "is_network"),
+    [
+        ("/srv/lab data/work", Mount("/srv/lab data", "nfs4"), True),
+        ("/srv/lab data/fast/work", Mount("/srv/lab data/fast", "tmpfs"), False),
+        ("/srv/lab database", Mount("/", "ext4"), False),
+        ("/home/me/far", Mount("/home/me/far", "fuse.sshfs"), True),
+        ("/over/all", Mount("/over", "fuse.fuse-overlayfs"), False),
+    ],
+)
+def test_the_file_system_of_a_folder(folder: str, mount: Mount, is_network: bool) -> None:
+    assert mount_of(Path(folder), MOUNTS) == mount
+    assert mount.is_network is is_network
+
+
+def test_a_ledger_on_a_share_is_a_failure(site: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mounts, "here", lambda: MOUNTS.replace("/srv/lab\\040data ", f"{_escaped(site)} "))
+    found = verdicts(site)["state_dir"]
+    assert found.verdict is Verdict.FAILED
+    assert "network share (nfs4" in found.sentence
+
+
+def _escaped(site: Workspace) -> str:
+    return os.path.realpath(site.folder).replace(" ", "\\040")
