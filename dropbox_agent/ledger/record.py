@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import fcntl
-import hashlib
 import json
 import os
 import sqlite3
@@ -18,7 +16,7 @@ from typing import Any
 
 from dropbox_agent import plan as plans
 from dropbox_agent.errors import LedgerInUse, LedgerUnavailable, MoveRefused
-from dropbox_agent.ledger import orders
+from dropbox_agent.ledger import names, orders
 from dropbox_agent.ledger.database import LONGEST_WAIT, as_text, is_due, open_for_writing, until
 from dropbox_agent.ledger.read import Reader
 from dropbox_agent.model import Attempt, Drop, Job, Mail, Observation, Plan, Problem, TaskObservation
@@ -320,7 +318,7 @@ class Ledger(Reader):
 
     def _add_job(self, drop_id: int, position: int, job: Job, plan: Plan, now: datetime) -> str:
         at = as_text(now)
-        job_id = self._job_id(drop_id, position, job.s3_prefix)
+        job_id = self._job_id(drop_id, job)
         self._do(
             "INSERT INTO jobs (job_id, drop_id, position, row, bucket, s3_prefix, location, job_type, project_name,"
             " subject_id, acq_datetime, platform, modalities, user_email, email_types, plan, state, created, updated)"
@@ -533,15 +531,14 @@ class Ledger(Reader):
             (state.value, at, drop["drop_id"]),
         )
 
-    def _job_id(self, drop_id: int, position: int, s3_prefix: str) -> str:
-        return f"{s3_prefix}.{self._short_hash('job', drop_id, position)[:6]}"
+    def _job_id(self, drop_id: int, job: Job) -> str:
+        drop = self._one("SELECT inbox, name FROM drops WHERE drop_id = ?", (drop_id,))
+        assert drop is not None
+        turn = self._accepted_versions(Path(drop["inbox"]), drop["name"], before=drop_id)
+        return names.job_id(self.ledger_id, Path(drop["inbox"]), drop["name"], turn, job.bucket, job.s3_prefix)
 
     def _attempt_key(self, job_id: str, allocation: int, number: int) -> str:
-        return f"dbx-{self._short_hash('attempt', job_id, allocation, number)}"
-
-    def _short_hash(self, *facts: Any) -> str:
-        text = json.dumps([self.ledger_id, *facts])
-        return base64.b32encode(hashlib.sha256(text.encode()).digest()).decode().lower()[:20]
+        return names.attempt_key(self.ledger_id, job_id, allocation, number)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
