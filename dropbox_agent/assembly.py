@@ -380,7 +380,8 @@ def web_app(settings: Settings) -> FastAPI:
     """Return the web page on this site's ledger. Raises LedgerUnavailable when there is none yet."""
     from dropbox_agent import web  # FastAPI takes a while to import, and no other command needs it
 
-    return web.app(WebReader(open_reader(settings), presets_in(settings.presets.folder)), pages(settings))
+    read = WebReader(open_reader(settings), presets_in(settings.presets.folder))
+    return web.app(web.Parts(read, pages(settings)))
 
 
 class WebReader:
