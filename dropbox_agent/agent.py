@@ -252,6 +252,7 @@ class Agent:
             self.ledger.not_told(untold, trouble, now)
             self._say(f"status of {standing.name}", trouble)
             return
+        self._take_copy_back(standing)
         self.ledger.told(untold, now)
         self._say(f"status of {standing.name}", None)
 
@@ -384,7 +385,7 @@ class Agent:
         if inbox.trouble is not None:
             self._furnished.discard(inbox.path)
             return
-        if inbox.path in self._furnished:
+        if inbox.path in self._furnished and not inbox.is_gone(deliver.TEMPLATE):
             return
         self._furnished.add(inbox.path)
         try:
@@ -418,11 +419,18 @@ class Agent:
             if copy is None:
                 return None
             name = deliver.Names(standing.name).errors_xlsx
-            deliver.write(standing.inbox, name, copy)
+            if not deliver.write_own(standing.inbox, name, copy):
+                return None
         except Exception as error:
             logger.warning("%s: no annotated copy: %s", standing.name, error, extra={"action": "annotate"})
             return None
         return name
+
+    def _take_copy_back(self, standing: Standing) -> None:
+        """What an earlier version had wrong is no longer so; a copy that somebody corrected in place stays."""
+        if standing.state is not DropState.REFUSED:
+            with suppress(OSError):
+                deliver.take_back(standing.inbox, deliver.Names(standing.name).errors_xlsx)
 
     def _who_is_told(self, examination: Examination) -> tuple[str, ...]:
         default = self.examiner.default_email

@@ -7,6 +7,17 @@ What the steps hand to each other is a frozen dataclass.
 from dropbox_agent.model.attempts import SLURM_HANDLE, Attempt, Drop, Observation, TaskObservation, slurm_job_id
 from dropbox_agent.model.folders import AttemptFolder, RunFolder, file_stem
 from dropbox_agent.model.jobs import Job, JobType, Known, Presets
+from dropbox_agent.model.lists import (
+    AttemptLine,
+    Choices,
+    DropLine,
+    DropSearch,
+    JobLine,
+    JobOrder,
+    JobSearch,
+    Move,
+    ProjectLine,
+)
 from dropbox_agent.model.plans import SOURCE_SETTINGS, Plan, PlannedTask, SourceFolder
 from dropbox_agent.model.requests import (
     EMAIL_TYPES,
@@ -27,14 +38,22 @@ __all__ = [
     "SOURCE_SETTINGS",
     "Attempt",
     "AttemptFolder",
+    "AttemptLine",
+    "Choices",
     "Drop",
+    "DropLine",
+    "DropSearch",
     "EmailType",
     "Job",
+    "JobLine",
+    "JobOrder",
+    "JobSearch",
     "JobStanding",
     "JobType",
     "Known",
     "Level",
     "Mail",
+    "Move",
     "NamedModality",
     "Observation",
     "Order",
@@ -43,6 +62,7 @@ __all__ = [
     "PlannedTask",
     "Presets",
     "Problem",
+    "ProjectLine",
     "Row",
     "RunFolder",
     "SourceFolder",
