@@ -92,6 +92,7 @@ class Agent:
                 self.take_in(inbox, now)
         with self._alone("carrying out orders"):
             self.obey(now)
+        self.hear(now)
         self.observe(now)
         self.dispatch(now)
         self.answer(now)
@@ -158,7 +159,10 @@ class Agent:
             if self._is_to_be_handed_over(attempt, now):
                 self.hand_over(attempt, now)
         room = self.executor.room(len(live))
-        for job_id, allocation in self.ledger.ready(self.wave)[:room] if room else ():
+        ready = self.ledger.ready(self.wave) if room else []
+        for number, (job_id, allocation) in enumerate(ready[:room]):
+            if not self.executor.room(len(live) + number):
+                break  # it is busy with what it was given, or does not answer
             with self._alone(f"starting {job_id}"):
                 self.hand_over(self.ledger.submitting(job_id, allocation, now), now)
 
@@ -179,17 +183,31 @@ class Agent:
                 task.key: plan.task_settings(job, task, attempt.key, self.task_context) for task in attempt.tasks
             }
             handle = self.executor.submit(attempt, settings)
-        except SubmitFailed as error:
-            self._not_taken(attempt, error, now)
-            return
         except Exception as error:
-            self._not_taken(attempt, SubmitFailed(self._in_words(error), retry=False), now)
+            self._handed_over(attempt, error, now)
             return
-        self.ledger.submitted(attempt, handle, now)
-        logger.info(
-            "%s: %s handed over as %s.", attempt.job_id, ", ".join(task.key for task in attempt.tasks), handle,
-            extra={"action": "submitted", "job": attempt.job_id, "attempt": attempt.key},
-        )  # fmt: skip
+        if handle is not None:
+            self._handed_over(attempt, handle, now)
+
+    def hear(self, now: datetime) -> None:
+        """Write down what executors answered late."""
+        for attempt, answer in self.executor.answered():
+            with self._alone(f"handing over {attempt.key}"):
+                found = attempt.handle is None and self.ledger.attempt(attempt.key).handle is not None
+                if not (found and isinstance(answer, SubmitFailed)):
+                    self._handed_over(attempt, answer, now)
+
+    def _handed_over(self, attempt: Attempt, answer: str | Exception, now: datetime) -> None:
+        if isinstance(answer, SubmitFailed):
+            self._not_taken(attempt, answer, now)
+        elif isinstance(answer, Exception):
+            self._not_taken(attempt, SubmitFailed(self._in_words(answer), retry=False), now)
+        else:
+            self.ledger.submitted(attempt, answer, now)
+            logger.info(
+                "%s: %s handed over as %s.", attempt.job_id, ", ".join(task.key for task in attempt.tasks), answer,
+                extra={"action": "submitted", "job": attempt.job_id, "attempt": attempt.key},
+            )  # fmt: skip
 
     def observe(self, now: datetime) -> None:
         """Look once at all that may run, and write down what was seen."""
