@@ -20,6 +20,7 @@ LONGEST_FUNCTION_LINES = 60
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("states", "errors", "wording", "yaml_lines"),
+    ("remembered",),
     ("model", "settings"),
     ("validate", "plan", "policy", "report"),
     ("inbox", "manifest", "presets", "ledger", "executors", "deliver", "orders"),
@@ -27,12 +28,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("furnish",),
     ("agent", "web"),
     ("assembly", "terminal"),
-    ("demonstration", "doctor"),
+    ("demonstration", "doctor", "preset_commands"),
     ("cli",),
     ("__main__",),
 )
 """The rooms of the house, from the ground up."""
-FRONT_DOOR = ("assembly", "demonstration", "doctor", "cli", "__main__")
+FRONT_DOOR = ("assembly", "demonstration", "doctor", "preset_commands", "cli", "__main__")
 """Who may read the settings."""
 FOR_TASKS = ("model", "states", "errors")
 """What a task may import."""

@@ -279,7 +279,6 @@ def test_a_bad_character_is_said(tmp_path: Path) -> None:
     ("text", "finding"),
     [
         ("executor: {kind: slurm, via: rest, more: 1}", "executor.via: rest is not in this version; cli is."),
-        ("presets: {kind: ssm, prefix: /x}", "presets.kind: ssm is not in this version; yaml is."),
         ("buckets: {default: 's3://x'}", 'buckets.default: "s3://x" is in S3, which is not in this version;'
          " file:///folder is."),
         ("s3: {}", "s3 is not in this version; buckets are folders here (file:///folder)."),
@@ -468,6 +467,9 @@ def test_a_workspace_that_cannot_be_made_is_said(tmp_path: Path, name: str, reas
          'mail.password_env: "not a name" is not the name of an environment variable.'),
         ("mail: {kind: smtp, host: mail, security: ssl}",
          'mail.security: "ssl" is not known. Known: starttls, tls, none.'),
+        ("presets: {kind: ssm}", "presets.kind: ssm needs the beginning of the parameters' names (presets.prefix)."),
+        ("presets: {prefix: job_types/}", 'presets.prefix: "job_types/" is not the beginning of a parameter\'s name;'
+         " write /name/name, without a slash at the end."),
         ("mail: {password: geheim}", "mail.password is not a setting. Did you mean password_env?"),
     ],
 )  # fmt: skip

@@ -40,7 +40,6 @@ LATER_NAMES: Mapping[KeyPath, str] = {
 }
 LATER_VALUES: Mapping[tuple[KeyPath, str], str] = {
     (("executor", "via"), "rest"): "cli is",
-    (("presets", "kind"), "ssm"): "yaml is",
 }
 """What later versions will know, and what this version has instead."""
 
