@@ -17,12 +17,13 @@ from urllib.request import url2pathname
 from dropbox_agent import deliver, manifest, orders, plan, policy, report
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent, database
-from dropbox_agent.errors import AgentError, InboxUnavailable, OrderRefused, WrongUse
+from dropbox_agent.errors import AgentError, InboxUnavailable, NoAnswer, OrderRefused, WrongUse
 from dropbox_agent.examine import Examiner, presets_in
 from dropbox_agent.executors import (
     Asked,
     Executor,
     LocalExecutor,
+    Patient,
     RehearsalExecutor,
     SlurmCommands,
     SlurmExecutor,
@@ -32,6 +33,7 @@ from dropbox_agent.inbox import MARKER, Inbox, guard, is_passed_over, mark, open
 from dropbox_agent.ledger import Ledger, Reader
 from dropbox_agent.manifest import schema, template
 from dropbox_agent.model import Order, Presets
+from dropbox_agent.patience import Places
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
 
@@ -39,11 +41,18 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 SHELL_SAFE = re.compile(r"[A-Za-z0-9/._-]+")
+LOOK_SECONDS = 5.0
+"""How long `status` waits for a share to answer."""
 SLOTS = {"local": 2, "slurm": 1000}
 """How many allocations run at the same time where executor.slots does not say."""
 
 
-def examiner(settings: Settings, room: manifest.Room | None = None) -> Examiner:
+def places(settings: Settings) -> Places:
+    """Return how the shares of this site are asked: not for longer than the settings say."""
+    return Places(settings.share_seconds)
+
+
+def examiner(settings: Settings, room: manifest.Room | None = None, shares: Places | None = None) -> Examiner:
     """Return what examines manifests by this site's rules, reading them in ``room`` or each in a process of its own."""
     return Examiner(
         load_presets=presets_in(settings.presets.folder),
@@ -54,6 +63,7 @@ def examiner(settings: Settings, room: manifest.Room | None = None) -> Examiner:
         env_file=_env_file(settings),
         upstream=settings.compat == "upstream",
         read=partial(manifest.read, upstream=settings.compat == "upstream") if room is None else room.read,
+        places=shares or places(settings),
     )
 
 
@@ -108,7 +118,7 @@ def slurm(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmExecutor:
     )
 
 
-def inboxes(settings: Settings) -> list[Inbox]:
+def inboxes(settings: Settings, shares: Places | None = None) -> list[Inbox]:
     """Return the watched folders."""
     return [
         Inbox(
@@ -120,6 +130,7 @@ def inboxes(settings: Settings) -> list[Inbox]:
             settle_seconds=one.settle_seconds,
             settle_max_seconds=one.settle_max_seconds,
             scan_seconds=one.scan_seconds,
+            places=shares or places(settings),
         )
         for one in settings.inboxes
     ]
@@ -154,12 +165,14 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
     if not settings.work_dir.is_dir():
         raise AgentError(f"The work folder {settings.work_dir} (work_dir) is not there. Make it, or correct work_dir.")
     room = manifest.Room(upstream=settings.compat == "upstream")
-    how, by = pages(settings), examiner(settings, room)
+    shares = places(settings)
+    how, by = pages(settings), examiner(settings, room, shares)
     return Agent(
         ledger=open_ledger(settings, now),
-        inboxes=inboxes(settings),
+        inboxes=inboxes(settings, shares),
         examiner=by,
-        executor=executor(settings, environ),
+        executor=Patient(executor(settings, environ), settings.work_dir, shares),
+        places=shares,
         pages=how,
         sender=settings.mail.sender,
         task_context=context(settings),
@@ -171,13 +184,13 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
     )
 
 
-def first_trouble(agent: Agent) -> InboxUnavailable | None:
+def first_trouble(agent: Agent) -> AgentError | None:
     """Return why no inbox at all can be watched, or None when at least one can."""
     troubles = []
     for inbox in agent.inboxes:
         try:
-            guard(inbox.path, agent.ledger.ledger_id)
-        except InboxUnavailable as error:
+            agent.places.ask(inbox.path, partial(guard, inbox.path, agent.ledger.ledger_id))
+        except AgentError as error:
             troubles.append(error)
     return troubles[0] if len(troubles) == len(agent.inboxes) else None
 
@@ -317,16 +330,23 @@ def _preset_troubles(settings: Settings) -> list[str]:
 
 def troubles(reader: Reader, settings: Settings) -> list[str]:
     """Return what an operator has to act on now, a sentence each."""
-    found = []
+    found, shares = [], Places(LOOK_SECONDS)
     for inbox in settings.inboxes:
         try:
-            guard(inbox.path, reader.ledger_id)
-        except InboxUnavailable as error:
+            shares.ask(inbox.path, partial(guard, inbox.path, reader.ledger_id))
+        except AgentError as error:
             found.append(str(error))
-    if not settings.work_dir.is_dir():
+    if not _is_there(settings.work_dir, shares):
         found.append(f"The work folder {settings.work_dir} is not there: nothing new is started until it is back.")
     found += [f"{name}: {error}" for name, error in [*reader.not_taken(), *reader.undelivered()]]
     return [*found, *_preset_troubles(settings)]
+
+
+def _is_there(folder: Path, shares: Places) -> bool:
+    try:
+        return shares.ask(folder, folder.is_dir)
+    except NoAnswer:
+        return False
 
 
 def state_of_the_site(reader: Reader, settings: Settings) -> dict[str, Any]:
