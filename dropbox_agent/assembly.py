@@ -29,10 +29,10 @@ from dropbox_agent.executors import (
     SlurmExecutor,
 )
 from dropbox_agent.furnish import furnishing
-from dropbox_agent.inbox import MARKER, Inbox, guard, is_passed_over, mark, open_regular
+from dropbox_agent.inbox import MARKER, Inbox, beside, guard, is_passed_over, mark, open_regular
 from dropbox_agent.ledger import Ledger, Reader
 from dropbox_agent.manifest import schema, template
-from dropbox_agent.model import Order, Presets
+from dropbox_agent.model import Order, Presets, Secret
 from dropbox_agent.patience import Places
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
@@ -118,6 +118,36 @@ def slurm(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmExecutor:
     )
 
 
+def post(settings: Settings, environ: Mapping[str, str], shares: Places, ledger_id: str) -> deliver.Post:
+    """Return what takes the mails; files go only into inboxes of this ledger."""
+
+    def put(letter: deliver.Letter) -> None:
+        beside(shares, letter.folder, ledger_id, partial(deliver.write_beside, letter))
+
+    server = mail_server(settings.mail)
+    return deliver.FilePost(put) if server is None else deliver.SmtpPost(server, environ)
+
+
+def mail_server(mail: site.Mail) -> deliver.MailServer | None:
+    """Return the mail server that the settings name, or None."""
+    if mail.kind == "file" or mail.host is None:
+        return None
+    return deliver.MailServer(
+        host=mail.host,
+        port=mail.port if mail.port is not None else deliver.PORTS[mail.security],
+        security=mail.security,
+        username=mail.username,
+        password=secret("mail.password", mail.password_file, mail.password_env),
+        ca_file=mail.ca_file,
+        timeout_seconds=mail.timeout_seconds,
+    )
+
+
+def secret(name: str, file: Path | None, variable: str | None) -> Secret | None:
+    """Return where a password or token is, or None when none is set."""
+    return None if file is None and variable is None else Secret(name=name, file=file, variable=variable)
+
+
 def inboxes(settings: Settings, shares: Places | None = None) -> list[Inbox]:
     """Return the watched folders."""
     return [
@@ -167,14 +197,16 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
     room = manifest.Room(upstream=settings.compat == "upstream")
     shares = places(settings)
     how, by = pages(settings), examiner(settings, room, shares)
+    ledger = open_ledger(settings, now)
     return Agent(
-        ledger=open_ledger(settings, now),
+        ledger=ledger,
         inboxes=inboxes(settings, shares),
         examiner=by,
         executor=Patient(executor(settings, environ), settings.work_dir, shares),
         places=shares,
         pages=how,
         sender=settings.mail.sender,
+        post=post(settings, environ, shares, ledger.ledger_id),
         task_context=context(settings),
         wave=settings.jobs_per_manifest,
         rows_alone=settings.on_error == "row",

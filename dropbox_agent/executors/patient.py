@@ -31,12 +31,16 @@ class Patient:
         """There is none while the work folder does not answer."""
         return 0 if self._no_answer else self.inner.room(live)
 
-    def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
+    def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str | None:
         """Hand an attempt over. Raises SubmitFailed; what was too late may have been taken all the same."""
         try:
             return self._places.ask(self._work_dir, lambda: self.inner.submit(attempt, settings))
         except NoAnswer as error:
             raise SubmitFailed(str(error), retry=True, unsure=True) from error
+
+    def answered(self) -> Sequence[tuple[Attempt, str | Exception]]:
+        """Return what has become of attempts that were answered late."""
+        return self.inner.answered()
 
     def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
         """Nothing is repeated while the work folder cannot say whether it has started."""

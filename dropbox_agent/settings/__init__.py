@@ -8,7 +8,6 @@ from dropbox_agent.settings.read import load
 from dropbox_agent.settings.sections import (
     Executor,
     Inbox,
-    Mail,
     Metadata,
     Policy,
     Presets,
@@ -16,6 +15,7 @@ from dropbox_agent.settings.sections import (
     Site,
     Web,
 )
+from dropbox_agent.settings.services import Mail
 from dropbox_agent.settings.write import as_markdown, as_yaml, write_workspace
 
 __all__ = [
