@@ -12,17 +12,14 @@ from pathlib import Path
 
 from dropbox_agent import deliver, manifest, obey, plan, report
 from dropbox_agent.errors import AgentError, InboxUnavailable, LedgerUnavailable, SubmitFailed
-from dropbox_agent.examine import Examination, Examiner
+from dropbox_agent.examine import Examination, Examiner, with_claims
 from dropbox_agent.executors import Executor
 from dropbox_agent.inbox import Inbox
 from dropbox_agent.ledger import DueMail, Ledger, Untold
-from dropbox_agent.model import Attempt, Drop, Job, Level, Observation, Place, Plan, Problem, Standing
+from dropbox_agent.model import Attempt, Drop, Level, Observation, Place, Problem, Standing
 from dropbox_agent.states import AttemptState, DropState
 
 logger = logging.getLogger(__name__)
-
-CHECK = "check_s3_folder_exists"
-"""The task that keeps an upload from being done twice; force_cloud_sync skips it."""
 
 POLL_SECONDS = 0.2
 """How often the folders of running attempts are looked at: a directory look each, no query."""
@@ -132,7 +129,7 @@ class Agent:
 
     def record(self, drop: Drop, examination: Examination, now: datetime) -> None:
         """Accept the drop's jobs, or refuse it, in one transaction."""
-        examination = self._without_live_assets(examination)
+        examination = with_claims(examination, self.ledger)
         jobs = examination.acceptable()
         if jobs and (self.rows_alone or not examination.errors):
             self.ledger.accept(drop, jobs, examination.problems, now)
@@ -237,6 +234,7 @@ class Agent:
             self.ledger.not_told(untold, trouble, now)
             self._say(f"status of {standing.name}", trouble)
             return
+        self._take_copy_back(standing)
         self.ledger.told(untold, now)
         self._say(f"status of {standing.name}", None)
 
@@ -369,7 +367,7 @@ class Agent:
         if inbox.trouble is not None:
             self._furnished.discard(inbox.path)
             return
-        if inbox.path in self._furnished:
+        if inbox.path in self._furnished and not inbox.is_gone(deliver.TEMPLATE):
             return
         self._furnished.add(inbox.path)
         try:
@@ -384,24 +382,6 @@ class Agent:
         else:
             self.ledger.gave_up(attempt, str(error), now)
         logger.error("%s: %s", attempt.job_id, error, extra={"action": "not_submitted", "attempt": attempt.key})
-
-    def _without_live_assets(self, examination: Examination) -> Examination:
-        """Add a problem to each job whose asset another job uploads now, or has uploaded already."""
-        problems = [problem for job, made in examination.jobs if (problem := self._claimed(job, made)) is not None]
-        return Examination(examination.rows, examination.jobs, (*problems, *examination.problems))
-
-    def _claimed(self, job: Job, made: Plan) -> Problem | None:
-        """Decision: one live job per asset. What was uploaded is uploaded again only when that is asked for."""
-        if (live := self.ledger.live_job_at(made.location)) is not None:
-            message = f"{job.s3_prefix} is being uploaded now, for {live} (job {live.job_id}). Wait until it has ended."
-            return Problem(Level.ERROR, job.row.place, message, found=job.s3_prefix, outside=True)
-        if (before := self.ledger.uploaded_by(made.location)) is None:
-            return None
-        asked_for = any(task.task_id == CHECK and task.skip is not None for task in made.tasks)
-        message = f"{job.s3_prefix} was uploaded on {before.ended:%Y-%m-%d}, for {before} (job {before.job_id})."
-        again = "It is uploaded again, as this row asks." if asked_for else "Set force_cloud_sync to upload it again."
-        level = Level.WARNING if asked_for else Level.ERROR
-        return Problem(level, job.row.place, f"{message} {again}", found=job.s3_prefix, outside=True)
 
     def _copy_beside(self, standing: Standing) -> str | None:
         """Return the name of the annotated copy beside a refused manifest, made once; None when there is none."""
@@ -421,11 +401,18 @@ class Agent:
             if copy is None:
                 return None
             name = deliver.Names(standing.name).errors_xlsx
-            deliver.write(standing.inbox, name, copy)
+            if not deliver.write_own(standing.inbox, name, copy):
+                return None
         except Exception as error:
             logger.warning("%s: no annotated copy: %s", standing.name, error, extra={"action": "annotate"})
             return None
         return name
+
+    def _take_copy_back(self, standing: Standing) -> None:
+        """What an earlier version had wrong is no longer so; a copy that somebody corrected in place stays."""
+        if standing.state is not DropState.REFUSED:
+            with suppress(OSError):
+                deliver.take_back(standing.inbox, deliver.Names(standing.name).errors_xlsx)
 
     def _who_is_told(self, examination: Examination) -> tuple[str, ...]:
         default = self.examiner.default_email

@@ -27,6 +27,7 @@ from dropbox_agent.executors import (
     SlurmCommands,
     SlurmExecutor,
 )
+from dropbox_agent.furnish import furnishing
 from dropbox_agent.inbox import MARKER, Inbox, guard, is_passed_over, mark, open_regular
 from dropbox_agent.ledger import Ledger, Reader
 from dropbox_agent.manifest import schema, template
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 SHELL_SAFE = re.compile(r"[A-Za-z0-9/._-]+")
 SLOTS = {"local": 2, "slurm": 1000}
 """How many allocations run at the same time where executor.slots does not say."""
-FINGERPRINT = ".dropbox-agent/template.sha256"
-"""What the TEMPLATE.xlsx in an inbox was made from; it is made anew only when that changes."""
 
 
 def examiner(settings: Settings, room: manifest.Room | None = None) -> Examiner:
@@ -116,7 +115,8 @@ def inboxes(settings: Settings) -> list[Inbox]:
             path=one.path,
             spool=settings.state_dir / "spool",
             suffixes=manifest.SUFFIXES,
-            is_ours=deliver.is_ours,
+            is_ours=deliver.is_ours_whatever_it_says,
+            is_unchanged=deliver.is_unchanged,
             settle_seconds=one.settle_seconds,
             settle_max_seconds=one.settle_max_seconds,
             scan_seconds=one.scan_seconds,
@@ -205,44 +205,6 @@ def order(settings: Settings, act: Literal["retry", "cancel"], job_id: str, from
     by = f"dropbox-agent {act}"
     orders.give(orders_in(settings), Order(act=act, job_id=job_id, from_task=from_task, asked=utc_now(), by=by))
     return f"Ordered: {act} {job_id}. The agent carries it out at its next look; if none runs, when one is started."
-
-
-def furnishing(how: report.Pages, by: Examiner) -> Callable[[Inbox, datetime], None]:
-    """Return what puts README.txt and TEMPLATE.xlsx into an inbox and sweeps what a killed agent left there."""
-
-    def furnish(inbox: Inbox, now: datetime) -> None:
-        deliver.sweep(inbox.path)
-        _put_template(inbox.path, by, now)
-        _put_readme(inbox.path, how)  # It names the template.
-
-    return furnish
-
-
-def _put_readme(folder: Path, how: report.Pages) -> None:
-    text = report.readme(how, folder).encode()
-    if _stored(folder / deliver.README, len(text)) != text:
-        deliver.write(folder, deliver.README, text)
-
-
-def _stored(path: Path, limit: int) -> bytes | None:
-    """Return what stands in a plain file of the inbox, up to one byte more than the limit; never follows a link."""
-    try:
-        with open_regular(path) as file:
-            return file.read(limit + 1)
-    except OSError:
-        return None
-
-
-def _put_template(folder: Path, by: Examiner, now: datetime) -> None:
-    known = by.known(by.load_presets(), now)
-    names = (known.job_types, known.projects, known.platforms, known.modalities, known.buckets)
-    fingerprint = hashlib.sha256(repr((template.VERSION, names)).encode()).hexdigest()
-    kept = folder / FINGERPRINT
-    there = _stored(folder / deliver.TEMPLATE, 0) is not None
-    if there and _stored(kept, len(fingerprint)) == fingerprint.encode():
-        return
-    deliver.write(folder, deliver.TEMPLATE, template.template_bytes(known))
-    deliver.write(kept.parent, kept.name, fingerprint.encode())
 
 
 def initialise(folder: Path, now: datetime) -> Path:
@@ -380,7 +342,8 @@ def web_app(settings: Settings) -> FastAPI:
     """Return the web page on this site's ledger. Raises LedgerUnavailable when there is none yet."""
     from dropbox_agent import web  # FastAPI takes a while to import, and no other command needs it
 
-    return web.app(WebReader(open_reader(settings), presets_in(settings.presets.folder)), pages(settings))
+    read = WebReader(open_reader(settings), presets_in(settings.presets.folder))
+    return web.app(web.Parts(read, pages(settings)))
 
 
 class WebReader:

@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from dropbox_agent import manifest, plan, policy, presets, validate
+from dropbox_agent.ledger import Reader
 from dropbox_agent.model import Job, Known, Level, Plan, Presets, Problem, Row
 from dropbox_agent.wording import shown
 
 EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+CHECK = "check_s3_folder_exists"
+"""The task that keeps an upload from being done twice; force_cloud_sync skips it."""
 LINE_SUFFIXES = (".yaml", ".yml", ".json")
 """Manifests whose places are lines."""
 SIBLINGS = 200
@@ -70,6 +73,18 @@ class Examiner:
 
     def examine(self, path: Path, name: str, now: datetime) -> Examination:
         """Return what the manifest at ``path``, called ``name``, asks for, and all its problems."""
+        found = self.judge_form(path, name, now)
+        problems = list(found.problems)
+        for job, made in found.jobs:
+            problems += policy.check(job, made, self.rules, look_at_folder)
+        # The folders of a row that is wrong otherwise are looked at too: all problems at once.
+        for row in (row for row in found.rows if all(job.row is not row for job, _ in found.jobs)):
+            folders = plan.folders_of(row, self.rules.path_map)
+            problems += policy.check_folders(row, folders, self.rules, look_at_folder)
+        return Examination(found.rows, found.jobs, _quoted(_in_order(problems), path, name))
+
+    def judge_form(self, path: Path, name: str, now: datetime) -> Examination:
+        """Return the same without looking at any folder or asking what manifests may set: form and known names."""
         rows, unreadable = self.read(path, name)
         stored = self.load_presets()
         jobs, invalid = validate.to_jobs(rows, self.known(stored, now))
@@ -86,13 +101,8 @@ class Examiner:
             )
             problems += clashes
             if made is not None:
-                problems += policy.check(job, made, self.rules, look_at_folder)
                 planned.append((job, made))
         problems += _same_places(planned)
-        # The folders of a row that is wrong otherwise are looked at too: all problems at once.
-        for row in (row for row in rows if all(job.row is not row for job, _ in planned)):
-            folders = plan.folders_of(row, self.rules.path_map)
-            problems += policy.check_folders(row, folders, self.rules, look_at_folder)
         return Examination(rows, tuple(planned), _quoted(_in_order(problems), path, name))
 
     def known(self, stored: Presets, now: datetime) -> Known:
@@ -139,6 +149,26 @@ def look_at_folder(text: str) -> policy.SourceFacts:
         mode=facts.st_mode,
         siblings=(),
     )
+
+
+def with_claims(examination: Examination, ledger: Reader) -> Examination:
+    """Add a problem to each job whose asset another job uploads now, or has uploaded already."""
+    problems = [found for job, made in examination.jobs if (found := _claimed(job, made, ledger)) is not None]
+    return Examination(examination.rows, examination.jobs, (*problems, *examination.problems))
+
+
+def _claimed(job: Job, made: Plan, ledger: Reader) -> Problem | None:
+    """Decision: one live job per asset. What was uploaded is uploaded again only when that is asked for."""
+    if (live := ledger.live_job_at(made.location)) is not None:
+        message = f"{job.s3_prefix} is being uploaded now, for {live} (job {live.job_id}). Wait until it has ended."
+        return Problem(Level.ERROR, job.row.place, message, found=job.s3_prefix, outside=True)
+    if (before := ledger.uploaded_by(made.location)) is None:
+        return None
+    asked_for = any(task.task_id == CHECK and task.skip is not None for task in made.tasks)
+    message = f"{job.s3_prefix} was uploaded on {before.ended:%Y-%m-%d}, for {before} (job {before.job_id})."
+    again = "It is uploaded again, as this row asks." if asked_for else "Set force_cloud_sync to upload it again."
+    level = Level.WARNING if asked_for else Level.ERROR
+    return Problem(level, job.row.place, f"{message} {again}", found=job.s3_prefix, outside=True)
 
 
 def _same_places(planned: Sequence[tuple[Job, Plan]]) -> list[Problem]:

@@ -269,7 +269,7 @@ def test_a_file_that_is_taken_away_while_it_settles_keeps_no_other_from_being_ta
         (inbox.path / "a.csv").unlink(missing_ok=True)
         return None, False
 
-    monkeypatch.setattr("dropbox_agent.inbox._looks_unfinished", gone_in_between)
+    monkeypatch.setattr("dropbox_agent.inbox.watch.looks_unfinished", gone_in_between)
     assert names(look(inbox, later(2))) == ["b.csv"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import resource
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -129,6 +130,31 @@ def run_next(ledger: Ledger, state: TaskState = TaskState.SUCCEEDED) -> list[str
 def states_of(ledger: Ledger, drop_id: int) -> dict[str, str]:
     (job, *_) = ledger.standing(drop_id).jobs
     return {task.key: task.state.value for task in job.tasks}
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_ids_of_jobs_are_known_before_their_manifest_is_recorded(ledger: Ledger) -> None:
+    told = ledger.job_ids(INBOX, "a.csv", [a_job("one"), a_job("two")])
+    assert [job.job_id for job in ledger.standing(accept(ledger, "one", "two")).jobs] == list(told)
+    assert re.fullmatch(r"one\.[a-z2-7]{6}", told[0])
+
+
+def test_a_refused_version_changes_no_id_that_was_told(ledger: Ledger) -> None:
+    told = ledger.job_ids(INBOX, "a.csv", [a_job()])
+    ledger.refuse(a_drop(), [], [], NOW)
+    assert [job.job_id for job in ledger.standing(accept(ledger, drop=a_drop(again=True))).jobs] == list(told)
+
+
+def test_each_accepted_version_of_a_manifest_has_ids_of_its_own(ledger: Ledger) -> None:
+    first = accept(ledger)
+    ledger.cancel(ledger.standing(first).jobs[0].job_id, "Cancelled.", NOW)
+    told = ledger.job_ids(INBOX, "a.csv", [a_job()])
+    second = accept(ledger, drop=a_drop(sha256="2" * 64))
+    assert [job.job_id for job in ledger.standing(second).jobs] == list(told)
+    assert told != tuple(job.job_id for job in ledger.standing(first).jobs)
+    assert told != ledger.job_ids(INBOX, "b.csv", [a_job()])
 
 
 # --- drops -----------------------------------------------------------------------------------------------------------

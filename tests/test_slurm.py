@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.executors.slurm import Asked, JobRequest, SlurmExecutor, SlurmJob, Unanswered, commands, refusals
 from dropbox_agent.executors.slurm import states as slurm_states
-from dropbox_agent.executors.slurm.jobs import Refused, Why
+from dropbox_agent.executors.slurm.jobs import JobRecord, NoAccounting, Partition, Refused, Why
 from dropbox_agent.model import Attempt, AttemptFolder, Observation, PlannedTask, TaskSettings, slurm_job_id
 from dropbox_agent.states import AttemptState, TaskState
 
@@ -31,7 +31,7 @@ def later(seconds: float) -> datetime:
 
 
 def test_the_command_that_submits_a_job() -> None:
-    request = JobRequest(KEY, "what it is", "#!/bin/sh\n", Path("/work/a/wrapper.log"), ("--mem=1M", "--time=5"))
+    request = JobRequest(KEY, "what it is", "#!/bin/sh\n", Path("/work/a/wrapper.log"), {"time": 5, "memory": 1})
     assert commands.sbatch(request) == [
         "sbatch",
         "--parsable",
@@ -83,6 +83,30 @@ not a line of squeue
         SlurmJob("17", "name|with|strokes", "PENDING", "Resources", ""),
         SlurmJob("18", "dbx-a", "RUNNING", "None", "n[1-2]"),
         SlurmJob("19", "dbx-b", "PENDING", "ReqNodeNotAvail, UnavailableNodes:n1", ""),
+    ]
+
+
+def test_the_records_are_read_from_what_sacct_prints() -> None:
+    output = """\
+17|CANCELLED by 0|0:0|None assigned|0||2026-01-31T12:00:00|dbx-a
+18|FAILED|0:9|n1|65||Unknown|dbx|b
+18.batch|FAILED|0:9|n1|65|432120K|2026-01-31T12:00:00|batch
+18.0|FAILED|0:9|n1|65|1.5M|2026-01-31T12:00:00|true
+17|CANCELLED by 999999|0:15|n2|9||2026-01-31T13:00:00|dbx-c
+not a line of sacct
+"""
+    ended = datetime(2026, 1, 31, 12).astimezone()
+    assert commands.records_in(output) == [
+        JobRecord("17", "dbx-a", "CANCELLED", "", 0, 0, 0, None, "root", ended),
+        JobRecord("18", "dbx|b", "FAILED", "n1", 0, 9, 65, 432120 * 1024, None, None),
+        JobRecord("17", "dbx-c", "CANCELLED", "n2", 0, 15, 9, None, "999999", ended + timedelta(hours=1)),
+    ]
+
+
+def test_the_partitions_are_read_from_what_sinfo_prints() -> None:
+    assert commands.partitions_in("main*|up\ndown|down\n\n") == [
+        Partition("main", True, True),
+        Partition("down", False),
     ]
 
 
@@ -225,6 +249,15 @@ class Script:
             raise Unanswered("Unable to contact slurm controller (connect failure)")
         self.cancelled.append((name, hard))
 
+    def records(self, names: Collection[str], since: datetime) -> list[JobRecord]:
+        raise NoAccounting("Slurm accounting storage is disabled")
+
+    def partitions(self) -> list[Partition]:
+        return []
+
+    def qualities(self) -> list[str]:
+        return []
+
 
 def on(cluster: Script, **changes: Any) -> SlurmExecutor:
     settings: dict[str, Any] = {
@@ -299,7 +332,7 @@ def test_an_attempt_is_submitted_under_its_key_with_what_the_site_and_the_task_a
             comment=f"{KEY} job one two",
             script=f"#!/bin/sh\nexec /usr/bin/python3 -I '{folder.wrapper}' '{folder.allocation}'\n",
             log=folder.wrapper_log,
-            options=("--partition=main", "--account=lab", "--mem=4G", "--partition=gpu"),
+            resources={"partition": "gpu", "account": "lab", "memory": "4G", "environment": {"THREADS": 8}},
         )
     ]
     allocation = json.loads(folder.allocation.read_text())

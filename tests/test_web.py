@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -158,18 +159,20 @@ class Visitor:
     def get(self, path: str, params: Mapping[str, str] | None = None) -> httpx.Response:
         return self.request("GET", path, params)
 
-    def request(self, method: str, path: str, params: Mapping[str, str] | None = None) -> httpx.Response:
-        return asyncio.run(self._ask(method, path, params))
+    def request(self, method: str, path: str, params: Mapping[str, str] | None = None, **more: Any) -> httpx.Response:
+        return asyncio.run(self._ask(method, path, params, more))
 
-    async def _ask(self, method: str, path: str, params: Mapping[str, str] | None) -> httpx.Response:
+    async def _ask(
+        self, method: str, path: str, params: Mapping[str, str] | None, more: Mapping[str, Any]
+    ) -> httpx.Response:
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://agent.test") as client:
-            return await client.request(method, path, params=params)
+            return await client.request(method, path, params=params, **more)
 
 
 def visit(shelf: Shelf, templates: Sequence[Path] = (TEMPLATES,)) -> Visitor:
     pages = report.Pages(templates, {"name": "Lab 7", "contact": "data@example.org"})
-    return Visitor(web.app(shelf, pages))
+    return Visitor(web.app(web.Parts(shelf, pages)))
 
 
 def words_of(html: str) -> str:
@@ -322,7 +325,7 @@ def test_nothing_a_stranger_wrote_becomes_markup_on_a_page(page: str) -> None:
 )
 def test_every_answer_forbids_scripts_frames_and_guessing(path: str) -> None:
     headers = visit(FULL).get(path).headers
-    assert headers["content-security-policy"].startswith("default-src 'self'; script-src 'none'; ")
+    assert headers["content-security-policy"].startswith("default-src 'self'; object-src 'none'; ")
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
@@ -331,7 +334,9 @@ def test_every_answer_forbids_scripts_frames_and_guessing(path: str) -> None:
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_fetches_nothing_from_anywhere(path: str) -> None:
     text = visit(FULL).get(path).text
-    assert re.findall(r"<script|<link|<img|<iframe|src=|@import|url\(|https?://", text) == []
+    fetched = re.findall(r"(?:src=|<link[^>]*href=)\"([^\"]*)", text)
+    assert set(fetched) <= {"/assets/style.css"}
+    assert re.findall(r"<img|<iframe|<style|style=|@import|url\(|https?://", text) == []
 
 
 @pytest.mark.parametrize(
@@ -346,6 +351,8 @@ def test_a_page_fetches_nothing_from_anywhere(path: str) -> None:
         "/docs",
         "/openapi.json",
         "/templates/style.css",
+        "/assets/base.html.j2",
+        "/assets/..%2fstyle.css",
         "/jobs/" + "x" * 5000,
     ],
 )
@@ -354,6 +361,22 @@ def test_an_unknown_address_is_a_page_in_words(path: str) -> None:
     assert answer.status_code == 404
     assert "There is no such page, job or manifest." in answer.text
     assert "passwd" not in answer.text
+
+
+def test_what_a_page_of_another_site_sends_is_not_taken() -> None:
+    client = visit(FULL)
+    foreign = ({"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"origin": "https://evil.example"})
+    own: Sequence[dict[str, str]] = ({"sec-fetch-site": "same-origin"}, {"origin": "http://agent.test"}, {})
+    assert [client.request("POST", "/jobs", headers=headers).status_code for headers in foreign] == [403, 403, 403]
+    assert [client.request("POST", "/jobs", headers=headers).status_code for headers in own] == [405, 405, 405]
+
+
+def test_style_is_sent_again_only_when_it_changed() -> None:
+    client = visit(FULL)
+    first = client.request("GET", "/assets/style.css")
+    again = client.request("GET", "/assets/style.css", headers={"if-none-match": first.headers["etag"]})
+    assert (first.status_code, first.headers["content-type"]) == (200, "text/css; charset=utf-8")
+    assert (again.status_code, again.content) == (304, b"")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])

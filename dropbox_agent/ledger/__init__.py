@@ -1,6 +1,7 @@
 """The durable record (SQLite, on the agent's own disk): drops, jobs, tasks, attempts, mails; the only writer of states.
 
-``Ledger`` is the agent's: it writes. ``Reader`` only reads, from any process, while the agent works.
+``Ledger`` (``record``) is the agent's: it writes, what is taken in (``drops``), what is handed over (``attempts``), how
+jobs begin and end (``jobs``). ``Reader`` only reads, from any process, while the agent works.
 """
 
 from dropbox_agent.ledger.read import Reader

@@ -16,6 +16,8 @@ SCHEMA_VERSION = 1
 MIGRATIONS: dict[int, str] = {}
 """From which version -> the SQL that leads to the next one. The first schema has no earlier one."""
 BUSY_SECONDS = 30
+BACKOFF_SECONDS = (2.0, 5.0, 15.0, 60.0, 300.0)
+"""How long to wait after the first, second, ... failure of the same act."""
 LONGEST_WAIT = timedelta(seconds=300)
 """No act is put off for longer. A time further ahead was written before the clock went back."""
 
@@ -111,3 +113,8 @@ def as_time(text: str) -> datetime:
 def as_time_or_none(text: str | None) -> datetime | None:
     """Return the time, or None for None."""
     return None if text is None else as_time(text)
+
+
+def backoff(tries: int) -> timedelta:
+    """Return how long to wait after ``tries`` earlier failures."""
+    return timedelta(seconds=BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS) - 1)])

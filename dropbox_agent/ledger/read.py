@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 from dropbox_agent import plan as plans
 from dropbox_agent.errors import LedgerUnavailable
+from dropbox_agent.ledger import names
 from dropbox_agent.ledger.database import as_time, as_time_or_none, is_due, open_for_reading, until
 from dropbox_agent.model import (
     Attempt,
+    Job,
     JobStanding,
     Level,
     Mail,
@@ -106,6 +108,18 @@ class Reader:
         """Return one job, or None."""
         row = self._one(f"{JOBS} WHERE job_id = ?", (job_id,))
         return None if row is None else self._job(row)
+
+    def job_ids(self, inbox: Path, name: str, jobs: Sequence[Job]) -> tuple[str, ...]:
+        """Return the ids that the jobs of a manifest get once it is accepted as it is now, in their order."""
+        turn, ledger_id = self._accepted_versions(inbox, name), self.ledger_id
+        return tuple(names.job_id(ledger_id, inbox, name, turn, job.bucket, job.s3_prefix) for job in jobs)
+
+    def _accepted_versions(self, inbox: Path, name: str, before: int | None = None) -> int:
+        return self._number(
+            "SELECT count(*) FROM drops WHERE inbox = ? AND name = ? AND state <> 'refused'"
+            " AND drop_id < ifnull(?, drop_id + 1)",
+            (str(inbox), name, before),
+        )
 
     def count_jobs(self) -> Mapping[str, int]:
         """Return how many jobs are in each state; states without jobs are 0."""

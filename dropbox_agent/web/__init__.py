@@ -1,8 +1,10 @@
-"""The web pages: what the ledger and the presets say, read-only.
+"""The web pages: what the ledger and the presets say, read-only; other routers (the API) stand beside them.
 
-``app`` makes the FastAPI application; ``Reader`` is what it reads from.
+``app`` makes the FastAPI application of ``Parts``. One module per page; ``answers`` says how pages and troubles are
+told, ``guard`` what every answer forbids and which requests are not taken.
 """
 
-from dropbox_agent.web.site import Reader, app
+from dropbox_agent.web.parts import Parts, Reader
+from dropbox_agent.web.site import app
 
-__all__ = ["Reader", "app"]
+__all__ = ["Parts", "Reader", "app"]

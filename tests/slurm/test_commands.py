@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cluster import Cluster
 
 from dropbox_agent.executors.slurm import JobRequest, SlurmCommands, SlurmJob, Unanswered
-from dropbox_agent.executors.slurm.jobs import Refused, Why
+from dropbox_agent.executors.slurm.jobs import NoAccounting, Partition, Refused, Why
 from dropbox_agent.executors.slurm.states import sentence
 
 
@@ -23,8 +25,8 @@ def commands(cluster: Cluster, seconds: float = 30, **more: str) -> SlurmCommand
     return SlurmCommands({"PATH": path, "HOME": "/", **cluster.environment, **more}, seconds)
 
 
-def a_job(tmp_path: Path, *options: str, name: str = "dbx-a", script: str = "sleep 60") -> JobRequest:
-    return JobRequest(name, "a comment", f"#!/bin/sh\n{script}\n", tmp_path / "wrapper.log", options)
+def a_job(tmp_path: Path, name: str = "dbx-a", script: str = "sleep 60", **resources: Any) -> JobRequest:
+    return JobRequest(name, "a comment", f"#!/bin/sh\n{script}\n", tmp_path / "wrapper.log", resources)
 
 
 def the_job(cluster: Cluster, slurm: SlurmCommands, job_id: str, *states: str) -> SlurmJob:
@@ -51,46 +53,51 @@ def test_a_job_is_taken_seen_with_its_node_and_ended_by_its_name(
 
 
 @pytest.mark.parametrize(
-    ("option", "words"),
+    ("resources", "words"),
     [
-        ("--partition=nope", "Invalid partition name specified"),
-        ("--mincpus=99", "Requested node configuration is not available"),
-        ("--mem=99999999", "Requested node configuration is not available"),
-        ("--constraint=purple", "Invalid feature specification"),
-        ("--gres=gpu:1", "Invalid generic resource (gres) specification"),
-        ("--licenses=matlab:1", "Invalid license specification"),
-        ("--reservation=mine", "Requested reservation is invalid"),
-        ("--bogus", "unrecognized option"),
-        ("--time=soon", "Invalid --time specification"),
+        ({"partition": "nope"}, "Invalid partition name specified"),
+        ({"minimum_cpus_per_node": 99}, "Requested node configuration is not available"),
+        ({"memory": 99999999}, "Requested node configuration is not available"),
+        ({"constraint": "purple"}, "Invalid feature specification"),
+        ({"gres": "gpu:1"}, "Invalid generic resource (gres) specification"),
+        ({"licenses": "matlab:1"}, "Invalid license specification"),
+        ({"reservation": "mine"}, "Requested reservation is invalid"),
+        ({"nice": 99999999999}, "Invalid --nice value"),
     ],
 )
 def test_what_can_never_be_taken_is_refused_in_slurms_own_words(
-    slurm: SlurmCommands, tmp_path: Path, option: str, words: str
+    slurm: SlurmCommands, tmp_path: Path, resources: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(Refused) as refused:
-        slurm.submit(a_job(tmp_path, option))
+        slurm.submit(a_job(tmp_path, **resources))
     assert refused.value.why is Why.NEVER
     assert words in refused.value.words
 
 
 @pytest.mark.parametrize(
-    ("option", "words"),
+    ("resources", "words"),
     [
-        ("--partition=down", "its partition is down"),
-        ("--time=99-0", "it asks for more time than its partition gives"),
-        ("--cpus-per-task=99", "it asks for more than any node of its partition has"),
-        ("--nodes=9", "it asks for more nodes than its partition gives one job"),
-        ("--hold", "It is held"),
-        ("--begin=now+1hour", "It waits until its begin time"),
+        ({"partition": "down"}, "its partition is down"),
+        ({"time": "99-0"}, "it asks for more time than its partition gives"),
+        ({"cpus": 99}, "it asks for more than any node of its partition has"),
+        ({"nodes": 9}, "it asks for more nodes than its partition gives one job"),
+        ({"begin_time": 4102444800}, "It waits until its begin time"),
     ],
 )
 def test_what_is_taken_and_cannot_start_is_said(
-    cluster: Cluster, slurm: SlurmCommands, tmp_path: Path, option: str, words: str
+    cluster: Cluster, slurm: SlurmCommands, tmp_path: Path, resources: dict[str, Any], words: str
 ) -> None:
-    job_id = slurm.submit(a_job(tmp_path, option))
+    job_id = slurm.submit(a_job(tmp_path, **resources))
     cluster.wait_for(
         lambda: words in (sentence(the_job(cluster, slurm, job_id, "PENDING")) or ""), f"sentence {words!r}"
     )
+
+
+def test_a_job_that_is_held_says_how_to_release_it(cluster: Cluster, slurm: SlurmCommands, tmp_path: Path) -> None:
+    job_id = slurm.submit(a_job(tmp_path, partition="down"))
+    cluster.run("scontrol", "uhold", job_id)
+    words = f"It is held; release it with scontrol release {job_id}."
+    cluster.wait_for(lambda: sentence(the_job(cluster, slurm, job_id, "PENDING")) == words, f"sentence {words!r}")
 
 
 def test_a_log_that_cannot_be_written_is_told_from_a_task_that_failed(
@@ -119,6 +126,15 @@ def test_nothing_of_the_agents_environment_reaches_a_job_or_changes_what_is_aske
     environment = (tmp_path / "wrapper.log").read_text().splitlines()
     assert [line for line in environment if "SECRET" in line or "nope" in line] == []
     assert f"SLURM_JOB_ID={job_id}" in environment
+
+
+def test_the_partitions_are_listed_and_without_accounting_that_is_said(slurm: SlurmCommands) -> None:
+    assert Partition("main", up=True, is_default=True) in slurm.partitions()
+    assert Partition("down", up=False) in slurm.partitions()
+    with pytest.raises(NoAccounting):
+        slurm.records({"dbx-a"}, datetime.now(timezone.utc))
+    with pytest.raises(NoAccounting):
+        slurm.qualities()
 
 
 def test_without_a_controller_nothing_is_taken_and_nothing_is_known(

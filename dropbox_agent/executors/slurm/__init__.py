@@ -1,11 +1,12 @@
 """Run attempts on a Slurm cluster: one Slurm job each, named by the attempt's key.
 
-``executor`` decides; ``commands`` is the way to the cluster (sbatch, squeue), ``jobs`` what goes along it; ``refusals``
-tells why sbatch did not take a job; ``states`` puts what squeue shows into sentences.
+``executor`` hands over and looks, ``judging`` concludes, ``pace`` says how often Slurm is asked. ``jobs`` is what a
+way to a cluster is asked and answers, ``commands`` the way by sbatch and squeue; ``refusals`` tells why Slurm did not
+take a job; ``states`` puts what it shows into sentences.
 """
 
 from dropbox_agent.executors.slurm.commands import SlurmCommands
 from dropbox_agent.executors.slurm.executor import Asked, SlurmExecutor
-from dropbox_agent.executors.slurm.jobs import JobRequest, SlurmJob, Unanswered
+from dropbox_agent.executors.slurm.jobs import Cluster, JobRequest, SlurmJob, Unanswered
 
-__all__ = ["Asked", "JobRequest", "SlurmCommands", "SlurmExecutor", "SlurmJob", "Unanswered"]
+__all__ = ["Asked", "Cluster", "JobRequest", "SlurmCommands", "SlurmExecutor", "SlurmJob", "Unanswered"]

@@ -12,51 +12,26 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Any
 
-from dropbox_agent import plan
 from dropbox_agent.errors import SubmitFailed
-from dropbox_agent.executors.folder import (
-    Node,
-    close_to_late_copies,
-    has_started,
-    look,
-    lost,
-    owner_of,
-    prepare,
-    resources_of,
-    work_dir_of,
-)
-from dropbox_agent.executors.slurm.jobs import JobRequest, Refused, SlurmJob, Unanswered, Why
-from dropbox_agent.executors.slurm.states import CANNOT_START, LATE_RECORDS, STATES, UNKNOWN, Stand, sentence, state_of
-from dropbox_agent.model import SLURM_HANDLE, Attempt, AttemptFolder, Observation, TaskSettings, slurm_job_id
-from dropbox_agent.states import AttemptState, TaskState
+from dropbox_agent.executors.folder import Node, has_started, look, owner_of, prepare, resources_of
+from dropbox_agent.executors.slurm import judging
+from dropbox_agent.executors.slurm.jobs import Cluster, JobRequest, Refused, SlurmJob, Unanswered, Why
+from dropbox_agent.executors.slurm.pace import Pace
+from dropbox_agent.executors.slurm.states import STATES, UNKNOWN, Stand, sentence, state_of
+from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskSettings, slurm_job_id
+from dropbox_agent.states import AttemptState
 
 logger = logging.getLogger(__name__)
 
 AT_ONCE = 50
 """How many jobs are submitted in one tick; the manifests that came meanwhile are then looked at."""
-SLOWEST_POLL = timedelta(seconds=30)
-LATE_RECORD_GRACE = timedelta(minutes=5)
-"""How long a job whose node failed may still leave an end record: its process can outlive the connection."""
 INHERITED = (
     "PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "SLURM", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES",
     "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL",
 )  # fmt: skip
 """What a task sees of the environment that Slurm gives its job."""
-
-
-class Cluster(Protocol):
-    """A way to a cluster."""
-
-    def submit(self, request: JobRequest) -> str:
-        """Hand a job over; return its id. Raises Refused."""
-
-    def jobs(self) -> list[SlurmJob]:
-        """Return every job that Slurm still knows. Raises Unanswered."""
-
-    def cancel(self, name: str, hard: bool) -> None:
-        """End every job of that name. Raises Unanswered."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +42,10 @@ class Asked:
     account: str | None = None
     qos: str | None = None
 
-    def options(self) -> tuple[str, ...]:
-        """Return the options of sbatch."""
-        given = {"--partition": self.partition, "--account": self.account, "--qos": self.qos}
-        return tuple(f"{option}={value}" for option, value in given.items() if value is not None)
+    def resources(self) -> dict[str, Any]:
+        """Return them in the words of ``image_resources``."""
+        given = {"partition": self.partition, "account": self.account, "qos": self.qos}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class SlurmExecutor:
@@ -91,8 +66,8 @@ class SlurmExecutor:
         self._slots = slots
         self._node = Node(python, inherits=INHERITED)
         self._asked = asked or Asked()
-        self._grace = timedelta(seconds=grace_seconds)
-        self._pace = _Pace(timedelta(seconds=poll_seconds))
+        self._judge = judging.Judge(timedelta(seconds=grace_seconds))
+        self._pace = Pace(timedelta(seconds=poll_seconds))
         self._known: dict[str, tuple[SlurmJob, ...]] = {}
         """The jobs of the last answer, by name."""
         self._absent: dict[str, datetime] = {}
@@ -121,12 +96,12 @@ class SlurmExecutor:
             job_id = self._cluster.submit(request)
         except Refused as refused:
             self._note_refusal(attempt, refused.why)
-            if refused.why is Why.NEVER and not _close(attempt):
+            if refused.why is Why.NEVER and not judging.close(attempt):
                 refused = Refused(Why.UNSURE, refused.words)
             raise _submit_failed(refused) from refused
         self._forget(attempt)
         self._pace.hurry()
-        return _handle(job_id, attempt)
+        return judging.handle_of(job_id, attempt)
 
     def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
         """Return whether Slurm has no job of this attempt, and none of it ever ran.
@@ -139,7 +114,7 @@ class SlurmExecutor:
         if attempt.key in self._refused:
             return True
         absent, since = self._absent.get(attempt.key), attempt.first_missing_at
-        return absent is not None and since is not None and absent - since >= self._grace
+        return absent is not None and since is not None and absent - since >= self._judge.grace
 
     def _request(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> JobRequest:
         folder = prepare(attempt, settings, self._node)
@@ -149,8 +124,7 @@ class SlurmExecutor:
             comment=f"{attempt.key} {attempt.job_id} {' '.join(task.key for task in attempt.tasks)}",
             script=f"#!/bin/sh\nexec {command}\n",
             log=folder.wrapper_log,
-            # Of two options that say the same, sbatch takes the last.
-            options=(*self._asked.options(), *plan.resource_options(resources_of(attempt))),
+            resources={**self._asked.resources(), **resources_of(attempt)},
         )
 
     def _note_refusal(self, attempt: Attempt, why: Why) -> None:
@@ -172,7 +146,7 @@ class SlurmExecutor:
 
         A job that is not reached then finds the token taken, and ends by itself.
         """
-        never_ran = _close(attempt)
+        never_ran = judging.close(attempt)
         if (attempt.key, hard) not in self._stopped and not self._unreachable:
             try:
                 self._cluster.cancel(attempt.key, hard)
@@ -190,12 +164,20 @@ class SlurmExecutor:
         self._met = {attempt.key for attempt in attempts}
         self._refused &= self._met
         looks = [self._look(attempt) for attempt in attempts]
-        open_looks = [seen for seen in looks if not _says_all(seen) and not _is_away(seen)]
+        open_looks = [seen for seen in looks if not judging.says_all(seen) and not judging.is_away(seen)]
         fresh = bool(open_looks or self._unreachable) and self._pace.is_due(now) and self._ask(now)
         if fresh:
             self._pace.asked(now, self._is_calm(open_looks))
         judged = (self._judged(seen, now, fresh) for seen in looks)
         return [observation for observation in judged if observation is not None]
+
+    def _judged(self, seen: Observation, now: datetime, fresh: bool) -> Observation | None:
+        job = self._job_of(seen.attempt)
+        if not fresh:
+            return self._judge.between_answers(seen, job)
+        if job is not None and state_of(job).stand is Stand.UNKNOWN:
+            self._tell_once(f"{job.name} {job.state}", f"Slurm job {job.job_id} ({job.name}): {sentence(job)}")
+        return self._judge.after_answer(seen, job, now)
 
     def _look(self, attempt: Attempt) -> Observation:
         try:
@@ -207,7 +189,7 @@ class SlurmExecutor:
             text = f"Its run folder {attempt.folder} does not answer ({error.strerror}): what it does is not known."
             return Observation(attempt, True, attempt.state, text=text)
         job_id = (owner or {}).get("slurm_job_id")
-        return replace(seen, handle=_handle(str(job_id), attempt)) if job_id else seen
+        return replace(seen, handle=judging.handle_of(str(job_id), attempt)) if job_id else seen
 
     def _ask(self, now: datetime) -> bool:
         """Ask Slurm for its jobs; return whether it answered."""
@@ -239,69 +221,6 @@ class SlurmExecutor:
 
     _states: tuple[tuple[str, str] | None, ...] = ()
 
-    # --- judging -----------------------------------------------------------------------------------------------------
-
-    def _judged(self, seen: Observation, now: datetime, fresh: bool) -> Observation | None:
-        """Return what is to be written down of one attempt, or None when there is no news."""
-        if _says_all(seen) or _is_away(seen):
-            return seen
-        if not fresh:
-            return self._between_answers(seen)
-        job = self._job_of(seen.attempt)
-        if _has_ended(seen):
-            return _with_cause(seen, job)
-        if job is None:
-            return self._missing(seen, now)
-        seen = replace(seen, handle=_handle(job.job_id, seen.attempt))
-        return self._over(seen, job, now) if state_of(job).stand is Stand.OVER else self._alive(seen, job)
-
-    def _between_answers(self, seen: Observation) -> Observation | None:
-        """The files alone: only of what runs is there ever news."""
-        if not seen.seen or _has_ended(seen) or seen.attempt.first_missing_at is not None:
-            return None
-        job = self._job_of(seen.attempt)
-        return seen if job is None else self._alive(seen, job)
-
-    def _alive(self, seen: Observation, job: SlurmJob) -> Observation:
-        started = seen.seen or seen.attempt.state is AttemptState.RUNNING
-        state = state_of(job)
-        text = sentence(job)
-        if state.stand is Stand.UNKNOWN:
-            self._tell_once(f"{job.name} {job.state}", f"Slurm job {job.job_id} ({job.name}): {text}")
-        if started and state.stand is Stand.WAITS:
-            text = None
-        if not started and state.stand is Stand.RUNS:
-            text = text or f"It starts on {job.nodes}."
-        waits = state.stand is not Stand.UNKNOWN and not (text or "").startswith(CANNOT_START)
-        now_is = AttemptState.RUNNING if started else AttemptState.SUBMITTED
-        return replace(seen, seen=True, state=now_is, text=text, waits=waits)
-
-    def _missing(self, seen: Observation, now: datetime) -> Observation | None:
-        attempt = seen.attempt
-        if not seen.seen and attempt.state is not AttemptState.RUNNING:
-            return replace(seen, text=None if attempt.handle is None else MISSING, waits=True)
-        return self._without_record(seen, now, GONE, TaskState.FAILED, self._grace)
-
-    def _over(self, seen: Observation, job: SlurmJob, now: datetime) -> Observation | None:
-        """Slurm says it has ended, and there is no end record: one may be on its way."""
-        started = seen.seen or seen.attempt.state is AttemptState.RUNNING
-        words = sentence(job) or GONE
-        if not started and not job.nodes:
-            return _given_up(seen, words, state_of(job).ends_as)
-        grace = max(self._grace, LATE_RECORD_GRACE) if job.state in LATE_RECORDS else self._grace
-        return self._without_record(seen, now, words, state_of(job).ends_as, grace)
-
-    def _without_record(
-        self, seen: Observation, now: datetime, words: str, ends_as: TaskState, grace: timedelta
-    ) -> Observation | None:
-        since = seen.attempt.first_missing_at or now
-        if now - since < grace:
-            return replace(
-                seen, seen=False, text=f"{words} Waiting for an end record until {since + grace:%H:%M:%S} UTC."
-            )
-        log = AttemptFolder(seen.attempt.folder).wrapper_log
-        return _given_up(seen, f"{words} See {log}.", ends_as)
-
     def _job_of(self, attempt: Attempt) -> SlurmJob | None:
         """Return the Slurm job of an attempt: the one that lives, else the one of its handle, else the latest."""
         jobs = self._known.get(attempt.key, ())
@@ -315,98 +234,12 @@ class SlurmExecutor:
             logger.warning("%s", words, extra={"action": "slurm"})
 
 
-MISSING = "Slurm does not know it any more; unless it turns up, it is handed over again."
-GONE = "Slurm does not know it any more, and it left no end record."
-
-
-@dataclass
-class _Pace:
-    """How often Slurm is asked: soon after something happened, then ever less often."""
-
-    quickest: timedelta
-    _wait: timedelta | None = None
-    _last: datetime | None = None
-
-    def is_due(self, now: datetime) -> bool:
-        """Return whether it is time to ask; a clock that was set back counts as time."""
-        return self._last is None or self._wait is None or not timedelta(0) <= now - self._last < self._wait
-
-    def asked(self, now: datetime, calm: bool) -> None:
-        """Slurm answered."""
-        self._last = now
-        self._wait = min(self._wait * 1.5, SLOWEST_POLL) if calm and self._wait else self.quickest
-
-    def unanswered(self, now: datetime) -> None:
-        """Slurm did not answer, which may have taken long."""
-        self._last = now
-        self._wait = min((self._wait or self.quickest) * 2, SLOWEST_POLL)
-
-    def hurry(self) -> None:
-        """Something happened."""
-        self._wait = self.quickest
-
-
 def _may_have_started(attempt: Attempt) -> bool:
     """Return whether the start token is taken, or cannot be seen; what was never handed over may have no folder."""
     try:
         return has_started(AttemptFolder(attempt.folder))
     except OSError:
         return attempt.handle is not None
-
-
-def _close(attempt: Attempt) -> bool:
-    """Take the start token, so that no late copy runs; False when something has taken it, or nobody can say."""
-    try:
-        if work_dir_of(attempt).is_dir():
-            attempt.folder.mkdir(parents=True, exist_ok=True)
-        return close_to_late_copies(AttemptFolder(attempt.folder))
-    except OSError:
-        return False
-
-
-def _given_up(seen: Observation, words: str, ends_as: TaskState) -> Observation | None:
-    """Return the end of an attempt that left no end record; None when it starts after all, or has just ended."""
-    if not seen.seen and not _close(seen.attempt):
-        return None
-    return lost(seen, words, ends_as)
-
-
-def _is_away(seen: Observation) -> bool:
-    """Return whether its run folder does not answer: then nothing is concluded."""
-    return seen.seen and seen.text is not None
-
-
-def _says_all(seen: Observation) -> bool:
-    """Return whether the end record says how it ended; who stopped it only Slurm knows, unless it was ordered."""
-    return _has_ended(seen) and (seen.attempt.stop_at is not None or not _was_stopped(seen))
-
-
-def _has_ended(seen: Observation) -> bool:
-    return seen.seen and seen.state is AttemptState.ENDED
-
-
-def _was_stopped(seen: Observation) -> bool:
-    states = {task.state for task in seen.tasks}
-    return TaskState.CANCELLED in states or (
-        len(seen.tasks) < len(seen.attempt.tasks) and TaskState.FAILED not in states
-    )
-
-
-def _with_cause(seen: Observation, job: SlurmJob | None) -> Observation | None:
-    """Return the end of an attempt that was stopped, with who stopped it; None while that is not settled."""
-    if job is None or job.state in ("COMPLETED", "FAILED"):
-        return seen
-    if state_of(job).stand is not Stand.OVER:
-        return None
-    words, ends_as = sentence(job), state_of(job).ends_as
-    tasks = [
-        replace(task, state=ends_as, message=words) if task.state is TaskState.CANCELLED else task
-        for task in seen.tasks
-    ]
-    if all(task.state is not TaskState.CANCELLED for task in seen.tasks):
-        ended = lost(replace(seen, tasks=tuple(tasks)), words or GONE, ends_as)
-        return replace(ended, state=AttemptState.ENDED)
-    return replace(seen, tasks=tuple(tasks), text=words)
 
 
 def _submit_failed(refused: Refused) -> SubmitFailed:
@@ -425,7 +258,3 @@ def _submit_failed(refused: Refused) -> SubmitFailed:
     return SubmitFailed(
         f"Slurm did not take it: {said}. {ends[refused.why]}", retry=True, unsure=refused.why is Why.UNSURE
     )
-
-
-def _handle(job_id: str, attempt: Attempt) -> str:
-    return f"{SLURM_HANDLE}:{job_id}:{attempt.key}"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,8 @@ class JobRequest:
     comment: str
     script: str
     log: Path
-    options: tuple[str, ...] = ()
-    """What the task asks of the cluster, as options of sbatch."""
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    """What it asks of the cluster, in the words of ``image_resources`` (plan/properties.py)."""
 
 
 @dataclass(frozen=True)
@@ -57,3 +60,57 @@ class Refused(Exception):
 
 class Unanswered(Exception):
     """The cluster did not say which jobs there are: nothing may be concluded. The text is Slurm's own words."""
+
+
+class NoAccounting(Unanswered):
+    """This cluster keeps no accounts (no slurmdbd): nobody will ever answer."""
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One Slurm job as the accounting has it, long after the controller forgot it."""
+
+    job_id: str
+    name: str
+    state: str
+    """Slurm's own word: ``CANCELLED``; who cancelled it is apart."""
+    nodes: str = ""
+    exit_code: int | None = None
+    signal: int | None = None
+    elapsed_seconds: int | None = None
+    max_rss_bytes: int | None = None
+    """Of its largest step; None where nobody measured it."""
+    cancelled_by: str | None = None
+    """The name of the account that cancelled it, or its number."""
+    ended: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One partition of the cluster."""
+
+    name: str
+    up: bool
+    is_default: bool = False
+
+
+class Cluster(Protocol):
+    """A way to a cluster: by its commands (``commands``), or by slurmrestd."""
+
+    def submit(self, request: JobRequest) -> str:
+        """Hand a job over; return its id. Raises Refused."""
+
+    def jobs(self) -> list[SlurmJob]:
+        """Return every job of this account that Slurm still knows, ended ones too, in one look. Raises Unanswered."""
+
+    def cancel(self, name: str, hard: bool) -> None:
+        """End every job of that name; ``hard``: without asking it first. Raises Unanswered."""
+
+    def records(self, names: Collection[str], since: datetime) -> list[JobRecord]:
+        """Return what the accounting has of the jobs of these names. Raises Unanswered, or NoAccounting."""
+
+    def partitions(self) -> list[Partition]:
+        """Return the partitions. Raises Unanswered."""
+
+    def qualities(self) -> list[str]:
+        """Return the names of every QOS. Raises Unanswered, or NoAccounting."""

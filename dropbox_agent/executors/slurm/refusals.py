@@ -73,6 +73,8 @@ MEANINGS: tuple[tuple[Why, tuple[str, ...]], ...] = (
     ),
 )  # fmt: skip
 """In this order: the first that is found counts."""
+COMMANDS = ("sbatch", "squeue", "scancel", "sacct", "sinfo", "sacctmgr")
+"""They begin what they complain about with their name."""
 BAD_OPTION = 255
 """The exit code of sbatch when it does not know an option or its value."""
 
@@ -88,6 +90,6 @@ def why_refused(exit_code: int, stderr: str) -> Why:
 def own_words(stderr: str) -> str:
     """Return what a command of Slurm's complained about, on one line."""
     lines = (line.strip().partition(": ") for line in stderr.splitlines())
-    said = (rest if name in ("sbatch", "squeue", "scancel") else name + colon + rest for name, colon, rest in lines)
+    said = (rest if name in COMMANDS else name + colon + rest for name, colon, rest in lines)
     plain = (words.removeprefix("error: ").removeprefix("fatal: ") for words in said)
     return "; ".join(dict.fromkeys(words for words in plain if words))[:500] or "it gave no reason"

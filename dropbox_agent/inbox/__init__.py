@@ -1,0 +1,12 @@
+"""The watched folders: list them, wait until a file has settled, and copy it once into the spool.
+
+A listing decides; file events only wake the scanner (on NFS and SMB nothing that another host writes makes an event).
+Nothing is concluded from an inbox whose marker is missing or names another ledger: that is a share that went away.
+"""
+
+from dropbox_agent.inbox.files import open_regular
+from dropbox_agent.inbox.listing import is_passed_over
+from dropbox_agent.inbox.marker import MARKER, guard, mark
+from dropbox_agent.inbox.watch import Inbox
+
+__all__ = ["MARKER", "Inbox", "guard", "is_passed_over", "mark", "open_regular"]

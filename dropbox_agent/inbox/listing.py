@@ -1,0 +1,98 @@
+"""One look at an inbox: which names may be manifests, which never are, which order something."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dropbox_agent.errors import InboxUnavailable
+from dropbox_agent.inbox.files import Signature, signature
+
+logger = logging.getLogger(__name__)
+
+SKIPPED_PREFIXES = (".", "~", "#")
+"""Hidden files, Office and LibreOffice locks and temporary files, editors' autosaves."""
+ORDERS = ("retry", "cancel")
+"""What an empty file beside a manifest may order by its ending: ``session.xlsx.retry``."""
+
+
+@dataclass(frozen=True)
+class NameRules:
+    """Which names in an inbox mean something."""
+
+    suffixes: Collection[str]
+    is_ours: Callable[[str], bool]
+    """Says of a name whether the agent itself writes files of that name."""
+
+    def is_candidate(self, name: str) -> bool:
+        """Return whether a file of that name is looked at: a manifest's suffix, no lock or temporary name, not ours."""
+        if is_passed_over(name) or self.is_ours(name):
+            return False
+        return Path(name).suffix.lower() in self.suffixes
+
+    def order_in(self, name: str) -> tuple[str, str] | None:
+        """Return manifest and act of ``session.xlsx.retry`` or ``session.xlsx.cancel``, else None."""
+        manifest, _, act = name.rpartition(".")
+        if act not in ORDERS or Path(manifest).suffix.lower() not in self.suffixes:
+            return None
+        return manifest, act
+
+
+@dataclass
+class Listing:
+    """What one complete listing found."""
+
+    files: dict[str, Signature] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+    """Names that were listed before their facts arrived: waited for, not taken as gone."""
+    refused: dict[str, str] = field(default_factory=dict)
+    """Name -> why a file with a manifest's suffix is never taken as it is."""
+    orders: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """File -> (manifest, act)."""
+
+
+def listing(folder: Path, rules: NameRules) -> Listing:
+    """Return what lies in a folder. Raises InboxUnavailable when it cannot be listed to its end."""
+    found = Listing()
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                _look_at(entry, rules, found)
+    except OSError as error:
+        raise InboxUnavailable(
+            f"The inbox {folder} could not be listed: {error.strerror}. It is tried again at the next scan."
+        ) from error
+    return found
+
+
+def _look_at(entry: os.DirEntry[str], rules: NameRules, found: Listing) -> None:
+    order = rules.order_in(entry.name)
+    if order is not None and entry.is_file(follow_symlinks=False):
+        found.orders[entry.name] = order
+    if not rules.is_candidate(entry.name):
+        return
+    label = os.fsencode(entry.name).decode("utf-8", "backslashreplace")
+    if label != entry.name:
+        found.refused[label] = "Its name is not UTF-8. Rename it with plain letters."
+        return
+    try:
+        facts = entry.stat(follow_symlinks=False)
+    except OSError as error:
+        logger.debug("%s: %s", entry.path, error)
+        found.unread.append(entry.name)
+        return
+    if not stat.S_ISREG(facts.st_mode):
+        found.refused[entry.name] = (
+            "It is not a plain file (a link, folder, pipe or device). Copy the file itself here."
+        )
+        return
+    found.files[entry.name] = signature(facts)
+
+
+def is_passed_over(name: str) -> bool:
+    """Return whether a file of that name is never looked at, whoever put it there."""
+    return name.startswith(SKIPPED_PREFIXES) or ":" in name

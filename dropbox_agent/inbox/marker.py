@@ -1,0 +1,69 @@
+"""The marker that binds an inbox to its ledger: without it nothing is concluded from a folder."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import uuid
+from pathlib import Path
+
+from dropbox_agent.errors import InboxUnavailable
+from dropbox_agent.inbox.files import open_regular
+
+MARKER = ".dropbox-agent/inbox.json"
+"""Binds an inbox to its ledger. Made by ``init`` and ``adopt`` only, never by a running agent."""
+MARKER_BYTES = 4096
+"""More of a marker is never read."""
+
+
+def guard(path: Path, ledger_id: str) -> None:
+    """Raise InboxUnavailable unless the folder is there and its marker names this ledger."""
+    if not os.path.isdir(path):
+        raise InboxUnavailable(
+            f"The inbox {path} is not there. Nothing is made in its place: mount the share, or correct 'inboxes'."
+        )
+    try:
+        found = _ledger_named_in(path / MARKER)
+    except FileNotFoundError:
+        raise InboxUnavailable(
+            f"The inbox {path} has no marker ({MARKER}): either its share is not mounted, or it is new to this agent. "
+            f"If it is new, say what to do with the files in it: dropbox-agent adopt {path} --baseline seen|process"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InboxUnavailable(f"The marker {path / MARKER} cannot be read: {error}.") from error
+    if found != ledger_id:
+        raise InboxUnavailable(
+            f"The inbox {path} belongs to another ledger ({found}, ours is {ledger_id}). Use that agent's state_dir, "
+            f"or take the inbox over: dropbox-agent adopt {path} --baseline seen|process"
+        )
+
+
+def _ledger_named_in(marker: Path) -> object:
+    """Whoever can write into the inbox can put a link, a pipe or a huge file in the marker's place."""
+    if marker.parent.is_symlink():
+        raise OSError(errno.ELOOP, "it lies behind a link", str(marker.parent))
+    with open_regular(marker) as file:
+        return json.loads(file.read(MARKER_BYTES))["ledger_id"]
+
+
+def mark(path: Path, ledger_id: str) -> None:
+    """Bind an existing folder to a ledger. Raises InboxUnavailable when the marker cannot be written."""
+    if not path.is_dir():
+        raise InboxUnavailable(
+            f"The inbox {path} is not there, and it is never made silently. Make it, then try again."
+        )
+    marker = path / MARKER
+    text = json.dumps({"inbox_id": uuid.uuid4().hex, "ledger_id": ledger_id}, indent=1)
+    try:
+        if marker.parent.is_symlink():
+            raise OSError(errno.ELOOP, "it lies behind a link", str(marker.parent))
+        marker.parent.mkdir(exist_ok=True)
+        temporary = marker.with_name(f".{uuid.uuid4().hex}.tmp")
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(marker)
+    except OSError as error:
+        raise InboxUnavailable(f"The marker {marker} could not be written: {error.strerror}.") from error

@@ -1,0 +1,274 @@
+"""Watch one folder: list it, wait until a file has settled, and copy it once into the spool."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from io import BufferedReader
+from pathlib import Path
+
+from dropbox_agent.errors import InboxUnavailable
+from dropbox_agent.inbox import hints
+from dropbox_agent.inbox.files import (
+    Signature,
+    copy_and_hash,
+    digest_of,
+    looks_unfinished,
+    open_regular,
+    signature,
+    sync_folder,
+)
+from dropbox_agent.inbox.listing import NameRules, listing
+from dropbox_agent.inbox.marker import guard
+from dropbox_agent.inbox.sightings import Sighting, Waiting
+from dropbox_agent.model import Drop
+
+ABSENT_SCANS = 2
+"""How many complete scans in a row must miss a name before it counts as gone."""
+
+
+@dataclass
+class Inbox:
+    """One watched folder."""
+
+    path: Path
+    spool: Path
+    suffixes: Collection[str]
+    is_ours: Callable[[str], bool]
+    """Says of a name whether the agent itself writes files of that name."""
+    settle_seconds: float = 2.0
+    settle_max_seconds: float = 60.0
+    scan_seconds: float = 10.0
+    max_bytes: int = 50_000_000
+    """Of a larger file only one byte more is copied, so that reading it can say so."""
+    last_complete_scan: datetime | None = None
+    trouble: str | None = None
+    """Why the inbox is unavailable, for the operator; None while all is well."""
+    is_unchanged: Callable[[Path, str], bool] = lambda folder, sha256: False
+    """Says of a content whether the agent itself wrote it into this inbox (a template that nobody filled in)."""
+    _orders: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _sightings: dict[str, Sighting] = field(default_factory=dict)
+    _refused_names: dict[str, str] = field(default_factory=dict)
+    _hint: threading.Event = field(default_factory=threading.Event)
+
+    # --- the path ----------------------------------------------------------------------------------------------------
+
+    def settled(self, now: datetime, ledger_id: str) -> Iterator[Drop]:
+        """Yield each file that has settled and was not ``taken`` as it is, copied into the spool.
+
+        Raises InboxUnavailable when the folder cannot be listed or is not bound to this ledger.
+        """
+        if not self.is_due(now):
+            return
+        self._hint.clear()
+        try:
+            guard(self.path, ledger_id)
+            names = self._list()
+        except InboxUnavailable as error:
+            self.trouble = str(error)
+            raise
+        self.trouble = None
+        if self._clock_went_back(now):
+            self._begin_settling_anew(now)
+        self._notice(names, now)
+        for name in sorted(names):
+            drop = self._settle(name, now)
+            if drop is not None:
+                yield drop
+
+    def orders(self) -> list[tuple[str, str, str]]:
+        """Return (file name, manifest, ``retry`` or ``cancel``) of the empty files beside manifests, as last listed."""
+        return [(name, manifest, act) for name, (manifest, act) in sorted(self._orders.items())]
+
+    def obeyed(self, name: str) -> None:
+        """Remove the file of an order, so that it is carried out once. Raises InboxUnavailable."""
+        try:
+            (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise InboxUnavailable(
+                f"{self.path / name} could not be removed: {error.strerror}. It is not obeyed until it can be."
+            ) from error
+        self._orders.pop(name, None)
+
+    def read_again(self, name: str) -> None:
+        """Let a file that was taken settle and be yielded once more, although it has not changed."""
+        sighting = self._sightings.get(name)
+        if sighting is not None:
+            sighting.taken, sighting.again, sighting.look_at = None, True, None
+
+    def taken(self, drop: Drop) -> None:
+        """Note that a drop is recorded: its file is left alone while it stays as it is."""
+        sighting = self._sightings[drop.name]
+        sighting.taken, sighting.again = sighting.signature, False
+
+    def not_taken(self, drop: Drop, reason: str, now: datetime, needs_somebody: bool) -> None:
+        """Note why a drop could not be recorded; it is yielded again after a while."""
+        self._wait(self._sightings[drop.name], now, self.scan_seconds, reason, needs_somebody)
+
+    def is_due(self, now: datetime) -> bool:
+        """Return whether it is time to list: the interval is over, an event came, or a settling file is to be read."""
+        if self.last_complete_scan is None or self._hint.is_set() or self._clock_went_back(now):
+            return True
+        if any(sighting.look_at is None or sighting.look_at <= now for _, sighting in self._unsettled()):
+            return True
+        return now - self.last_complete_scan >= timedelta(seconds=self.scan_seconds)
+
+    def _clock_went_back(self, now: datetime) -> bool:
+        return self.last_complete_scan is not None and now < self.last_complete_scan
+
+    def waiting(self) -> list[Waiting]:
+        """Return the files that are seen but have not settled, with the reason."""
+        return [
+            Waiting(name, sighting.waits, sighting.first_seen, sighting.may_wait_long)
+            for name, sighting in self._unsettled()
+        ]
+
+    def is_gone(self, name: str) -> bool:
+        """Return whether a file that was there has been missing long enough to be believed gone."""
+        return name in self._sightings and self._sightings[name].missed >= ABSENT_SCANS
+
+    def left_alone(self) -> list[tuple[str, str]]:
+        """Return (name, reason) of the files with a manifest's suffix that are never taken as they are."""
+        return sorted(self._refused_names.items())
+
+    def _unsettled(self) -> list[tuple[str, Sighting]]:
+        return [
+            (name, sighting)
+            for name, sighting in sorted(self._sightings.items())
+            if sighting.missed == 0 and sighting.taken != sighting.signature
+        ]
+
+    # --- listing -----------------------------------------------------------------------------------------------------
+
+    def _list(self) -> dict[str, Signature]:
+        found = listing(self.path, self._rules)
+        self._refused_names, self._orders = found.refused, found.orders
+        # On a share a name may be listed before its facts arrive: it is waited for, not taken as gone.
+        late = {name: self._sightings[name].signature for name in found.unread if name in self._sightings}
+        return {**found.files, **late}
+
+    def is_candidate(self, name: str) -> bool:
+        """Return whether a file of that name is looked at: a manifest's suffix, no lock or temporary name, not ours."""
+        return self._rules.is_candidate(name)
+
+    @property
+    def _rules(self) -> NameRules:
+        return NameRules(self.suffixes, self.is_ours)
+
+    def _notice(self, names: dict[str, Signature], now: datetime) -> None:
+        for name, seen in names.items():
+            sighting = self._sightings.get(name)
+            if sighting is None:
+                self._sightings[name] = Sighting(now, seen)
+            elif sighting.missed >= ABSENT_SCANS:
+                self._sightings[name] = Sighting(now, seen, again=True)
+            else:
+                sighting.missed = 0
+                sighting.signature = seen
+        for name, sighting in self._sightings.items():
+            if name not in names:
+                sighting.missed += 1
+        self.last_complete_scan = now
+
+    # --- settling ----------------------------------------------------------------------------------------------------
+
+    def _begin_settling_anew(self, now: datetime) -> None:
+        """Times from before the clock went back would make every file wait until it has caught up."""
+        for sighting in self._sightings.values():
+            sighting.first_seen, sighting.digest, sighting.look_at = min(sighting.first_seen, now), None, None
+
+    def _settle(self, name: str, now: datetime) -> Drop | None:
+        sighting = self._sightings[name]
+        if sighting.taken == sighting.signature:
+            return None
+        if sighting.taken is not None:
+            self._sightings[name] = sighting = Sighting(now, sighting.signature, again=sighting.again)
+        if sighting.look_at is not None and now < sighting.look_at:
+            return None
+        if not self._is_quiet(name, sighting, now):
+            return None
+        unfinished, needs_somebody = looks_unfinished(self.path / name)
+        if unfinished and now - sighting.first_seen < timedelta(seconds=self.settle_max_seconds):
+            self._wait(sighting, now, self.settle_seconds, unfinished, needs_somebody)
+            return None
+        return self._copy(name, sighting, now)
+
+    def _wait(self, sighting: Sighting, now: datetime, seconds: float, reason: str, needs_somebody: bool) -> None:
+        sighting.look_at = now + timedelta(seconds=seconds)
+        sighting.waits, sighting.may_wait_long = reason, needs_somebody
+
+    def _is_quiet(self, name: str, sighting: Sighting, now: datetime) -> bool:
+        """Return whether two readings at least ``settle_seconds`` apart gave the same content."""
+        try:
+            digest = digest_of(self.path / name, self.max_bytes + 1)
+        except OSError as error:
+            reason = f"It cannot be read ({error.strerror}). Make it readable for the agent, or copy it here again."
+            sighting.digest = None
+            self._wait(sighting, now, self.scan_seconds, reason, True)
+            return False
+        if self.is_unchanged(self.path, digest):
+            sighting.taken, sighting.again = sighting.signature, False
+            return False
+        if digest != sighting.digest:
+            sighting.digest, sighting.same_since = digest, now
+        assert sighting.same_since is not None
+        for_long = now - sighting.first_seen > timedelta(seconds=self.settle_max_seconds)
+        self._wait(sighting, now, self.settle_seconds, "Waiting until it no longer changes.", for_long)
+        return now - sighting.same_since >= timedelta(seconds=self.settle_seconds)
+
+    def _copy(self, name: str, sighting: Sighting, now: datetime) -> Drop | None:
+        """Copy the settled bytes to ``spool/<sha256>``; None when they were no longer the settled ones."""
+        try:
+            source = open_regular(self.path / name)
+        except OSError:  # It was taken away or replaced just now: the next listing says what is there.
+            sighting.digest = None
+            return None
+        with source:
+            before = os.fstat(source.fileno())
+            digest, size = self._spooled(source, sighting.digest)
+            if digest != sighting.digest or signature(before) != signature(os.fstat(source.fileno())):
+                sighting.digest = None
+                return None
+        sighting.signature = signature(before)
+        owner, modified = before.st_uid, before.st_mtime
+        return Drop(self.path, name, digest, size, self.spool / digest, owner, modified, now, again=sighting.again)
+
+    def _spooled(self, source: BufferedReader, wanted: str | None) -> tuple[str, int]:
+        """Copy the bytes, keep them if they are the wanted ones; return their sha256 and size."""
+        temporary = self.spool / f".{uuid.uuid4().hex}.tmp"
+        try:
+            self.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+            digest, size = copy_and_hash(source, temporary, self.max_bytes + 1)
+            if digest == wanted:
+                temporary.replace(self.spool / digest)
+                sync_folder(self.spool)
+            return digest, size
+        except OSError as error:
+            raise InboxUnavailable(
+                f"{source.name} could not be copied to the spool {self.spool}: {error.strerror}. "
+                "Nothing is taken in until it can be; what runs goes on."
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+    # --- hints -------------------------------------------------------------------------------------------------------
+
+    def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Let file events call ``wake`` and shorten the wait for the next scan; return what stops it.
+
+        An inbox whose events cannot be had works as well, only later by up to ``scan_seconds``.
+        """
+        return hints.listen(self.path, self.hint, wake)
+
+    def hint(self, name: str) -> bool:
+        """Note that something may have happened to ``name``; return whether it can matter."""
+        if not self.is_candidate(name) and self._rules.order_in(name) is None:
+            return False
+        self._hint.set()
+        return True

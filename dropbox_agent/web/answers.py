@@ -1,0 +1,64 @@
+"""How pages and troubles are told: to people as a page in words, to programs (below /api) as JSON."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+
+from dropbox_agent.errors import AgentError
+from dropbox_agent.report import Pages
+
+logger = logging.getLogger(__name__)
+
+API = "/api/"
+"""Whatever is asked below this address is asked by a program."""
+WRONG: Mapping[int, str] = {
+    404: "There is no such page, job or manifest. It may be written wrongly, or belong to another agent.",
+    405: "This page can only be looked at. To upload data, drop a manifest into the watched folder.",
+}
+UNEXPECTED = "Something went wrong; the log of the service says what."
+
+
+def page(pages: Pages, template: str, status_code: int = 200, **facts: Any) -> Response:
+    """Return a filled template as an answer."""
+    return HTMLResponse(pages.page(template, **facts), status_code)
+
+
+def add_answers_to_errors(site: FastAPI, pages: Pages) -> None:
+    """Let every trouble be told in words, without inner details."""
+
+    @site.exception_handler(HTTPException)
+    def wrong(request: Request, error: HTTPException) -> Response:
+        return _in_words(request, error, pages)
+
+    @site.exception_handler(AgentError)
+    def unavailable(request: Request, error: AgentError) -> Response:
+        if request.url.path.startswith(API):
+            return _for_programs(503, str(error))
+        # Plain text: the templates themselves may be what is wrong.
+        return PlainTextResponse(f"This page is not available just now.\n\n{error}\n", 503)
+
+    @site.exception_handler(Exception)
+    def unexpected(request: Request, error: Exception) -> Response:
+        logger.error("Answering %s: %s: %s", request.url.path, type(error).__name__, error, extra={"action": "web"})
+        if request.url.path.startswith(API):
+            return _for_programs(500, UNEXPECTED)
+        return PlainTextResponse(f"{UNEXPECTED}\n", 500)
+
+
+def _in_words(request: Request, error: HTTPException, pages: Pages) -> Response:
+    code, words = error.status_code, WRONG.get(error.status_code, error.detail or "This cannot be answered.")
+    if request.url.path.startswith(API):
+        return _for_programs(code, words)
+    answer = page(pages, "web/message.html.j2", code, code=code, words=words)
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+def _for_programs(code: int, words: str) -> Response:
+    return JSONResponse({"message": words, "data": {}}, code)
