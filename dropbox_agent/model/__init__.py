@@ -19,7 +19,7 @@ from dropbox_agent.model.requests import (
 )
 from dropbox_agent.model.rows import Level, Place, Problem, Row
 from dropbox_agent.model.standings import JobStanding, Mail, Order, Standing, TaskStanding
-from dropbox_agent.model.tasks import TaskOutcome, TaskSettings
+from dropbox_agent.model.tasks import Container, TaskOutcome, TaskSettings
 
 __all__ = [
     "EMAIL_TYPES",
@@ -27,6 +27,7 @@ __all__ = [
     "SOURCE_SETTINGS",
     "Attempt",
     "AttemptFolder",
+    "Container",
     "Drop",
     "EmailType",
     "Job",
