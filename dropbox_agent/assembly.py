@@ -31,7 +31,7 @@ from dropbox_agent.furnish import furnishing
 from dropbox_agent.inbox import MARKER, Inbox, guard, is_passed_over, mark, open_regular
 from dropbox_agent.ledger import Ledger, Reader
 from dropbox_agent.manifest import schema, template
-from dropbox_agent.model import Order, Presets
+from dropbox_agent.model import Order, Presets, Secret
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
 
@@ -115,6 +115,32 @@ def slurm(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmExecutor:
     )
 
 
+def post(settings: Settings, environ: Mapping[str, str]) -> deliver.Post:
+    """Return what takes the mails."""
+    server = mail_server(settings.mail)
+    return deliver.FilePost() if server is None else deliver.SmtpPost(server, environ)
+
+
+def mail_server(mail: site.Mail) -> deliver.MailServer | None:
+    """Return the mail server that the settings name, or None."""
+    if mail.kind == "file" or mail.host is None:
+        return None
+    return deliver.MailServer(
+        host=mail.host,
+        port=mail.port if mail.port is not None else deliver.PORTS[mail.security],
+        security=mail.security,
+        username=mail.username,
+        password=secret("mail.password", mail.password_file, mail.password_env),
+        ca_file=mail.ca_file,
+        timeout_seconds=mail.timeout_seconds,
+    )
+
+
+def secret(name: str, file: Path | None, variable: str | None) -> Secret | None:
+    """Return where a password or token is, or None when none is set."""
+    return None if file is None and variable is None else Secret(name=name, file=file, variable=variable)
+
+
 def inboxes(settings: Settings) -> list[Inbox]:
     """Return the watched folders."""
     return [
@@ -170,6 +196,7 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
         executor=executor(settings, environ),
         pages=how,
         sender=settings.mail.sender,
+        post=post(settings, environ),
         task_context=context(settings),
         wave=settings.jobs_per_manifest,
         rows_alone=settings.on_error == "row",

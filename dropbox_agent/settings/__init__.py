@@ -9,7 +9,6 @@ from dropbox_agent.settings.sections import (
     Containers,
     Executor,
     Inbox,
-    Mail,
     Metadata,
     Policy,
     Presets,
@@ -17,6 +16,7 @@ from dropbox_agent.settings.sections import (
     Site,
     Web,
 )
+from dropbox_agent.settings.services import Mail
 from dropbox_agent.settings.write import as_markdown, as_yaml, write_workspace
 
 __all__ = [
