@@ -13,6 +13,7 @@ from dropbox_agent.plan.pipeline import BY_MODALITY, DONE_IN_THE_PLAN, PIPELINE,
 from dropbox_agent.plan.resources import environment as resource_environment
 from dropbox_agent.plan.resources import options as resource_options
 from dropbox_agent.plan.resources import problems as resource_problems
+from dropbox_agent.plan.retries import Again, again, read_retries
 from dropbox_agent.plan.script import Unrenderable, render_script, script_faults
 from dropbox_agent.plan.stored import from_json, plan_hash, to_json
 
@@ -22,9 +23,11 @@ __all__ = [
     "DONE_IN_THE_PLAN",
     "PIPELINE",
     "TASK_FIELDS",
+    "Again",
     "Context",
     "Step",
     "Unrenderable",
+    "again",
     "expand",
     "folders_of",
     "from_json",
@@ -36,6 +39,7 @@ __all__ = [
     "plan_hash",
     "preset_layers",
     "preset_script_faults",
+    "read_retries",
     "render_script",
     "resource_environment",
     "resource_options",
