@@ -52,9 +52,16 @@ def examiner(settings: Settings, room: manifest.Room | None = None) -> Examiner:
         rules=rules(settings),
         default_email=settings.mail.default_to,
         env_file=_env_file(settings),
+        containers=containers(settings),
         upstream=settings.compat == "upstream",
         read=partial(manifest.read, upstream=settings.compat == "upstream") if room is None else room.read,
     )
+
+
+def containers(settings: Settings) -> plan.Containers:
+    """Return what this site runs containers with."""
+    chosen = settings.containers
+    return plan.Containers(chosen.kind, chosen.program, chosen.images, tuple(chosen.bind))
 
 
 def _env_file(settings: Settings) -> str | None:
@@ -160,6 +167,7 @@ def context(settings: Settings) -> plan.Context:
         metadata_required=bool(settings.metadata.required),
         metadata_strict=settings.metadata.strict,
         env_file=_env_file(settings),
+        containers=containers(settings),
     )
 
 
