@@ -6,27 +6,35 @@ Read at the front door (``cli``, ``demonstration``, ``assembly``) and handed dow
 from dropbox_agent.settings.packaged import packaged
 from dropbox_agent.settings.read import load
 from dropbox_agent.settings.sections import (
+    TOKEN_NAME,
+    Api,
     Executor,
     Inbox,
     Mail,
     Metadata,
     Policy,
     Presets,
+    Proxy,
     Settings,
     Site,
+    Token,
     Web,
 )
 from dropbox_agent.settings.write import as_markdown, as_yaml, write_workspace
 
 __all__ = [
+    "TOKEN_NAME",
+    "Api",
     "Executor",
     "Inbox",
     "Mail",
     "Metadata",
     "Policy",
     "Presets",
+    "Proxy",
     "Settings",
     "Site",
+    "Token",
     "Web",
     "as_markdown",
     "as_yaml",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from urllib.parse import unquote, urlsplit
@@ -17,6 +18,7 @@ from dropbox_agent.settings.packaged import packaged
 ENVIRONMENT_PREFIX = "DROPBOX_AGENT_"
 PACKAGED_DEFAULTS = "the packaged defaults"
 ADDRESS = re.compile(r"[^@\s,;<>\"]+@[^@\s,;<>\"]+")
+TOKEN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 TASK_FIELDS = ("skip_task", "image", "image_version", "image_resources", "job_settings", "command_script")
 """What a manifest may set of a task (the fields of ``model.Task``; a test compares the two)."""
@@ -106,6 +108,32 @@ def _task_field(value: str) -> str:
     return value
 
 
+def _token_name(value: str) -> str:
+    if not TOKEN_NAME.fullmatch(value):
+        raise ValueError("is not a name for a token; use at most 40 lower-case letters, digits and dashes")
+    return value
+
+
+def _sha256(value: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", value):
+        raise ValueError("is not a sha256: 64 digits and letters a to f; 'dropbox-agent token NAME' prints it")
+    return value
+
+
+def _network(value: str) -> str:
+    try:
+        ip_network(value)
+    except ValueError:
+        raise ValueError("is not an address or network, such as 127.0.0.1 or 10.0.0.0/24") from None
+    return value
+
+
+def _header_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", value):
+        raise ValueError("is not the name of an HTTP header")
+    return value
+
+
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Seconds = Annotated[float, BeforeValidator(_no_switch), Field(gt=0, allow_inf_nan=False)]
 Number = Annotated[int, BeforeValidator(_no_switch), Field(ge=1)]
@@ -117,6 +145,10 @@ BucketName = Annotated[str, AfterValidator(_bucket_name)]
 BucketAddress = Annotated[str, AfterValidator(_bucket)]
 MailAddress = Annotated[str, AfterValidator(_mail_address)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+TokenName = Annotated[str, AfterValidator(_token_name)]
+Sha256 = Annotated[str, AfterValidator(_sha256)]
+Network = Annotated[str, AfterValidator(_network)]
+HeaderName = Annotated[str, AfterValidator(_header_name)]
 TaskField = Annotated[str, AfterValidator(_task_field)]
 AllOrSome = Annotated[
     Annotated[Literal["all"], Tag("all")] | Annotated[tuple[TaskField, ...], Tag("some")],
@@ -245,6 +277,47 @@ class Web(Section):
     port: Port = Field(8000, description="The port to listen on; 0 takes a free one.")
 
 
+class Token(Section):
+    """Somebody who may submit through the API; 'dropbox-agent token NAME' makes one."""
+
+    name: TokenName = Field(
+        description="Who it is for: a person, a rig or a script; it stands in the names of their manifests."
+    )
+    sha256: Sha256 = Field(description="The sha256 of the token; the token itself is written down nowhere.")
+    user_email: MailAddress | None = Field(
+        None, description="Who is told about the jobs it submits that name no address; null: mail.default_to."
+    )
+    may_cancel: Literal["own", "all"] = Field(
+        "own", description="own: the jobs it submitted and those of its user_email; all: every job."
+    )
+
+
+class Proxy(Section):
+    """A web server in front of this one that knows who asks."""
+
+    addresses: tuple[Network, ...] = Field(
+        (), description="The addresses the proxy asks from, such as 127.0.0.1 or 10.0.0.0/24; empty: none is believed."
+    )
+    user_header: HeaderName = Field("X-Remote-User", description="The header in which it says who asks.")
+    email_header: HeaderName | None = Field(
+        None, description="The header in which it says their mail address; null: it does not."
+    )
+    origins: tuple[WebAddress, ...] = Field(
+        (), description="The addresses of this service as people's browsers see it; pages of other sites are refused."
+    )
+
+
+class Api(Section):
+    """Submitting and cancelling through the web; reading needs nothing."""
+
+    submit: Switch = Field(False, description="Whether jobs may be submitted and cancelled through the API.")
+    tokens: tuple[Token, ...] = Field((), description="Who may, by a token in the Authorization header.")
+    proxy: Proxy = Field(Proxy(), description="Who may, because a proxy says who they are.")
+    requests_per_minute: Number = Field(
+        60, description="How many requests that cost work one token, user or address may send; more get 429."
+    )
+
+
 class Metadata(Section):
     """How strict metadata files are judged."""
 
@@ -286,6 +359,7 @@ class Settings(BaseSettings):
     )
     mail: Mail = Field(Mail(), description="How people are told.")
     web: Web = Field(Web(), description="Where the pages are served.")
+    api: Api = Field(Api(), description="Submitting and cancelling through the web; reading needs nothing.")
     metadata: Metadata = Field(Metadata(), description="How strict metadata files are judged.")
     templates: Folder | None = Field(
         None, description="A folder of templates of your own; each file replaces the one of the same name."
