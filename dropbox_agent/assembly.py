@@ -7,6 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from dropbox_agent import deliver, manifest, orders, plan, policy, report
+from dropbox_agent import deliver, manifest, orders, plan, policy, presets, report
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent, database
 from dropbox_agent.errors import AgentError, InboxUnavailable, OrderRefused, WrongUse
@@ -29,14 +30,16 @@ from dropbox_agent.executors import (
 )
 from dropbox_agent.furnish import furnishing
 from dropbox_agent.inbox import MARKER, Inbox, guard, is_passed_over, mark, open_regular
-from dropbox_agent.ledger import Ledger, Reader
+from dropbox_agent.ledger import Ledger, Lists, Reader
 from dropbox_agent.manifest import schema, template
-from dropbox_agent.model import Order, Presets
+from dropbox_agent.model import Order, Presets, Secret
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from dropbox_agent.web.api import Access, Desk
 
 SHELL_SAFE = re.compile(r"[A-Za-z0-9/._-]+")
 SLOTS = {"local": 2, "slurm": 1000}
@@ -108,6 +111,32 @@ def slurm(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmExecutor:
     )
 
 
+def post(settings: Settings, environ: Mapping[str, str]) -> deliver.Post:
+    """Return what takes the mails."""
+    server = mail_server(settings.mail)
+    return deliver.FilePost() if server is None else deliver.SmtpPost(server, environ)
+
+
+def mail_server(mail: site.Mail) -> deliver.MailServer | None:
+    """Return the mail server that the settings name, or None."""
+    if mail.kind == "file" or mail.host is None:
+        return None
+    return deliver.MailServer(
+        host=mail.host,
+        port=mail.port if mail.port is not None else deliver.PORTS[mail.security],
+        security=mail.security,
+        username=mail.username,
+        password=secret("mail.password", mail.password_file, mail.password_env),
+        ca_file=mail.ca_file,
+        timeout_seconds=mail.timeout_seconds,
+    )
+
+
+def secret(name: str, file: Path | None, variable: str | None) -> Secret | None:
+    """Return where a password or token is, or None when none is set."""
+    return None if file is None and variable is None else Secret(name=name, file=file, variable=variable)
+
+
 def inboxes(settings: Settings) -> list[Inbox]:
     """Return the watched folders."""
     return [
@@ -162,6 +191,7 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
         executor=executor(settings, environ),
         pages=how,
         sender=settings.mail.sender,
+        post=post(settings, environ),
         task_context=context(settings),
         wave=settings.jobs_per_manifest,
         rows_alone=settings.on_error == "row",
@@ -343,7 +373,58 @@ def web_app(settings: Settings) -> FastAPI:
     from dropbox_agent import web  # FastAPI takes a while to import, and no other command needs it
 
     read = WebReader(open_reader(settings), presets_in(settings.presets.folder))
-    return web.app(web.Parts(read, pages(settings)))
+    made = web.app(web.Parts(read, pages(settings)))
+    made.mount("/api", api_app(settings))
+    return made
+
+
+def api_app(settings: Settings) -> FastAPI:
+    """Return the API on this site's ledger. Raises LedgerUnavailable when there is none yet."""
+    from dropbox_agent.web import api
+
+    reader, by = open_reader(settings), examiner(settings, manifest.Room(upstream=settings.compat == "upstream"))
+    return api.application(
+        api.ApiParts(
+            reader=reader,
+            lists=Lists.of(database(settings.state_dir)),
+            examiner=by,
+            presets=by.load_presets,
+            template=lambda: template.template_bytes(by.known(by.load_presets(), utc_now())),
+            changed=partial(_preset_changed, settings.presets.folder),
+            now=utc_now,
+            rates=api.Rates(settings.api.requests_per_minute),
+            access=_access(settings),
+            desk=_desk(settings, reader, by),
+        )
+    )
+
+
+def _access(settings: Settings) -> Access:
+    from dropbox_agent.web import api
+
+    tokens = [api.Token(t.name, t.sha256, t.user_email, t.may_cancel == "all") for t in settings.api.tokens]
+    via = settings.api.proxy
+    proxy = api.Proxy(via.addresses, via.user_header, via.email_header, via.origins) if via.addresses else None
+    return api.Access(settings.api.submit, tuple(tokens), proxy)
+
+
+def _desk(settings: Settings, reader: Reader, by: Examiner) -> Desk | None:
+    from dropbox_agent.web import api
+
+    if not settings.api.submit:
+        return None
+    if not settings.inboxes:
+        raise WrongUse(f"{settings.origin}: api.submit is on, and no inbox is set ('inboxes') to put manifests into.")
+    receipts = api.Receipts(settings.state_dir / "submissions.sqlite")
+    return api.Desk(settings.inboxes[0].path, orders_in(settings), reader, by, receipts)
+
+
+def _preset_changed(folder: Path, job_type: str) -> datetime | None:
+    """Return when the file of a job type was last changed; None when it has none."""
+    for suffix in presets.SUFFIXES:
+        with suppress(OSError):
+            return datetime.fromtimestamp((folder / f"{job_type}{suffix}").stat().st_mtime, timezone.utc)
+    return None
 
 
 class WebReader:

@@ -62,6 +62,7 @@ def test_of_a_site_in_order_all_is_well(site: Workspace) -> None:
         "bucket open": "ok",
         "bucket private": "ok",
         "job types": "ok",
+        "mail": "not configured",
     }
     assert set(found["checks"][0]) == {"name", "verdict", "sentence", "advice"}
     code, said = asked(site)

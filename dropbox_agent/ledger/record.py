@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import uuid
+import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -115,18 +117,37 @@ class Ledger(Drops, Attempts):
         )
         return [DueMail(self._mail(row), row["tries"]) for row in rows]
 
+    def mailing(self, mails: Sequence[Mail], now: datetime) -> None:
+        """Write down that mails are about to be sent; without any word of them they are due again after a while."""
+        with self._transaction():
+            until = as_text(now + LONGEST_WAIT)
+            for mail in mails:
+                self._do("UPDATE outbox SET send_at = ? WHERE mail_id = ?", (until, mail.mail_id))
+
     def mailed(self, mail: Mail, now: datetime) -> None:
         """Write down that a mail is out."""
         with self._transaction():
             self._do("UPDATE outbox SET sent = ?, error = NULL WHERE mail_id = ?", (as_text(now), mail.mail_id))
 
+    def never_mailed(self, mail: Mail, trouble: str, now: datetime) -> None:
+        """Write down that nobody will ever take a mail; the job's status says it, and it is not tried again."""
+        with self._transaction():
+            at = as_text(now)
+            self._do("UPDATE outbox SET sent = ?, error = ? WHERE mail_id = ?", (at, trouble, mail.mail_id))
+            task = "send_job_start_email" if mail.kind == "begin" else "send_job_end_email"
+            self._do(
+                "UPDATE tasks SET message = ?, updated = ? WHERE job_id = ? AND task_id = ?",
+                (trouble, at, mail.job_id, task),
+            )
+
     def not_mailed(self, mail: Mail, error: str, now: datetime) -> None:
         """Write down that a mail could not be sent; it is tried again after a wait that grows."""
         with self._transaction():
             tries = self._number("SELECT tries FROM outbox WHERE mail_id = ?", (mail.mail_id,))
+            wait = backoff(tries) * _spread(mail.mail_id, tries)
             self._do(
                 "UPDATE outbox SET tries = tries + 1, error = ?, send_at = ? WHERE mail_id = ?",
-                (error, as_text(now + backoff(tries)), mail.mail_id),
+                (error, as_text(now + wait), mail.mail_id),
             )
 
     def _name_it(self, now: datetime) -> None:
@@ -138,5 +159,11 @@ class Ledger(Drops, Attempts):
         """Whoever starts the agent again has mended something: what failed before is tried at once."""
         with self._transaction():
             self._do("UPDATE drops SET tell_at = NULL, tell_tries = 0 WHERE changes > told AND tell_tries > 0")
-            self._do("UPDATE outbox SET send_at = NULL, tries = 0 WHERE sent IS NULL AND tries > 0")
+            # Also the mails that were under way: they may be out, and are the same mail when they are sent again.
+            self._do("UPDATE outbox SET send_at = NULL, tries = 0 WHERE sent IS NULL")
             self._do("UPDATE attempts SET try_at = NULL, tries = 0 WHERE state = 'submitting' AND tries > 0")
+
+
+def _spread(*facts: int) -> float:
+    """Return 0.75 to 1, by chance and always the same: what failed together is not tried again all at once."""
+    return 1 - zlib.crc32(repr(facts).encode()) / 2**32 / 4

@@ -29,6 +29,7 @@ from dropbox_agent.model.requests import (
     asset_name,
 )
 from dropbox_agent.model.rows import Level, Place, Problem, Row
+from dropbox_agent.model.secrets import Secret
 from dropbox_agent.model.standings import JobStanding, Mail, Order, Standing, TaskStanding
 from dropbox_agent.model.tasks import TaskOutcome, TaskSettings
 
@@ -65,6 +66,7 @@ __all__ = [
     "ProjectLine",
     "Row",
     "RunFolder",
+    "Secret",
     "SourceFolder",
     "Standing",
     "SubmitRequest",

@@ -19,6 +19,7 @@ from pydantic_settings import SettingsError as UnreadableVariable
 
 from dropbox_agent import yaml_lines
 from dropbox_agent.errors import SettingsError
+from dropbox_agent.settings import services
 from dropbox_agent.settings.sections import ENVIRONMENT_PREFIX, PACKAGED_DEFAULTS, Settings, section_in
 from dropbox_agent.wording import cut, nearest
 from dropbox_agent.yaml_lines import Document, Finding, Unreadable
@@ -42,7 +43,6 @@ LATER_NAMES: Mapping[KeyPath, str] = {
 LATER_VALUES: Mapping[tuple[KeyPath, str], str] = {
     (("executor", "via"), "rest"): "cli is",
     (("presets", "kind"), "ssm"): "yaml is",
-    (("mail", "kind"), "smtp"): "file is",
 }
 """What later versions will know, and what this version has instead."""
 
@@ -295,6 +295,7 @@ def _clashes(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
     for number, inbox in enumerate(inboxes):
         if inbox in inboxes[:number]:
             yield ("inboxes", number, "path"), f"inboxes[{number}].path: {inbox} is watched already, by another entry."
+    yield from services.faults(settings)
     for path, folder in _own_folders(settings):
         for inbox in inboxes:
             if folder == inbox or inbox in folder.parents:

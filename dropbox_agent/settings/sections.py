@@ -3,166 +3,36 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PrivateAttr, Tag
+from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from dropbox_agent.settings.api import Api
+from dropbox_agent.settings.kinds import (
+    AllOrSome,
+    BucketAddress,
+    BucketName,
+    Folder,
+    FolderText,
+    Number,
+    Port,
+    Seconds,
+    Section,
+    Switch,
+    Text,
+    WebAddress,
+    absolute_address,
+)
 from dropbox_agent.settings.packaged import packaged
+from dropbox_agent.settings.services import Mail
 
 ENVIRONMENT_PREFIX = "DROPBOX_AGENT_"
 PACKAGED_DEFAULTS = "the packaged defaults"
-ADDRESS = re.compile(r"[^@\s,;<>\"]+@[^@\s,;<>\"]+")
-TOKEN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
-BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-TASK_FIELDS = ("skip_task", "image", "image_version", "image_resources", "job_settings", "command_script")
-"""What a manifest may set of a task (the fields of ``model.Task``; a test compares the two)."""
-
-
-# --- kinds of values -------------------------------------------------------------------------------------------------
-
-
-def _no_switch(value: Any) -> Any:
-    """Refuse true and false where a number is meant: Python would take them for 1 and 0."""
-    if isinstance(value, bool):
-        raise ValueError("is not a number")
-    return value
-
-
-def _switch(value: Any) -> Any:
-    """Take true and false (also as text, from the environment), and nothing that merely looks like it."""
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    if not isinstance(value, bool):
-        raise ValueError("is neither true nor false")
-    return value
-
-
-def _text(value: str) -> str:
-    if not value.strip():
-        raise ValueError("is empty")
-    if any(not character.isprintable() for character in value):
-        raise ValueError("contains a control character")
-    return value
-
-
-def _path(value: Any) -> Any:
-    """Return the path with its ``~`` replaced; relative ones stay so until the file's own place is known."""
-    if isinstance(value, Path):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("is not a path; write it as text, in quotes if need be")
-    try:
-        return Path(_text(value)).expanduser()
-    except RuntimeError:
-        raise ValueError("begins with the home folder (~) of somebody unknown here") from None
-
-
-def _bucket(value: str) -> str:
-    """Return ``file:///absolute/folder``, or a relative folder as it is."""
-    if value.startswith("s3://"):
-        raise ValueError("is in S3, which is not in this version; file:///folder is")
-    if not value.startswith("file:"):
-        if "://" in value:
-            raise ValueError("is not an address this version knows; write file:///folder")
-        folder = _path(value)
-        return str(folder) if not folder.is_absolute() else _address(folder)
-    parts = urlsplit(value)
-    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
-        raise ValueError("is not an address of a folder; write file:///folder with three slashes")
-    return _address(Path(_text(unquote(parts.path))))
-
-
-def _address(folder: Path) -> str:
-    return Path(os.path.normpath(folder)).as_uri()
-
-
-def _bucket_name(value: str) -> str:
-    if not BUCKET_NAME.fullmatch(value):
-        raise ValueError("is not a name for a bucket; use letters, digits, dots, dashes and underscores")
-    return value
-
-
-def _mail_address(value: str) -> str:
-    if not ADDRESS.fullmatch(value) or not value.isprintable():
-        raise ValueError("is not one e-mail address")
-    return value
-
-
-def _web_address(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s\"<>]+", value):
-        raise ValueError("is not a web address; it begins with https:// or http://")
-    return value
-
-
-def _task_field(value: str) -> str:
-    first = value.partition(".")[0]
-    if first not in TASK_FIELDS or not re.fullmatch(r"[a-z_]+(\.[A-Za-z0-9_-]+)*", value):
-        known = ", ".join(TASK_FIELDS)
-        raise ValueError(f"is not a field of a task; those are {known} and, inside, image_resources.array")
-    return value
-
-
-def _token_name(value: str) -> str:
-    if not TOKEN_NAME.fullmatch(value):
-        raise ValueError("is not a name for a token; use at most 40 lower-case letters, digits and dashes")
-    return value
-
-
-def _sha256(value: str) -> str:
-    if not re.fullmatch(r"[0-9a-f]{64}", value):
-        raise ValueError("is not a sha256: 64 digits and letters a to f; 'dropbox-agent token NAME' prints it")
-    return value
-
-
-def _network(value: str) -> str:
-    try:
-        ip_network(value)
-    except ValueError:
-        raise ValueError("is not an address or network, such as 127.0.0.1 or 10.0.0.0/24") from None
-    return value
-
-
-def _header_name(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9-]{1,64}", value):
-        raise ValueError("is not the name of an HTTP header")
-    return value
-
-
-Switch = Annotated[bool, BeforeValidator(_switch)]
-Seconds = Annotated[float, BeforeValidator(_no_switch), Field(gt=0, allow_inf_nan=False)]
-Number = Annotated[int, BeforeValidator(_no_switch), Field(ge=1)]
-Port = Annotated[int, BeforeValidator(_no_switch), Field(ge=0, le=65535)]
-Text = Annotated[str, AfterValidator(_text)]
-Folder = Annotated[Path, BeforeValidator(_path)]
-FolderText = Annotated[str, BeforeValidator(lambda value: str(_path(value)))]
-BucketName = Annotated[str, AfterValidator(_bucket_name)]
-BucketAddress = Annotated[str, AfterValidator(_bucket)]
-MailAddress = Annotated[str, AfterValidator(_mail_address)]
-WebAddress = Annotated[str, AfterValidator(_web_address)]
-TokenName = Annotated[str, AfterValidator(_token_name)]
-Sha256 = Annotated[str, AfterValidator(_sha256)]
-Network = Annotated[str, AfterValidator(_network)]
-HeaderName = Annotated[str, AfterValidator(_header_name)]
-TaskField = Annotated[str, AfterValidator(_task_field)]
-AllOrSome = Annotated[
-    Annotated[Literal["all"], Tag("all")] | Annotated[tuple[TaskField, ...], Tag("some")],
-    Discriminator(lambda value: "all" if isinstance(value, str) else "some"),
-]
-
 
 # --- sections --------------------------------------------------------------------------------------------------------
-
-
-class Section(BaseModel):
-    """A part of the settings; unknown names are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Inbox(Section):
@@ -258,16 +128,6 @@ class Site(Section):
     )
 
 
-class Mail(Section):
-    """How people are told."""
-
-    kind: Literal["file"] = Field("file", description="file writes every mail as an .eml file beside the manifest.")
-    sender: MailAddress = Field("dropbox-agent@localhost", description="The address mails come from.")
-    default_to: MailAddress | None = Field(
-        None, description="Who is told about jobs that name no address; null: nobody, with a warning."
-    )
-
-
 class Web(Section):
     """Where the pages are served."""
 
@@ -275,47 +135,6 @@ class Web(Section):
         "127.0.0.1", description="The address to listen on; 127.0.0.1 is reachable from this machine only."
     )
     port: Port = Field(8000, description="The port to listen on; 0 takes a free one.")
-
-
-class Token(Section):
-    """Somebody who may submit through the API; 'dropbox-agent token NAME' makes one."""
-
-    name: TokenName = Field(
-        description="Who it is for: a person, a rig or a script; it stands in the names of their manifests."
-    )
-    sha256: Sha256 = Field(description="The sha256 of the token; the token itself is written down nowhere.")
-    user_email: MailAddress | None = Field(
-        None, description="Who is told about the jobs it submits that name no address; null: mail.default_to."
-    )
-    may_cancel: Literal["own", "all"] = Field(
-        "own", description="own: the jobs it submitted and those of its user_email; all: every job."
-    )
-
-
-class Proxy(Section):
-    """A web server in front of this one that knows who asks."""
-
-    addresses: tuple[Network, ...] = Field(
-        (), description="The addresses the proxy asks from, such as 127.0.0.1 or 10.0.0.0/24; empty: none is believed."
-    )
-    user_header: HeaderName = Field("X-Remote-User", description="The header in which it says who asks.")
-    email_header: HeaderName | None = Field(
-        None, description="The header in which it says their mail address; null: it does not."
-    )
-    origins: tuple[WebAddress, ...] = Field(
-        (), description="The addresses of this service as people's browsers see it; pages of other sites are refused."
-    )
-
-
-class Api(Section):
-    """Submitting and cancelling through the web; reading needs nothing."""
-
-    submit: Switch = Field(False, description="Whether jobs may be submitted and cancelled through the API.")
-    tokens: tuple[Token, ...] = Field((), description="Who may, by a token in the Authorization header.")
-    proxy: Proxy = Field(Proxy(), description="Who may, because a proxy says who they are.")
-    requests_per_minute: Number = Field(
-        60, description="How many requests that cost work one token, user or address may send; more get 429."
-    )
 
 
 class Metadata(Section):
@@ -424,7 +243,7 @@ def _absolute(value: Any, folder: Path) -> Any:
 
 
 def _absolute_address(address: str, folder: Path) -> str:
-    return address if address.startswith("file:") else _address(folder / address)
+    return address if address.startswith("file:") else absolute_address(folder / address)
 
 
 def section_in(annotation: Any) -> type[BaseModel] | None:

@@ -29,7 +29,7 @@ UPSTREAM = ("/v1/", "/v2/", "/job_upload_template")
 UNEXPECTED = "Something went wrong; the log of the service says what."
 NOT_THERE: Mapping[int, str] = {
     404: "There is no such address.",
-    405: "This cannot be done at this address. Job types are changed in their folder or store, manifests dropped again.",
+    405: "This cannot be done at this address. Job types, for one, are changed in their folder or store.",
 }
 
 

@@ -40,7 +40,7 @@ REQUEST_EXAMPLE = {
     ],
 }
 JOB_ID = "ecephys_655019_2023-04-03_18-17-07.k3v9qa"
-PROBLEM_EXAMPLE = {
+PROBLEM_EXAMPLE: Any = {
     "level": "error",
     "file": "request.json",
     "sheet": None,
@@ -136,7 +136,7 @@ KEY_HEADER = {
     "description": "The same request sent again under the same key is answered again and done once.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,255}$"},
 }
-BEARER = {"security": [{"bearer": []}]}
+BEARER: dict[str, Any] = {"security": [{"bearer": []}]}
 UPSTREAM_TROUBLES = (408, 413, 415, 429, 500, 503)
 
 VALIDATE_CSV: dict[str, Any] = {

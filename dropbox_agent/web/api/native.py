@@ -88,7 +88,7 @@ def _add_one_job(made: APIRouter, parts: ApiParts) -> None:
         "/jobs/{job_id}/tasks/{key}/log", tags=["jobs"], responses=documents.native(404, 422), response_model=tidy.Log
     )
     def log(job_id: Name, key: Name, attempt: Annotated[int | None, Query(ge=1, le=1_000_000)] = None) -> Response:
-        """Read the log of a task (``compress_data[ecephys]``): of its last try, or of another one. Its end, when long."""
+        """Read the log of a task (``compress_data[ecephys]``), of its last try or another one; its end, when long."""
         found = parts.reader.job(job_id)
         task = next((one for one in found.tasks if one.key == key), None) if found else None
         if task is None:

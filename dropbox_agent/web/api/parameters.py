@@ -1,4 +1,4 @@
-"""The job types and their tasks at upstream's addresses, and the workbook to fill in. They are changed where they lie."""
+"""The job types and their tasks at upstream's addresses, and the workbook to fill in. Nothing is changed here."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from dropbox_agent.examine import Examiner
@@ -28,6 +28,6 @@ class ApiParts:
     """When a job type was last changed, where that is known."""
     now: Callable[[], datetime]
     rates: Rates
-    access: Access = Access()
+    access: Access = field(default_factory=Access)
     desk: Desk | None = None
     """Where requests are handed in; None while submitting is closed."""

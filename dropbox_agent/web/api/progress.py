@@ -167,7 +167,7 @@ def _in_order(jobs: list[JobLine], order: Order) -> list[JobLine]:
 
 
 def _in_utc(moment: datetime, name: str) -> datetime:
-    """Return a time in UTC; one that names no zone is UTC already. Raises RequestValidationError at the ends of time."""
+    """Return a time in UTC, which one without a zone is already. Raises RequestValidationError at the ends of time."""
     try:
         return moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
     except OverflowError:

@@ -115,7 +115,7 @@ class Receipts:
                     yield self._connection
             except (sqlite3.Error, OSError) as error:
                 raise LedgerUnavailable(
-                    f"The receipts of submissions ({self._path}) cannot be used: {error}. Nothing is taken until they can."
+                    f"The receipts of submissions ({self._path}) cannot be used: {error}. Nothing is taken till then."
                 ) from error
 
 

@@ -176,5 +176,3 @@ def _without_nothing(value: Mapping[str, Any]) -> dict[str, Any]:
 def _refused(refused: Refused, words: str, **data: Any) -> Response:
     headers = {"WWW-Authenticate": "Bearer"} if refused.code == 401 else None
     return message(refused.code, words, headers, **data)
-
-
