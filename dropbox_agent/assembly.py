@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from dropbox_agent import deliver, manifest, orders, plan, policy, presets, report
+from dropbox_agent import deliver, manifest, orders, plan, policy, report
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent, database
 from dropbox_agent.errors import AgentError, InboxUnavailable, OrderRefused, WrongUse
@@ -33,6 +33,7 @@ from dropbox_agent.inbox import MARKER, Inbox, guard, is_passed_over, mark, open
 from dropbox_agent.ledger import Ledger, Lists, Reader
 from dropbox_agent.manifest import schema, template
 from dropbox_agent.model import Order, Presets, Secret
+from dropbox_agent.presets.folder import SUFFIXES as PRESET_SUFFIXES
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
 
@@ -55,9 +56,16 @@ def examiner(settings: Settings, room: manifest.Room | None = None) -> Examiner:
         rules=rules(settings),
         default_email=settings.mail.default_to,
         env_file=_env_file(settings),
+        containers=containers(settings),
         upstream=settings.compat == "upstream",
         read=partial(manifest.read, upstream=settings.compat == "upstream") if room is None else room.read,
     )
+
+
+def containers(settings: Settings) -> plan.Containers:
+    """Return what this site runs containers with."""
+    chosen = settings.containers
+    return plan.Containers(chosen.kind, chosen.program, chosen.images, tuple(chosen.bind))
 
 
 def _env_file(settings: Settings) -> str | None:
@@ -163,6 +171,7 @@ def context(settings: Settings) -> plan.Context:
         metadata_required=bool(settings.metadata.required),
         metadata_strict=settings.metadata.strict,
         env_file=_env_file(settings),
+        containers=containers(settings),
     )
 
 
@@ -421,7 +430,7 @@ def _desk(settings: Settings, reader: Reader, by: Examiner) -> Desk | None:
 
 def _preset_changed(folder: Path, job_type: str) -> datetime | None:
     """Return when the file of a job type was last changed; None when it has none."""
-    for suffix in presets.SUFFIXES:
+    for suffix in PRESET_SUFFIXES:
         with suppress(OSError):
             return datetime.fromtimestamp((folder / f"{job_type}{suffix}").stat().st_mtime, timezone.utc)
     return None

@@ -325,6 +325,15 @@ def test_nobody_submits_without_being_known_by_name(tmp_path: Path, text: str, f
     assert f"line 1: {finding}" in findings(tmp_path, text)
 
 
+def test_charliecloud_needs_a_folder_of_images(tmp_path: Path) -> None:
+    assert findings(tmp_path, "containers: {kind: charliecloud}") == (
+        "line 1: containers.images: charliecloud fetches no images; set the folder they are in.",
+    )
+    assert findings(tmp_path, "containers: {kind: docker}") == (
+        'line 1: containers.kind: "docker" is not known. Known: none, apptainer, singularity, charliecloud.',
+    )
+
+
 def test_no_folder_of_the_agent_may_lie_in_an_inbox(tmp_path: Path) -> None:
     text = """\
 inboxes:
@@ -335,6 +344,7 @@ state_dir: in/state
 buckets: {default: in/bucket, open: inner}
 presets: {folder: in/job_types}
 templates: in/templates
+containers: {images: in/images}
 """
     inside = f"lies in the inbox {tmp_path}/in; choose a folder outside it."
     assert findings(tmp_path, text) == (
@@ -344,6 +354,7 @@ templates: in/templates
         f"line 6: buckets.default: {tmp_path}/in/bucket {inside}",
         f"line 7: presets.folder: {tmp_path}/in/job_types {inside}",
         f"line 8: templates: {tmp_path}/in/templates {inside}",
+        f"line 9: containers.images: {tmp_path}/in/images {inside}",
     )
 
 

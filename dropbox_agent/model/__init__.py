@@ -31,7 +31,7 @@ from dropbox_agent.model.requests import (
 from dropbox_agent.model.rows import Level, Place, Problem, Row
 from dropbox_agent.model.secrets import Secret
 from dropbox_agent.model.standings import JobStanding, Mail, Order, Standing, TaskStanding
-from dropbox_agent.model.tasks import TaskOutcome, TaskSettings
+from dropbox_agent.model.tasks import Container, TaskOutcome, TaskSettings
 
 __all__ = [
     "EMAIL_TYPES",
@@ -41,6 +41,7 @@ __all__ = [
     "AttemptFolder",
     "AttemptLine",
     "Choices",
+    "Container",
     "Drop",
     "DropLine",
     "DropSearch",

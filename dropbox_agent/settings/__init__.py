@@ -7,6 +7,7 @@ from dropbox_agent.settings.api import TOKEN_NAME, Api, Proxy, Token
 from dropbox_agent.settings.packaged import packaged
 from dropbox_agent.settings.read import load
 from dropbox_agent.settings.sections import (
+    Containers,
     Executor,
     Inbox,
     Metadata,
@@ -22,6 +23,7 @@ from dropbox_agent.settings.write import as_markdown, as_yaml, write_workspace
 __all__ = [
     "TOKEN_NAME",
     "Api",
+    "Containers",
     "Executor",
     "Inbox",
     "Mail",

@@ -290,7 +290,9 @@ def _written(location: Sequence[str | int], tree: Any) -> KeyPath:
 
 
 def _clashes(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
-    """Yield where two folders may not be what they are: whoever can write into an inbox owns what lies in it."""
+    """Yield what two settings together may not say: whoever can write into an inbox owns what lies in it."""
+    if settings.containers.kind == "charliecloud" and settings.containers.images is None:
+        yield ("containers",), "containers.images: charliecloud fetches no images; set the folder they are in."
     inboxes = [inbox.path for inbox in settings.inboxes]
     for number, inbox in enumerate(inboxes):
         if inbox in inboxes[:number]:
@@ -323,5 +325,7 @@ def _own_folders(settings: Settings) -> Iterator[tuple[KeyPath, Path]]:
     for name, address in settings.buckets.items():
         yield ("buckets", name), Path(url2pathname(urlsplit(address).path))
     yield ("presets", "folder"), settings.presets.folder
+    if settings.containers.images:
+        yield ("containers", "images"), settings.containers.images
     if settings.templates:
         yield ("templates",), settings.templates

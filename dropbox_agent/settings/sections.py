@@ -84,6 +84,25 @@ class Executor(Section):
     )
 
 
+class Containers(Section):
+    """What the scripts of job types that have an image are run in."""
+
+    kind: Literal["none", "apptainer", "singularity", "charliecloud"] = Field(
+        "none", description="none: a job type that needs an image is refused; else the program that runs containers."
+    )
+    program: Text | None = Field(
+        None, description="The program on the nodes, by name or path; null: apptainer, singularity or ch-run."
+    )
+    images: Folder | None = Field(
+        None,
+        description="The folder of the images (IMAGE_VERSION.sif; with charliecloud folders IMAGE_VERSION, and it must"
+        " be set); null: they are fetched from docker://IMAGE:VERSION.",
+    )
+    bind: tuple[Folder, ...] = Field(
+        (), description="Folders that every container may read, besides the sources of its own job."
+    )
+
+
 def job_types_shipped() -> Path:
     """Return the folder of the job types that come with the program."""
     return packaged("config", "job_types")
@@ -163,6 +182,9 @@ class Settings(BaseSettings):
         Path("state"), description="Ledger and spool; on a disk of this machine, never on a network share."
     )
     executor: Executor = Field(Executor(), description="Where tasks run.")
+    containers: Containers = Field(
+        Containers(), description="What the scripts of job types that have an image are run in."
+    )
     presets: Presets = Field(default_factory=Presets, description="Where the job types are.")
     buckets: Mapping[BucketName, BucketAddress] = Field(
         {"default": "buckets/default", "private": "buckets/private", "open": "buckets/open"},
