@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import os
 import re
@@ -26,6 +27,8 @@ from dropbox_agent.executors import (
     RehearsalExecutor,
     SlurmCommands,
     SlurmExecutor,
+    SlurmRest,
+    Token,
 )
 from dropbox_agent.inbox import MARKER, Inbox, guard, is_passed_over, mark, open_regular
 from dropbox_agent.ledger import Ledger, Reader
@@ -100,13 +103,18 @@ def executor(settings: Settings, environ: Mapping[str, str]) -> Executor:
 def slurm(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmExecutor:
     """Return the way to a cluster that the settings name."""
     return SlurmExecutor(
-        SlurmCommands(environ),
+        _rest(chosen, environ) if chosen.via == "rest" else SlurmCommands(environ),
         slots=chosen.slots or SLOTS["slurm"],
         python=str(chosen.python or sys.executable),
         asked=Asked(chosen.partition, chosen.account, chosen.qos),
         poll_seconds=chosen.poll_seconds,
         grace_seconds=chosen.grace_seconds,
     )
+
+
+def _rest(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmRest:
+    assert chosen.url is not None
+    return SlurmRest(chosen.url, Token(chosen.token_file, environ), getpass.getuser(), user=chosen.user)
 
 
 def inboxes(settings: Settings) -> list[Inbox]:

@@ -38,7 +38,6 @@ LATER_NAMES: Mapping[KeyPath, str] = {
     ("docdb",): "the DocDB task is skipped",
 }
 LATER_VALUES: Mapping[tuple[KeyPath, str], str] = {
-    (("executor", "via"), "rest"): "cli is",
     (("presets", "kind"), "ssm"): "yaml is",
     (("mail", "kind"), "smtp"): "file is",
 }
@@ -284,11 +283,14 @@ def _written(location: Sequence[str | int], tree: Any) -> KeyPath:
 
 
 def _clashes(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
-    """Yield where two folders may not be what they are: whoever can write into an inbox owns what lies in it."""
+    """Yield what is right alone and wrong together; whoever can write into an inbox owns what lies in it."""
     inboxes = [inbox.path for inbox in settings.inboxes]
     for number, inbox in enumerate(inboxes):
         if inbox in inboxes[:number]:
             yield ("inboxes", number, "path"), f"inboxes[{number}].path: {inbox} is watched already, by another entry."
+    if (settings.executor.kind, settings.executor.via, settings.executor.url) == ("slurm", "rest", None):
+        words = "executor.url: via: rest needs to know where slurmrestd listens; write http://host:port or unix:/path."
+        yield ("executor", "via"), words
     for path, folder in _own_folders(settings):
         for inbox in inboxes:
             if folder == inbox or inbox in folder.parents:

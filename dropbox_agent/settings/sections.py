@@ -98,6 +98,12 @@ def _web_address(value: str) -> str:
     return value
 
 
+def _rest_address(value: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:_-]+(/[^\s?#]*)?|unix:/[^\s/][^\n]*", value):
+        raise ValueError("is not where a slurmrestd listens; write http://host:port or unix:/path")
+    return value
+
+
 def _task_field(value: str) -> str:
     first = value.partition(".")[0]
     if first not in TASK_FIELDS or not re.fullmatch(r"[a-z_]+(\.[A-Za-z0-9_-]+)*", value):
@@ -117,6 +123,7 @@ BucketName = Annotated[str, AfterValidator(_bucket_name)]
 BucketAddress = Annotated[str, AfterValidator(_bucket)]
 MailAddress = Annotated[str, AfterValidator(_mail_address)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+RestAddress = Annotated[str, AfterValidator(_rest_address)]
 TaskField = Annotated[str, AfterValidator(_task_field)]
 AllOrSome = Annotated[
     Annotated[Literal["all"], Tag("all")] | Annotated[tuple[TaskField, ...], Tag("some")],
@@ -161,7 +168,20 @@ class Executor(Section):
     env_file: Folder | None = Field(
         None, description="The file a preset's command_script gets for %ENV_FILE; null: such a script is refused."
     )
-    via: Literal["cli"] = Field("cli", description="How Slurm is reached; cli: by sbatch and squeue on this machine.")
+    via: Literal["cli", "rest"] = Field(
+        "cli", description="How Slurm is reached; cli: by sbatch and squeue on this machine, rest: by slurmrestd (url)."
+    )
+    url: RestAddress | None = Field(
+        None, description="Where slurmrestd listens, for via: rest: http://host:port or unix:/path/to/socket."
+    )
+    token_file: Folder | None = Field(
+        None,
+        description="A file with a token for slurmrestd, read anew for each question; null: SLURM_JWT in the"
+        " environment, or none.",
+    )
+    user: Text | None = Field(
+        None, description="The Slurm account, for via: rest; null: the one the token is for, else the agent's own."
+    )
     partition: Text | None = Field(
         None, description="The Slurm partition of tasks that ask for none; null: the cluster's default."
     )
