@@ -25,6 +25,8 @@ POLL_SECONDS = 0.2
 """How often the folders of running attempts are looked at: a directory look each, no query."""
 SHOWN_FILES = 10
 """How many files that are left alone are named at once."""
+LAST_MAILS_SECONDS = 5.0
+"""How long the agent waits at its end for a mail server that has not answered."""
 IDLE_SECONDS = 2.0
 """How long to wait when nothing runs and no event comes."""
 TRIES = 3
@@ -47,6 +49,8 @@ class Agent:
     task_context: plan.Context
     orders_folder: Path
     """Where orders to cancel or to run again are written down, on the agent's own disk."""
+    post: deliver.Post = field(default_factory=deliver.FilePost)
+    """Where the mails are handed in."""
     wave: int = 50
     """How many jobs of one manifest are worked on at a time; the others wait for their turn."""
     rows_alone: bool = False
@@ -88,6 +92,7 @@ class Agent:
                 self.take_in(inbox, now)
         with self._alone("carrying out orders"):
             self.obey(now)
+        self.hear(now)
         self.observe(now)
         self.dispatch(now)
         self.answer(now)
@@ -154,7 +159,10 @@ class Agent:
             if self._is_to_be_handed_over(attempt, now):
                 self.hand_over(attempt, now)
         room = self.executor.room(len(live))
-        for job_id, allocation in self.ledger.ready(self.wave)[:room] if room else ():
+        ready = self.ledger.ready(self.wave) if room else []
+        for number, (job_id, allocation) in enumerate(ready[:room]):
+            if not self.executor.room(len(live) + number):
+                break  # it is busy with what it was given, or does not answer
             with self._alone(f"starting {job_id}"):
                 self.hand_over(self.ledger.submitting(job_id, allocation, now), now)
 
@@ -175,17 +183,31 @@ class Agent:
                 task.key: plan.task_settings(job, task, attempt.key, self.task_context) for task in attempt.tasks
             }
             handle = self.executor.submit(attempt, settings)
-        except SubmitFailed as error:
-            self._not_taken(attempt, error, now)
-            return
         except Exception as error:
-            self._not_taken(attempt, SubmitFailed(self._in_words(error), retry=False), now)
+            self._handed_over(attempt, error, now)
             return
-        self.ledger.submitted(attempt, handle, now)
-        logger.info(
-            "%s: %s handed over as %s.", attempt.job_id, ", ".join(task.key for task in attempt.tasks), handle,
-            extra={"action": "submitted", "job": attempt.job_id, "attempt": attempt.key},
-        )  # fmt: skip
+        if handle is not None:
+            self._handed_over(attempt, handle, now)
+
+    def hear(self, now: datetime) -> None:
+        """Write down what executors answered late."""
+        for attempt, answer in self.executor.answered():
+            with self._alone(f"handing over {attempt.key}"):
+                found = attempt.handle is None and self.ledger.attempt(attempt.key).handle is not None
+                if not (found and isinstance(answer, SubmitFailed)):
+                    self._handed_over(attempt, answer, now)
+
+    def _handed_over(self, attempt: Attempt, answer: str | Exception, now: datetime) -> None:
+        if isinstance(answer, SubmitFailed):
+            self._not_taken(attempt, answer, now)
+        elif isinstance(answer, Exception):
+            self._not_taken(attempt, SubmitFailed(self._in_words(answer), retry=False), now)
+        else:
+            self.ledger.submitted(attempt, answer, now)
+            logger.info(
+                "%s: %s handed over as %s.", attempt.job_id, ", ".join(task.key for task in attempt.tasks), answer,
+                extra={"action": "submitted", "job": attempt.job_id, "attempt": attempt.key},
+            )  # fmt: skip
 
     def observe(self, now: datetime) -> None:
         """Look once at all that may run, and write down what was seen."""
@@ -217,8 +239,7 @@ class Agent:
         """Write the status files and mails that are due."""
         for untold in self.ledger.untold(now):
             self.tell(untold, now)
-        for due in self.ledger.due_mails(now):
-            self.mail(due, now)
+        self.mails(now)
 
     def tell(self, untold: Untold, now: datetime) -> None:
         """Write the status of one drop beside its manifest; an older version of a manifest is not told any more."""
@@ -234,22 +255,45 @@ class Agent:
             self.ledger.not_told(untold, trouble, now)
             self._say(f"status of {standing.name}", trouble)
             return
+        self._take_copy_back(standing)
         self.ledger.told(untold, now)
         self._say(f"status of {standing.name}", None)
 
-    def mail(self, due: DueMail, now: datetime) -> None:
-        """Send one mail."""
+    def mails(self, now: datetime) -> None:
+        """Hand the mails that are due to the post, intent first, and write down what came of those before."""
+        self._mailed(now)
+        if not self.post.has_room():
+            return
+        letters = [letter for due in self.ledger.due_mails(now) if (letter := self._letter(due, now)) is not None]
+        if letters:
+            self.ledger.mailing([letter.mail for letter in letters], now)
+            self.post.send(letters)
+            self._mailed(now)
+
+    def _letter(self, due: DueMail, now: datetime) -> deliver.Letter | None:
+        """Return a mail as it is sent, or None when it cannot be written, which is noted."""
         standing = self.ledger.standing(due.mail.drop_id, due.mail.job_id)
+        thread = f"{self.ledger.ledger_id} {standing.inbox} {standing.name}"
         try:
             text = report.mail(due.mail, standing, self.pages, self._copy_beside(standing))
-            deliver.email(standing.inbox, standing.name, due.mail, text, self.sender, standing.sha256)
+            message = deliver.message(due.mail, text, self.sender, thread)
         except Exception as error:
             trouble = self._in_words(error)
             self.ledger.not_mailed(due.mail, trouble, now)
             self._say(f"mail {due.mail.mail_id}", trouble)
-            return
-        self.ledger.mailed(due.mail, now)
-        self._say(f"mail {due.mail.mail_id}", None)
+            return None
+        return deliver.Letter(due.mail, standing.inbox, standing.name, message)
+
+    def _mailed(self, now: datetime) -> None:
+        for answer in self.post.answers():
+            mail = answer.letter.mail
+            if answer.trouble is None:
+                self.ledger.mailed(mail, now)
+            elif answer.final:
+                self.ledger.never_mailed(mail, answer.trouble, now)
+            else:
+                self.ledger.not_mailed(mail, answer.trouble, now)
+            self._say(f"mail {mail.mail_id}", answer.trouble)
 
     # --- running -----------------------------------------------------------------------------------------------------
 
@@ -272,11 +316,18 @@ class Agent:
         finally:
             for stop in stops:
                 stop()
+            self._last_answers()
 
     def stop(self) -> None:
         """End ``run`` after the present tick; what runs goes on and is found again at the next start."""
         self._stopping = True
         self._wake_up()
+
+    def _last_answers(self) -> None:
+        """Wait a moment for the mails under way; what has no answer by then is sent again at the next start."""
+        self.post.close(LAST_MAILS_SECONDS)
+        with suppress(LedgerUnavailable):
+            self._mailed(datetime.now(timezone.utc))
 
     _stopping: bool = False
 
@@ -366,7 +417,7 @@ class Agent:
         if inbox.trouble is not None:
             self._furnished.discard(inbox.path)
             return
-        if inbox.path in self._furnished:
+        if inbox.path in self._furnished and not inbox.is_gone(deliver.TEMPLATE):
             return
         self._furnished.add(inbox.path)
         try:
@@ -400,11 +451,18 @@ class Agent:
             if copy is None:
                 return None
             name = deliver.Names(standing.name).errors_xlsx
-            deliver.write(standing.inbox, name, copy)
+            if not deliver.write_own(standing.inbox, name, copy):
+                return None
         except Exception as error:
             logger.warning("%s: no annotated copy: %s", standing.name, error, extra={"action": "annotate"})
             return None
         return name
+
+    def _take_copy_back(self, standing: Standing) -> None:
+        """What an earlier version had wrong is no longer so; a copy that somebody corrected in place stays."""
+        if standing.state is not DropState.REFUSED:
+            with suppress(OSError):
+                deliver.take_back(standing.inbox, deliver.Names(standing.name).errors_xlsx)
 
     def _who_is_told(self, examination: Examination) -> tuple[str, ...]:
         default = self.examiner.default_email

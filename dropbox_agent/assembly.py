@@ -30,10 +30,11 @@ from dropbox_agent.executors import (
     SlurmRest,
     Token,
 )
+from dropbox_agent.furnish import furnishing
 from dropbox_agent.inbox import MARKER, Inbox, guard, is_passed_over, mark, open_regular
 from dropbox_agent.ledger import Ledger, Reader
 from dropbox_agent.manifest import schema, template
-from dropbox_agent.model import Order, Presets
+from dropbox_agent.model import Order, Presets, Secret
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
 
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 SHELL_SAFE = re.compile(r"[A-Za-z0-9/._-]+")
 SLOTS = {"local": 2, "slurm": 1000}
 """How many allocations run at the same time where executor.slots does not say."""
-FINGERPRINT = ".dropbox-agent/template.sha256"
-"""What the TEMPLATE.xlsx in an inbox was made from; it is made anew only when that changes."""
 
 
 def examiner(settings: Settings, room: manifest.Room | None = None) -> Examiner:
@@ -56,9 +55,16 @@ def examiner(settings: Settings, room: manifest.Room | None = None) -> Examiner:
         rules=rules(settings),
         default_email=settings.mail.default_to,
         env_file=_env_file(settings),
+        containers=containers(settings),
         upstream=settings.compat == "upstream",
         read=partial(manifest.read, upstream=settings.compat == "upstream") if room is None else room.read,
     )
+
+
+def containers(settings: Settings) -> plan.Containers:
+    """Return what this site runs containers with."""
+    chosen = settings.containers
+    return plan.Containers(chosen.kind, chosen.program, chosen.images, tuple(chosen.bind))
 
 
 def _env_file(settings: Settings) -> str | None:
@@ -117,6 +123,32 @@ def _rest(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmRest:
     return SlurmRest(chosen.url, Token(chosen.token_file, environ), getpass.getuser(), user=chosen.user)
 
 
+def post(settings: Settings, environ: Mapping[str, str]) -> deliver.Post:
+    """Return what takes the mails."""
+    server = mail_server(settings.mail)
+    return deliver.FilePost() if server is None else deliver.SmtpPost(server, environ)
+
+
+def mail_server(mail: site.Mail) -> deliver.MailServer | None:
+    """Return the mail server that the settings name, or None."""
+    if mail.kind == "file" or mail.host is None:
+        return None
+    return deliver.MailServer(
+        host=mail.host,
+        port=mail.port if mail.port is not None else deliver.PORTS[mail.security],
+        security=mail.security,
+        username=mail.username,
+        password=secret("mail.password", mail.password_file, mail.password_env),
+        ca_file=mail.ca_file,
+        timeout_seconds=mail.timeout_seconds,
+    )
+
+
+def secret(name: str, file: Path | None, variable: str | None) -> Secret | None:
+    """Return where a password or token is, or None when none is set."""
+    return None if file is None and variable is None else Secret(name=name, file=file, variable=variable)
+
+
 def inboxes(settings: Settings) -> list[Inbox]:
     """Return the watched folders."""
     return [
@@ -124,7 +156,8 @@ def inboxes(settings: Settings) -> list[Inbox]:
             path=one.path,
             spool=settings.state_dir / "spool",
             suffixes=manifest.SUFFIXES,
-            is_ours=deliver.is_ours,
+            is_ours=deliver.is_ours_whatever_it_says,
+            is_unchanged=deliver.is_unchanged,
             settle_seconds=one.settle_seconds,
             settle_max_seconds=one.settle_max_seconds,
             scan_seconds=one.scan_seconds,
@@ -142,6 +175,7 @@ def context(settings: Settings) -> plan.Context:
         metadata_required=bool(settings.metadata.required),
         metadata_strict=settings.metadata.strict,
         env_file=_env_file(settings),
+        containers=containers(settings),
     )
 
 
@@ -170,6 +204,7 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
         executor=executor(settings, environ),
         pages=how,
         sender=settings.mail.sender,
+        post=post(settings, environ),
         task_context=context(settings),
         wave=settings.jobs_per_manifest,
         rows_alone=settings.on_error == "row",
@@ -213,44 +248,6 @@ def order(settings: Settings, act: Literal["retry", "cancel"], job_id: str, from
     by = f"dropbox-agent {act}"
     orders.give(orders_in(settings), Order(act=act, job_id=job_id, from_task=from_task, asked=utc_now(), by=by))
     return f"Ordered: {act} {job_id}. The agent carries it out at its next look; if none runs, when one is started."
-
-
-def furnishing(how: report.Pages, by: Examiner) -> Callable[[Inbox, datetime], None]:
-    """Return what puts README.txt and TEMPLATE.xlsx into an inbox and sweeps what a killed agent left there."""
-
-    def furnish(inbox: Inbox, now: datetime) -> None:
-        deliver.sweep(inbox.path)
-        _put_template(inbox.path, by, now)
-        _put_readme(inbox.path, how)  # It names the template.
-
-    return furnish
-
-
-def _put_readme(folder: Path, how: report.Pages) -> None:
-    text = report.readme(how, folder).encode()
-    if _stored(folder / deliver.README, len(text)) != text:
-        deliver.write(folder, deliver.README, text)
-
-
-def _stored(path: Path, limit: int) -> bytes | None:
-    """Return what stands in a plain file of the inbox, up to one byte more than the limit; never follows a link."""
-    try:
-        with open_regular(path) as file:
-            return file.read(limit + 1)
-    except OSError:
-        return None
-
-
-def _put_template(folder: Path, by: Examiner, now: datetime) -> None:
-    known = by.known(by.load_presets(), now)
-    names = (known.job_types, known.projects, known.platforms, known.modalities, known.buckets)
-    fingerprint = hashlib.sha256(repr((template.VERSION, names)).encode()).hexdigest()
-    kept = folder / FINGERPRINT
-    there = _stored(folder / deliver.TEMPLATE, 0) is not None
-    if there and _stored(kept, len(fingerprint)) == fingerprint.encode():
-        return
-    deliver.write(folder, deliver.TEMPLATE, template.template_bytes(known))
-    deliver.write(kept.parent, kept.name, fingerprint.encode())
 
 
 def initialise(folder: Path, now: datetime) -> Path:

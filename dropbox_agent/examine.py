@@ -66,6 +66,7 @@ class Examiner:
     rules: policy.Rules
     default_email: str | None = None
     env_file: str | None = None
+    containers: plan.Containers = plan.NO_CONTAINERS
     upstream: bool = False
     """compat: upstream. Manifests are read as upstream reads them, with a warning for each difference."""
     read: Callable[[Path, str], manifest.Found] = manifest.read
@@ -98,9 +99,11 @@ class Examiner:
                 self.rules.path_map,
                 env_file=self.env_file,
                 source_removal=self.rules.source_removal,
+                site_containers=self.containers,
             )
             problems += clashes
             if made is not None:
+                problems += _images_not_there(job, made, self.containers)
                 planned.append((job, made))
         problems += _same_places(planned)
         return Examination(rows, tuple(planned), _quoted(_in_order(problems), path, name))
@@ -169,6 +172,25 @@ def _claimed(job: Job, made: Plan, ledger: Reader) -> Problem | None:
     again = "It is uploaded again, as this row asks." if asked_for else "Set force_cloud_sync to upload it again."
     level = Level.WARNING if asked_for else Level.ERROR
     return Problem(level, job.row.place, f"{message} {again}", found=job.s3_prefix, outside=True)
+
+
+def _images_not_there(job: Job, made: Plan, site: plan.Containers) -> list[Problem]:
+    """Return a problem for each image that is not in the site's folder, where this machine sees that folder."""
+    if site.images is None or not site.images.is_dir():
+        return []
+    tasks = {task.key: task.settings for task in made.tasks if task.skip is None}
+    missing = {key: image for key, image in plan.images_of(tasks, site).items() if not image.exists()}
+    return [_image_not_there(job, key, image) for key, image in missing.items()]
+
+
+def _image_not_there(job: Job, key: str, image: Path) -> Problem:
+    return Problem(
+        Level.ERROR,
+        job.row.place_of("job_type"),
+        f"The script of {key} is run in an image that is not there: {image}. Ask whoever looks after this service.",
+        found=job.job_type,
+        outside=True,
+    )
 
 
 def _same_places(planned: Sequence[tuple[Job, Plan]]) -> list[Problem]:

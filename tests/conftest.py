@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cluster import Cluster, missing_programs, running_cluster
+from images import build_image
 from workspace import COMMAND, Workspace
 
 from dropbox_agent import demonstration
@@ -32,6 +34,16 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 def sources(tmp_path: Path) -> dict[str, Path]:
     """Folders of one session, as real ones are: dot files, an empty file, sub-folders, spaces and umlauts."""
     return demonstration.make_session(tmp_path / "data" / "session 0012")
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images for Charliecloud, with ``lab/tools`` 1.0 in it."""
+    if shutil.which("ch-run") is None and os.environ.get("CI") == "true":
+        pytest.fail("The tests of containers need charliecloud; .ci/install-slurm installs it.")
+    if shutil.which("ch-run") is None:
+        pytest.skip("charliecloud is not installed (make test installs it as root on Debian)")
+    return build_image(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="session")

@@ -587,3 +587,74 @@ def test_what_is_wrong_with_the_place_to_run_is_an_operators_affair_and_waiting_
     assert "Slurm does not answer." in agent.trouble()
     assert "executor: Slurm does not answer." in caplog.text
     assert "free node" not in caplog.text
+
+
+# --- files of ours that people fill in -------------------------------------------------------------------------------
+
+
+def filled_in(path: Path, row: Mapping[str, str]) -> bytes:
+    """Fill a workbook in where it lies, as Excel does: the read-only file is replaced by a new one."""
+    book = openpyxl.load_workbook(path)
+    sheet = book["jobs"]
+    columns = {str(cell.value): number for number, cell in enumerate(sheet[1], start=1)}
+    for name, value in row.items():
+        if name in columns:
+            sheet.cell(2, columns[name], value)
+    path.unlink()
+    book.save(path)
+    book.close()
+    return path.read_bytes()
+
+
+def test_a_template_filled_in_where_it_lies_is_read_and_never_overwritten(
+    agent: Agent, site: Path, row: dict[str, str]
+) -> None:
+    run(agent, 0)
+    template = inbox_of(agent) / "TEMPLATE.xlsx"
+    assert template.stat().st_mode & 0o777 == 0o444
+    run(agent, 20, 23)
+    assert agent.ledger.drops() == []
+    theirs = filled_in(template, row)
+    (inbox_of(agent) / ".dropbox-agent/template.sha256").write_text("made from the job types of last week")
+    run(agent, 40, 43, 44, 45, 46)
+    agent.ledger.close()
+    again = open_agent(site)
+    run(again, 60, 63, 64)
+    assert [(standing.name, standing.state) for standing in again.ledger.drops()] == [
+        ("TEMPLATE.xlsx", DropState.SUCCEEDED)
+    ]
+    assert template.read_bytes() == theirs
+    template.rename(inbox_of(again) / "mine.xlsx")
+    run(again, 80, 100, 101)
+    assert again.ledger.latest(inbox_of(again), "TEMPLATE.xlsx") is not None
+    assert template.exists() and template.read_bytes() != theirs
+    again.ledger.close()
+
+
+def test_the_annotated_copy_goes_once_its_manifest_is_accepted(agent: Agent, row: dict[str, str]) -> None:
+    write_csv(inbox_of(agent) / "s.csv", [{**row, "subject_id": "../../x"}])
+    run(agent, 0, 2, 3)
+    copy = inbox_of(agent) / "s.csv.errors.xlsx"
+    assert copy.stat().st_mode & 0o777 == 0o444
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 20, 22, 23, 24)
+    assert not copy.exists()
+    assert [standing.name for standing in agent.ledger.drops()] == ["s.csv"]
+
+
+def test_an_annotated_copy_corrected_in_place_is_read_and_never_removed(agent: Agent, row: dict[str, str]) -> None:
+    write_csv(inbox_of(agent) / "s.csv", [{**row, "subject_id": "../../x"}])
+    run(agent, 0, 2, 3)
+    copy = inbox_of(agent) / "s.csv.errors.xlsx"
+    book = openpyxl.load_workbook(copy)
+    sheet = book.worksheets[0]
+    (wrong,) = [cell for line in sheet.iter_rows() for cell in line if cell.value == "../../x"]
+    wrong.value = "0012"
+    copy.unlink()
+    book.save(copy)
+    book.close()
+    theirs = copy.read_bytes()
+    run(agent, 20, 23, 24, 25, 26, 27)
+    states = {standing.name: standing.state for standing in agent.ledger.drops()}
+    assert states == {"s.csv": DropState.REFUSED, "s.csv.errors.xlsx": DropState.SUCCEEDED}
+    assert copy.read_bytes() == theirs

@@ -37,6 +37,10 @@ def a_mail(number: int = 1, kind: str = "end", to: str = "anna@example.org") -> 
     return Mail(mail_id=1, drop_id=3, number=number, kind=kind, to=to, job_id=None, created=NOW)
 
 
+def a_letter(folder: Path, manifest: str, mail: Mail) -> deliver.Letter:
+    return deliver.Letter(mail, folder, manifest, deliver.message(mail, TEXT, SENDER, THREAD))
+
+
 def read_back(content: bytes) -> EmailMessage:
     message = message_from_bytes(content, policy=default)
     assert isinstance(message, EmailMessage)
@@ -292,7 +296,7 @@ def test_text_that_is_not_unicode_still_gives_json_and_a_page(tmp_path: Path) ->
 
 
 def test_a_mail_is_a_file_that_mail_programs_open(tmp_path: Path) -> None:
-    path = deliver.email(tmp_path, "session.xlsx", a_mail(2), TEXT, SENDER, THREAD)
+    path = deliver.write_beside(a_letter(tmp_path, "session.xlsx", a_mail(2)))
     assert path == tmp_path / "session.xlsx.02-end.eml"
     read = read_back(path.read_bytes())
     text, html = read.get_body(("plain",)), read.get_body(("html",))
@@ -384,5 +388,5 @@ def test_any_body_stays_a_body(text: str) -> None:
 
 
 def test_an_address_that_is_none_still_leaves_the_mail_to_be_read(tmp_path: Path) -> None:
-    path = deliver.email(tmp_path, "a.csv", a_mail(to="Müller & co"), TEXT, SENDER, THREAD)
+    path = deliver.write_beside(a_letter(tmp_path, "a.csv", a_mail(to="Müller & co")))
     assert str(read_back(path.read_bytes())["To"]) == "undisclosed-recipients:;"

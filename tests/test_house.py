@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("validate", "plan", "policy", "report"),
     ("inbox", "manifest", "presets", "ledger", "executors", "deliver", "orders"),
     ("examine", "obey"),
+    ("furnish",),
     ("agent", "web"),
     ("assembly", "terminal"),
     ("demonstration", "doctor"),

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from dropbox_agent import plan, presets
 from dropbox_agent.errors import AgentError
 from dropbox_agent.model import Job, JobType, Place, Presets, Row
+from dropbox_agent.presets.folder import MAX_BYTES
 from dropbox_agent.validate import known_names
 
 SHIPPED = Path(__file__).parents[1] / "config" / "job_types"
@@ -207,7 +208,7 @@ def test_a_file_that_is_not_utf_8_is_named_with_its_line(tmp_path: Path) -> None
 
 
 def test_a_file_that_is_too_large_is_no_preset(tmp_path: Path) -> None:
-    (tmp_path / "wrong.yaml").write_bytes(b"#" * (presets.MAX_BYTES + 1))
+    (tmp_path / "wrong.yaml").write_bytes(b"#" * (MAX_BYTES + 1))
     assert load(tmp_path).broken == {"wrong": "wrong.yaml, line 1: the file is larger than 1000000 bytes."}
 
 

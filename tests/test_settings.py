@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from dropbox_agent import settings
 from dropbox_agent.errors import AgentError, SettingsError
 from dropbox_agent.model import Task
 from dropbox_agent.settings import Executor, Inbox, Mail, Metadata, Policy, Presets, Settings, Site, Web
-from dropbox_agent.settings.sections import TASK_FIELDS
+from dropbox_agent.settings.kinds import TASK_FIELDS
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -281,7 +282,6 @@ def test_a_bad_character_is_said(tmp_path: Path) -> None:
          " http://host:port or unix:/path."),
         ("executor: {kind: slurm, via: rest, url: 'slurm:6820'}", 'executor.url: "slurm:6820" is not where a slurmrestd'
          " listens; write http://host:port or unix:/path."),
-        ("mail: {kind: smtp, host: mail}", "mail.kind: smtp is not in this version; file is."),
         ("presets: {kind: ssm, prefix: /x}", "presets.kind: ssm is not in this version; yaml is."),
         ("buckets: {default: 's3://x'}", 'buckets.default: "s3://x" is in S3, which is not in this version;'
          " file:///folder is."),
@@ -296,6 +296,15 @@ def test_what_a_later_version_will_have_is_refused_honestly(tmp_path: Path, text
     assert findings(tmp_path, text) == (f"line 1: {finding}",)
 
 
+def test_charliecloud_needs_a_folder_of_images(tmp_path: Path) -> None:
+    assert findings(tmp_path, "containers: {kind: charliecloud}") == (
+        "line 1: containers.images: charliecloud fetches no images; set the folder they are in.",
+    )
+    assert findings(tmp_path, "containers: {kind: docker}") == (
+        'line 1: containers.kind: "docker" is not known. Known: none, apptainer, singularity, charliecloud.',
+    )
+
+
 def test_no_folder_of_the_agent_may_lie_in_an_inbox(tmp_path: Path) -> None:
     text = """\
 inboxes:
@@ -306,6 +315,7 @@ state_dir: in/state
 buckets: {default: in/bucket, open: inner}
 presets: {folder: in/job_types}
 templates: in/templates
+containers: {images: in/images}
 """
     inside = f"lies in the inbox {tmp_path}/in; choose a folder outside it."
     assert findings(tmp_path, text) == (
@@ -315,6 +325,7 @@ templates: in/templates
         f"line 6: buckets.default: {tmp_path}/in/bucket {inside}",
         f"line 7: presets.folder: {tmp_path}/in/job_types {inside}",
         f"line 8: templates: {tmp_path}/in/templates {inside}",
+        f"line 9: containers.images: {tmp_path}/in/images {inside}",
     )
 
 
@@ -454,3 +465,35 @@ def test_a_workspace_that_cannot_be_made_is_said(tmp_path: Path, name: str, reas
         settings.write_workspace(tmp_path / name)
     assert reason in str(refused.value)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        ("mail: {kind: smtp}", "mail.kind: smtp needs the mail server (mail.host)."),
+        ("mail: {host: mail}", "mail.host: no mail server is used while mail.kind is file; write kind: smtp."),
+        ("mail: {kind: smtp, host: mail, username: me}",
+         "mail.username needs a password: mail.password_file or mail.password_env."),
+        ("mail: {kind: smtp, host: mail, password_env: PW}",
+         "mail.username is not set, and there is a password; a login needs both."),
+        ("mail: {kind: smtp, host: mail, username: me, password_env: PW, password_file: pw}",
+         "mail.password_env: there is mail.password_file too; keep one of them."),
+        ("mail: {kind: smtp, host: mail, username: me, password_env: not a name}",
+         'mail.password_env: "not a name" is not the name of an environment variable.'),
+        ("mail: {kind: smtp, host: mail, security: ssl}",
+         'mail.security: "ssl" is not known. Known: starttls, tls, none.'),
+        ("mail: {password: geheim}", "mail.password is not a setting. Did you mean password_env?"),
+    ],
+)  # fmt: skip
+def test_what_belongs_together_in_a_service_is_asked_for(tmp_path: Path, text: str, finding: str) -> None:
+    assert findings(tmp_path, text) == (f"line 1: {finding}",)
+
+
+def examples_of_services() -> list[str]:
+    text = (REPOSITORY / "docs/services.md").read_text(encoding="utf-8")
+    return re.findall(r"```yaml\n(.*?)```", text, re.S)
+
+
+@pytest.mark.parametrize("text", examples_of_services())
+def test_the_examples_for_operators_can_be_used(tmp_path: Path, text: str) -> None:
+    assert settings.load(write(tmp_path, text), {}).file == tmp_path / "agent.yaml"

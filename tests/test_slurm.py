@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from workspace import wait_for
 
 from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.executors.slurm import Asked, JobRequest, SlurmExecutor, SlurmJob, Unanswered, commands, refusals
 from dropbox_agent.executors.slurm import states as slurm_states
 from dropbox_agent.executors.slurm.jobs import JobRecord, NoAccounting, Partition, Refused, Why
+from dropbox_agent.executors.slurm.pace import Pace
 from dropbox_agent.model import Attempt, AttemptFolder, Observation, PlannedTask, TaskSettings, slurm_job_id
 from dropbox_agent.states import AttemptState, TaskState
 
@@ -265,6 +268,7 @@ def on(cluster: Script, **changes: Any) -> SlurmExecutor:
         "python": "/usr/bin/python3",
         "poll_seconds": POLL,
         "grace_seconds": GRACE,
+        "patience_seconds": 20,
     }
     return SlurmExecutor(cluster, **{**settings, **changes})
 
@@ -676,6 +680,90 @@ def test_while_nobody_answers_nothing_is_submitted(tmp_path: Path, attempt: Atte
 
 def test_only_so_many_jobs_are_submitted_at_once() -> None:
     assert [on(Script(), slots=70).room(live) for live in (0, 30, 69, 80)] == [50, 40, 1, 0]
+
+
+# --- a controller that hangs -----------------------------------------------------------------------------------------
+
+
+@dataclass
+class Hanging(Script):
+    """A cluster that answers nothing until it may."""
+
+    may_submit: threading.Event = field(default_factory=threading.Event)
+    may_tell: threading.Event = field(default_factory=threading.Event)
+
+    def submit(self, request: JobRequest) -> str:
+        assert self.may_submit.wait(20)
+        return super().submit(request)
+
+    def jobs(self) -> list[SlurmJob]:
+        there = super().jobs()
+        assert self.may_tell.wait(20)
+        return there
+
+
+def answers_of(executor: SlurmExecutor) -> list[tuple[Attempt, str | Exception]]:
+    """Return the late answers, once there are any."""
+    return list(wait_for(executor.answered))
+
+
+def test_a_submission_that_is_not_answered_at_once_is_answered_later(tmp_path: Path, attempt: Attempt) -> None:
+    cluster = Hanging()
+    executor = on(cluster, patience_seconds=0)
+    assert executor.submit(attempt, settings_of(attempt)) is None
+    assert (list(executor.answered()), executor.room(0), executor.may_repeat(attempt, NOW)) == ([], 0, False)
+    other = an_attempt(tmp_path / "other", "dbx-other")
+    assert refused(executor, other).retry
+    cluster.may_submit.set()
+    assert answers_of(executor) == [(attempt, f"slurm:101:{KEY}")]
+    assert [request.name for request in cluster.submitted] == [KEY]
+
+
+def test_a_late_refusal_is_told_as_an_early_one(attempt: Attempt) -> None:
+    cluster = Hanging(refuses=Refused(Why.FULL, "AssocMaxSubmitJobLimit"))
+    executor = on(cluster, patience_seconds=0)
+    assert executor.submit(attempt, settings_of(attempt)) is None
+    cluster.may_submit.set()
+    ((told, answer),) = answers_of(executor)
+    assert (told, str(answer)) == (
+        attempt,
+        "Slurm did not take it: AssocMaxSubmitJobLimit. It is handed over again when there is room.",
+    )
+    assert executor.room(0) > 0
+
+
+def test_a_poll_that_hangs_holds_nothing_up_and_nothing_is_concluded_meanwhile(attempt: Attempt) -> None:
+    cluster = Hanging([a_job(reason="Resources")])
+    executor = on(cluster, patience_seconds=0)
+    assert executor.observe([attempt], NOW) == []
+    assert executor.observe([attempt], later(600)) == []
+    cluster.may_tell.set()
+    assert one(wait_for(lambda: executor.observe([attempt], later(700))))[3] == "It waits for a free node."
+    assert cluster.asked == 1
+
+
+def test_an_answer_from_before_a_submission_says_nothing_of_what_was_submitted(attempt: Attempt) -> None:
+    cluster = Hanging()
+    cluster.may_submit.set()
+    executor = on(cluster, patience_seconds=0)
+    assert executor.observe([attempt], NOW) == []
+    assert executor.submit(attempt, settings_of(attempt)) is None
+    cluster.may_tell.set()
+    answers_of(executor)
+    assert executor.observe([handed_over(attempt)], later(1)) == []
+    assert not executor.may_repeat(handed_over(attempt, first_missing_at=NOW), later(GRACE * 2))
+
+
+def test_after_no_answer_the_waits_grow_and_are_not_the_same_for_everybody() -> None:
+    pace = Pace(timedelta(seconds=2), chance=lambda: 1.0)
+    waits = []
+    for _ in range(6):
+        pace.unanswered(NOW)
+        waits.append(next(seconds for seconds in range(100) if pace.is_due(later(seconds))))
+    assert waits == [5, 13, 32, 38, 38, 38]
+    other = Pace(timedelta(seconds=2), chance=lambda: 0.0)
+    other.unanswered(NOW)
+    assert other.is_due(later(4)) and not other.is_due(later(3.9))
 
 
 # --- stopping --------------------------------------------------------------------------------------------------------

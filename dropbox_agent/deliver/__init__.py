@@ -1,6 +1,32 @@
-"""Tell people and programs: status files beside the manifest, and mails."""
+"""Tell people and programs: status files beside the manifest, and mails, as files or through a mail server."""
 
-from dropbox_agent.deliver.files import README, TEMPLATE, Names, is_ours, status, sweep, write
-from dropbox_agent.deliver.mails import email, message
+from dropbox_agent.deliver.files import OWN_PREFIX, README, TEMPLATE, Names, is_ours, status, sweep, write
+from dropbox_agent.deliver.mails import message
+from dropbox_agent.deliver.own import is_ours_whatever_it_says, is_unchanged, take_back, write_own
+from dropbox_agent.deliver.post import Answer, FilePost, Letter, Post, write_beside
+from dropbox_agent.deliver.smtp import PORTS, MailServer, SmtpPost, probe
 
-__all__ = ["README", "TEMPLATE", "Names", "email", "is_ours", "message", "status", "sweep", "write"]
+__all__ = [
+    "OWN_PREFIX",
+    "PORTS",
+    "README",
+    "TEMPLATE",
+    "Answer",
+    "FilePost",
+    "Letter",
+    "MailServer",
+    "Names",
+    "Post",
+    "SmtpPost",
+    "is_ours",
+    "is_ours_whatever_it_says",
+    "is_unchanged",
+    "message",
+    "probe",
+    "status",
+    "sweep",
+    "take_back",
+    "write",
+    "write_beside",
+    "write_own",
+]

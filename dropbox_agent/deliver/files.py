@@ -95,13 +95,13 @@ def status(folder: Path, name: str, report: Report) -> None:
     write(folder, names.status_html, report.html.encode("utf-8", "replace"))
 
 
-def write(folder: Path, name: str, content: bytes) -> None:
+def write(folder: Path, name: str, content: bytes, mode: int = FILE_MODE) -> None:
     """Put a file into a folder, whole or not at all; what stood under its name is replaced. Raises DeliveryFailed."""
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         raise DeliveryFailed(folder, one_line(name), "this is not the name of a file")
     try:
         with _opened(folder) as place:
-            _replace(place, name, content)
+            _replace(place, name, content, mode)
     except OSError as error:
         raise DeliveryFailed(folder, name, _reason(error)) from error
 
@@ -132,10 +132,10 @@ def _opened(folder: Path) -> Iterator[int]:
         os.close(place)
 
 
-def _replace(place: int, name: str, content: bytes) -> None:
+def _replace(place: int, name: str, content: bytes, mode: int) -> None:
     temporary = f"{OWN_PREFIX}-{secrets.token_hex(8)}.tmp"
     try:
-        _write_new(place, temporary, content)
+        _write_new(place, temporary, content, mode)
         # Renaming replaces a link that stands under the name; it never follows it.
         os.replace(temporary, name, src_dir_fd=place, dst_dir_fd=place)
     except BaseException:
@@ -147,12 +147,12 @@ def _replace(place: int, name: str, content: bytes) -> None:
         os.fsync(place)
 
 
-def _write_new(place: int, name: str, content: bytes) -> None:
+def _write_new(place: int, name: str, content: bytes, mode: int) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(name, flags, FILE_MODE, dir_fd=place), "wb") as file:
         # The scientist reads it, whatever umask the service has; shares without modes refuse the call.
         with suppress(OSError):
-            os.fchmod(file.fileno(), FILE_MODE)
+            os.fchmod(file.fileno(), mode)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

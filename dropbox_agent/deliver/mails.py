@@ -7,9 +7,8 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
-from pathlib import Path
 
-from dropbox_agent.deliver.files import Names, hash_of, write
+from dropbox_agent.deliver.files import hash_of
 from dropbox_agent.model import Mail
 from dropbox_agent.report import MailText, one_line
 
@@ -19,27 +18,20 @@ ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/^_`{|}~-]{1,64}@[A-Za-z0-9](?:[A-Za-z
 NOBODY = "undisclosed-recipients:;"
 
 
-def email(folder: Path, name: str, mail: Mail, text: MailText, sender: str, thread: str) -> Path:
-    """Write a mail beside its manifest and return its path; the same mail gives the same bytes. Raises DeliveryFailed.
-
-    ``thread`` is what the mails of one manifest have in common (its sha256).
-    """
-    file = Names(name).mail(mail.number, mail.kind)
-    write(folder, file, bytes(message(mail, text, sender, thread)))
-    return folder / file
-
-
 def message(mail: Mail, text: MailText, sender: str, thread: str) -> EmailMessage:
-    """Return the mail as it is sent or stored; the same arguments give the same bytes."""
+    """Return the mail as it is sent or stored; the same arguments give the same bytes.
+
+    ``thread`` is what the mails of one manifest have in common, and no other mail anywhere has.
+    """
     message = EmailMessage(policy=SMTP)
     message["From"] = _sender(sender)
     message["To"] = _recipient(mail.to)
     message["Subject"] = _header(text.subject)
     message["Date"] = format_datetime(mail.created)
-    message["Message-ID"] = _message_id(thread, mail.drop_id, mail.number, sender)
+    message["Message-ID"] = _message_id(thread, mail.number, sender)
     if mail.number > 1:
-        message["References"] = _message_id(thread, mail.drop_id, 1, sender)
-        message["In-Reply-To"] = _message_id(thread, mail.drop_id, 1, sender)
+        message["References"] = _message_id(thread, 1, sender)
+        message["In-Reply-To"] = _message_id(thread, 1, sender)
     message["Auto-Submitted"] = "auto-generated"
     message.set_content(_body(text.text))
     message.add_alternative(_body(text.html), subtype="html")
@@ -60,10 +52,10 @@ def _sender(sender: str) -> Address | str:
     return Address(display_name=_header(label), addr_spec=address)
 
 
-def _message_id(thread: str, drop_id: int, number: int, sender: str) -> str:
+def _message_id(thread: str, number: int, sender: str) -> str:
     address = parseaddr(sender)[1]
     domain = address.rpartition("@")[2] if ADDRESS.fullmatch(address) else "localhost"
-    return f"<{hash_of(thread, str(drop_id))[:24]}.{number}@{domain}>"
+    return f"<{hash_of(thread)[:24]}.{number}@{domain}>"
 
 
 def _header(text: str) -> str:

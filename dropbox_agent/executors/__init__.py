@@ -26,11 +26,14 @@ class Executor(Protocol):
     def room(self, live: int) -> int:
         """Return how many more attempts may be handed over while ``live`` may still run."""
 
-    def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
-        """Hand an attempt over; return what the executor calls it. Raises SubmitFailed.
+    def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str | None:
+        """Hand an attempt over; return what the executor calls it. Raises SubmitFailed. None: ``answered`` will tell.
 
         Handing the same attempt over twice is harmless: the second copy finds the start token taken and does nothing.
         """
+
+    def answered(self) -> Sequence[tuple[Attempt, str | Exception]]:
+        """Return what has become of attempts whose ``submit`` returned None: what they are called, or what failed."""
 
     def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
         """Return whether an attempt that may have been handed over, and is not seen, may be handed over again."""

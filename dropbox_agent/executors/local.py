@@ -73,6 +73,10 @@ class LocalExecutor:
         self._children.add(child.pid)
         return f"{wrapper.boot_id()}:{child.pid}:{wrapper.process_start(child.pid)}"
 
+    def answered(self) -> Sequence[tuple[Attempt, str | Exception]]:
+        """Every answer is given at once."""
+        return ()
+
     def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
         """Return whether its folder is there with its start token still free: then nothing of it ever ran.
 

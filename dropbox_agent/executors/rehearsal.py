@@ -22,6 +22,10 @@ class RehearsalExecutor:
         """Return a handle; nothing is started."""
         return f"rehearsal:{attempt.key}"
 
+    def answered(self) -> Sequence[tuple[Attempt, str | Exception]]:
+        """Every answer is given at once."""
+        return ()
+
     def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
         """Nothing that was taken is ever lost here."""
         return attempt.handle is None

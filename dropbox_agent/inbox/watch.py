@@ -49,6 +49,8 @@ class Inbox:
     last_complete_scan: datetime | None = None
     trouble: str | None = None
     """Why the inbox is unavailable, for the operator; None while all is well."""
+    is_unchanged: Callable[[Path, str], bool] = lambda folder, sha256: False
+    """Says of a content whether the agent itself wrote it into this inbox (a template that nobody filled in)."""
     _orders: dict[str, tuple[str, str]] = field(default_factory=dict)
     _sightings: dict[str, Sighting] = field(default_factory=dict)
     _refused_names: dict[str, str] = field(default_factory=dict)
@@ -125,6 +127,10 @@ class Inbox:
             Waiting(name, sighting.waits, sighting.first_seen, sighting.may_wait_long)
             for name, sighting in self._unsettled()
         ]
+
+    def is_gone(self, name: str) -> bool:
+        """Return whether a file that was there has been missing long enough to be believed gone."""
+        return name in self._sightings and self._sightings[name].missed >= ABSENT_SCANS
 
     def left_alone(self) -> list[tuple[str, str]]:
         """Return (name, reason) of the files with a manifest's suffix that are never taken as they are."""
@@ -204,6 +210,9 @@ class Inbox:
             reason = f"It cannot be read ({error.strerror}). Make it readable for the agent, or copy it here again."
             sighting.digest = None
             self._wait(sighting, now, self.scan_seconds, reason, True)
+            return False
+        if self.is_unchanged(self.path, digest):
+            sighting.taken, sighting.again = sighting.signature, False
             return False
         if digest != sighting.digest:
             sighting.digest, sighting.same_since = digest, now

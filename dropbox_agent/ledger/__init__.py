@@ -1,9 +1,12 @@
 """The durable record (SQLite, on the agent's own disk): drops, jobs, tasks, attempts, mails; the only writer of states.
 
-``Ledger`` is the agent's: it writes. ``Reader`` only reads, from any process, while the agent works.
+``Ledger`` (``record``) is the agent's: it writes, what is taken in (``drops``), what is handed over (``attempts``), how
+jobs begin and end (``jobs``). ``Reader`` only reads, from any process, while the agent works.
+``Lists`` are what pages and programs list of many.
 """
 
+from dropbox_agent.ledger.listing import Lists
 from dropbox_agent.ledger.read import Reader
 from dropbox_agent.ledger.record import DueMail, Ledger, Untold
 
-__all__ = ["DueMail", "Ledger", "Reader", "Untold"]
+__all__ = ["DueMail", "Ledger", "Lists", "Reader", "Untold"]

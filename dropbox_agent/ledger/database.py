@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from dropbox_agent.errors import LedgerUnavailable
 
-SCHEMA_VERSION = 1
-"""``PRAGMA user_version`` of the ledgers this code writes."""
-MIGRATIONS: dict[int, str] = {}
-"""From which version -> the SQL that leads to the next one. The first schema has no earlier one."""
+SCHEMA_VERSION = 2
+"""``PRAGMA user_version`` of the ledgers this code writes; ``migrations/to_N.sql`` leads from N - 1 to N."""
+Values = Sequence[Any] | Mapping[str, Any]
 BUSY_SECONDS = 30
+BACKOFF_SECONDS = (2.0, 5.0, 15.0, 60.0, 300.0)
+"""How long to wait after the first, second, ... failure of the same act."""
 LONGEST_WAIT = timedelta(seconds=300)
 """No act is put off for longer. A time further ahead was written before the clock went back."""
 
@@ -67,10 +69,14 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
     if version > SCHEMA_VERSION:
         raise LedgerUnavailable(_version_sentence(path, version))
     if version == 0:
-        _run(connection, resources.files(__package__).joinpath("schema.sql").read_text("utf-8"), SCHEMA_VERSION)
+        _run(connection, _script("schema.sql"), SCHEMA_VERSION)
         return
-    for step in range(version, SCHEMA_VERSION):
-        _run(connection, MIGRATIONS[step], step + 1)
+    for step in range(version + 1, SCHEMA_VERSION + 1):
+        _run(connection, _script("migrations", f"to_{step}.sql"), step)
+
+
+def _script(*path: str) -> str:
+    return resources.files(__package__).joinpath(*path).read_text("utf-8")
 
 
 def _run(connection: sqlite3.Connection, script: str, version: int) -> None:
@@ -86,6 +92,14 @@ def _version_sentence(path: Path, version: int) -> str:
         f"The ledger {path} has schema {version}, this program knows schema {SCHEMA_VERSION}. "
         "Start the agent of the newer version; nothing was changed."
     )
+
+
+def fetch(connection: sqlite3.Connection, sql: str, values: Values = ()) -> list[sqlite3.Row]:
+    """Return the rows a query finds. Raises LedgerUnavailable."""
+    try:
+        return connection.execute(sql, values).fetchall()
+    except sqlite3.Error as error:
+        raise LedgerUnavailable(f"The ledger could not be read: {error}. It is tried again.") from error
 
 
 def as_text(moment: datetime) -> str:
@@ -111,3 +125,8 @@ def as_time(text: str) -> datetime:
 def as_time_or_none(text: str | None) -> datetime | None:
     """Return the time, or None for None."""
     return None if text is None else as_time(text)
+
+
+def backoff(tries: int) -> timedelta:
+    """Return how long to wait after ``tries`` earlier failures."""
+    return timedelta(seconds=BACKOFF_SECONDS[min(tries, len(BACKOFF_SECONDS) - 1)])

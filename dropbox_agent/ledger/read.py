@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 from dropbox_agent import plan as plans
 from dropbox_agent.errors import LedgerUnavailable
 from dropbox_agent.ledger import names
-from dropbox_agent.ledger.database import as_time, as_time_or_none, is_due, open_for_reading, until
+from dropbox_agent.ledger.database import (
+    Values,
+    as_time,
+    as_time_or_none,
+    fetch,
+    is_due,
+    open_for_reading,
+    until,
+)
 from dropbox_agent.model import (
     Attempt,
     Job,
@@ -29,7 +37,6 @@ from dropbox_agent.model import (
 )
 from dropbox_agent.states import AttemptState, DropState, JobState, TaskState
 
-Values = Sequence[Any] | Mapping[str, Any]
 JOB_COLUMNS = "jobs.*, drops.name AS manifest"
 JOBS = f"SELECT {JOB_COLUMNS} FROM jobs JOIN drops USING (drop_id)"
 LATEST = (
@@ -303,10 +310,7 @@ class Reader:
         return next(iter(self._all(sql, values)), None)
 
     def _all(self, sql: str, values: Values = ()) -> list[sqlite3.Row]:
-        try:
-            return self._connection.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise LedgerUnavailable(f"The ledger could not be read: {error}. It is tried again.") from error
+        return fetch(self._connection, sql, values)
 
     def _number(self, sql: str, values: Values = ()) -> int:
         row = self._one(sql, values)

@@ -112,7 +112,11 @@ CREATE TABLE jobs (
 );
 -- Two uploads to one place at one time are impossible, whatever the code above does.
 CREATE UNIQUE INDEX one_live_job_per_asset ON jobs (location) WHERE state IN ('accepted', 'running');
-CREATE INDEX jobs_by_time ON jobs (created);
+-- Lists of jobs are read from here: a job's row also has its plan, which is long, and a list of 100,000 jobs must not
+-- read 100,000 plans.
+CREATE INDEX jobs_listed ON jobs (created DESC, position, job_id, state, s3_prefix, subject_id, project_name, job_type,
+    modalities, user_email, drop_id, platform, bucket, acq_datetime, started, ended, row);
+CREATE INDEX jobs_of_drop ON jobs (drop_id, state);
 
 CREATE TABLE tasks (
     job_id     TEXT NOT NULL REFERENCES jobs,

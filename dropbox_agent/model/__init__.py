@@ -7,6 +7,17 @@ What the steps hand to each other is a frozen dataclass.
 from dropbox_agent.model.attempts import SLURM_HANDLE, Attempt, Drop, Observation, TaskObservation, slurm_job_id
 from dropbox_agent.model.folders import AttemptFolder, RunFolder, file_stem
 from dropbox_agent.model.jobs import Job, JobType, Known, Presets
+from dropbox_agent.model.lists import (
+    AttemptLine,
+    Choices,
+    DropLine,
+    DropSearch,
+    JobLine,
+    JobOrder,
+    JobSearch,
+    Move,
+    ProjectLine,
+)
 from dropbox_agent.model.plans import SOURCE_SETTINGS, Plan, PlannedTask, SourceFolder
 from dropbox_agent.model.requests import (
     EMAIL_TYPES,
@@ -18,8 +29,9 @@ from dropbox_agent.model.requests import (
     asset_name,
 )
 from dropbox_agent.model.rows import Level, Place, Problem, Row
+from dropbox_agent.model.secrets import Secret
 from dropbox_agent.model.standings import JobStanding, Mail, Order, Standing, TaskStanding
-from dropbox_agent.model.tasks import TaskOutcome, TaskSettings
+from dropbox_agent.model.tasks import Container, TaskOutcome, TaskSettings
 
 __all__ = [
     "EMAIL_TYPES",
@@ -27,14 +39,23 @@ __all__ = [
     "SOURCE_SETTINGS",
     "Attempt",
     "AttemptFolder",
+    "AttemptLine",
+    "Choices",
+    "Container",
     "Drop",
+    "DropLine",
+    "DropSearch",
     "EmailType",
     "Job",
+    "JobLine",
+    "JobOrder",
+    "JobSearch",
     "JobStanding",
     "JobType",
     "Known",
     "Level",
     "Mail",
+    "Move",
     "NamedModality",
     "Observation",
     "Order",
@@ -43,8 +64,10 @@ __all__ = [
     "PlannedTask",
     "Presets",
     "Problem",
+    "ProjectLine",
     "Row",
     "RunFolder",
+    "Secret",
     "SourceFolder",
     "Standing",
     "SubmitRequest",

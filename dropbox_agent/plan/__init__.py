@@ -2,9 +2,10 @@
 
 ``pipeline`` is the order, one visible table; ``merging`` lays presets and manifest over one another; ``expansion``
 makes the plan; ``script`` fills the shell scripts of presets; ``resources`` says what a task asks of a cluster;
-``handover`` says what it is given on its node.
+``containers`` which scripts run in an image; ``handover`` says what it is given on its node.
 """
 
+from dropbox_agent.plan.containers import NO_CONTAINERS, Containers, images_of
 from dropbox_agent.plan.expansion import expand, preset_script_faults
 from dropbox_agent.plan.handover import Context, task_settings
 from dropbox_agent.plan.merging import DEFAULT, TASK_FIELDS, is_task, kind, merged, preset_layers
@@ -20,14 +21,17 @@ __all__ = [
     "BY_MODALITY",
     "DEFAULT",
     "DONE_IN_THE_PLAN",
+    "NO_CONTAINERS",
     "PIPELINE",
     "TASK_FIELDS",
+    "Containers",
     "Context",
     "Step",
     "Unrenderable",
     "expand",
     "folders_of",
     "from_json",
+    "images_of",
     "is_task",
     "is_windows",
     "kind",

@@ -6,9 +6,9 @@ Read at the front door (``cli``, ``demonstration``, ``assembly``) and handed dow
 from dropbox_agent.settings.packaged import packaged
 from dropbox_agent.settings.read import load
 from dropbox_agent.settings.sections import (
+    Containers,
     Executor,
     Inbox,
-    Mail,
     Metadata,
     Policy,
     Presets,
@@ -16,9 +16,11 @@ from dropbox_agent.settings.sections import (
     Site,
     Web,
 )
+from dropbox_agent.settings.services import Mail
 from dropbox_agent.settings.write import as_markdown, as_yaml, write_workspace
 
 __all__ = [
+    "Containers",
     "Executor",
     "Inbox",
     "Mail",

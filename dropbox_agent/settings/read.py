@@ -19,6 +19,7 @@ from pydantic_settings import SettingsError as UnreadableVariable
 
 from dropbox_agent import yaml_lines
 from dropbox_agent.errors import SettingsError
+from dropbox_agent.settings import services
 from dropbox_agent.settings.sections import ENVIRONMENT_PREFIX, PACKAGED_DEFAULTS, Settings, section_in
 from dropbox_agent.wording import cut, nearest
 from dropbox_agent.yaml_lines import Document, Finding, Unreadable
@@ -39,7 +40,6 @@ LATER_NAMES: Mapping[KeyPath, str] = {
 }
 LATER_VALUES: Mapping[tuple[KeyPath, str], str] = {
     (("presets", "kind"), "ssm"): "yaml is",
-    (("mail", "kind"), "smtp"): "file is",
 }
 """What later versions will know, and what this version has instead."""
 
@@ -283,7 +283,9 @@ def _written(location: Sequence[str | int], tree: Any) -> KeyPath:
 
 
 def _clashes(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
-    """Yield what is right alone and wrong together; whoever can write into an inbox owns what lies in it."""
+    """Yield what two settings together may not say: whoever can write into an inbox owns what lies in it."""
+    if settings.containers.kind == "charliecloud" and settings.containers.images is None:
+        yield ("containers",), "containers.images: charliecloud fetches no images; set the folder they are in."
     inboxes = [inbox.path for inbox in settings.inboxes]
     for number, inbox in enumerate(inboxes):
         if inbox in inboxes[:number]:
@@ -291,6 +293,7 @@ def _clashes(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
     if (settings.executor.kind, settings.executor.via, settings.executor.url) == ("slurm", "rest", None):
         words = "executor.url: via: rest needs to know where slurmrestd listens; write http://host:port or unix:/path."
         yield ("executor", "via"), words
+    yield from services.faults(settings)
     for path, folder in _own_folders(settings):
         for inbox in inboxes:
             if folder == inbox or inbox in folder.parents:
@@ -303,5 +306,7 @@ def _own_folders(settings: Settings) -> Iterator[tuple[KeyPath, Path]]:
     for name, address in settings.buckets.items():
         yield ("buckets", name), Path(url2pathname(urlsplit(address).path))
     yield ("presets", "folder"), settings.presets.folder
+    if settings.containers.images:
+        yield ("containers", "images"), settings.containers.images
     if settings.templates:
         yield ("templates",), settings.templates

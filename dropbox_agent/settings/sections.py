@@ -3,141 +3,36 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PrivateAttr, Tag
+from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from dropbox_agent.settings.kinds import (
+    AllOrSome,
+    BucketAddress,
+    BucketName,
+    Folder,
+    FolderText,
+    Number,
+    Port,
+    RestAddress,
+    Seconds,
+    Section,
+    Switch,
+    Text,
+    WebAddress,
+    absolute_address,
+)
 from dropbox_agent.settings.packaged import packaged
+from dropbox_agent.settings.services import Mail
 
 ENVIRONMENT_PREFIX = "DROPBOX_AGENT_"
 PACKAGED_DEFAULTS = "the packaged defaults"
-ADDRESS = re.compile(r"[^@\s,;<>\"]+@[^@\s,;<>\"]+")
-BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-TASK_FIELDS = ("skip_task", "image", "image_version", "image_resources", "job_settings", "command_script")
-"""What a manifest may set of a task (the fields of ``model.Task``; a test compares the two)."""
-
-
-# --- kinds of values -------------------------------------------------------------------------------------------------
-
-
-def _no_switch(value: Any) -> Any:
-    """Refuse true and false where a number is meant: Python would take them for 1 and 0."""
-    if isinstance(value, bool):
-        raise ValueError("is not a number")
-    return value
-
-
-def _switch(value: Any) -> Any:
-    """Take true and false (also as text, from the environment), and nothing that merely looks like it."""
-    if isinstance(value, str) and value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    if not isinstance(value, bool):
-        raise ValueError("is neither true nor false")
-    return value
-
-
-def _text(value: str) -> str:
-    if not value.strip():
-        raise ValueError("is empty")
-    if any(not character.isprintable() for character in value):
-        raise ValueError("contains a control character")
-    return value
-
-
-def _path(value: Any) -> Any:
-    """Return the path with its ``~`` replaced; relative ones stay so until the file's own place is known."""
-    if isinstance(value, Path):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("is not a path; write it as text, in quotes if need be")
-    try:
-        return Path(_text(value)).expanduser()
-    except RuntimeError:
-        raise ValueError("begins with the home folder (~) of somebody unknown here") from None
-
-
-def _bucket(value: str) -> str:
-    """Return ``file:///absolute/folder``, or a relative folder as it is."""
-    if value.startswith("s3://"):
-        raise ValueError("is in S3, which is not in this version; file:///folder is")
-    if not value.startswith("file:"):
-        if "://" in value:
-            raise ValueError("is not an address this version knows; write file:///folder")
-        folder = _path(value)
-        return str(folder) if not folder.is_absolute() else _address(folder)
-    parts = urlsplit(value)
-    if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
-        raise ValueError("is not an address of a folder; write file:///folder with three slashes")
-    return _address(Path(_text(unquote(parts.path))))
-
-
-def _address(folder: Path) -> str:
-    return Path(os.path.normpath(folder)).as_uri()
-
-
-def _bucket_name(value: str) -> str:
-    if not BUCKET_NAME.fullmatch(value):
-        raise ValueError("is not a name for a bucket; use letters, digits, dots, dashes and underscores")
-    return value
-
-
-def _mail_address(value: str) -> str:
-    if not ADDRESS.fullmatch(value) or not value.isprintable():
-        raise ValueError("is not one e-mail address")
-    return value
-
-
-def _web_address(value: str) -> str:
-    if not re.fullmatch(r"https?://[^\s\"<>]+", value):
-        raise ValueError("is not a web address; it begins with https:// or http://")
-    return value
-
-
-def _rest_address(value: str) -> str:
-    if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:_-]+(/[^\s?#]*)?|unix:/[^\s/][^\n]*", value):
-        raise ValueError("is not where a slurmrestd listens; write http://host:port or unix:/path")
-    return value
-
-
-def _task_field(value: str) -> str:
-    first = value.partition(".")[0]
-    if first not in TASK_FIELDS or not re.fullmatch(r"[a-z_]+(\.[A-Za-z0-9_-]+)*", value):
-        known = ", ".join(TASK_FIELDS)
-        raise ValueError(f"is not a field of a task; those are {known} and, inside, image_resources.array")
-    return value
-
-
-Switch = Annotated[bool, BeforeValidator(_switch)]
-Seconds = Annotated[float, BeforeValidator(_no_switch), Field(gt=0, allow_inf_nan=False)]
-Number = Annotated[int, BeforeValidator(_no_switch), Field(ge=1)]
-Port = Annotated[int, BeforeValidator(_no_switch), Field(ge=0, le=65535)]
-Text = Annotated[str, AfterValidator(_text)]
-Folder = Annotated[Path, BeforeValidator(_path)]
-FolderText = Annotated[str, BeforeValidator(lambda value: str(_path(value)))]
-BucketName = Annotated[str, AfterValidator(_bucket_name)]
-BucketAddress = Annotated[str, AfterValidator(_bucket)]
-MailAddress = Annotated[str, AfterValidator(_mail_address)]
-WebAddress = Annotated[str, AfterValidator(_web_address)]
-RestAddress = Annotated[str, AfterValidator(_rest_address)]
-TaskField = Annotated[str, AfterValidator(_task_field)]
-AllOrSome = Annotated[
-    Annotated[Literal["all"], Tag("all")] | Annotated[tuple[TaskField, ...], Tag("some")],
-    Discriminator(lambda value: "all" if isinstance(value, str) else "some"),
-]
-
 
 # --- sections --------------------------------------------------------------------------------------------------------
-
-
-class Section(BaseModel):
-    """A part of the settings; unknown names are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Inbox(Section):
@@ -202,6 +97,25 @@ class Executor(Section):
     )
 
 
+class Containers(Section):
+    """What the scripts of job types that have an image are run in."""
+
+    kind: Literal["none", "apptainer", "singularity", "charliecloud"] = Field(
+        "none", description="none: a job type that needs an image is refused; else the program that runs containers."
+    )
+    program: Text | None = Field(
+        None, description="The program on the nodes, by name or path; null: apptainer, singularity or ch-run."
+    )
+    images: Folder | None = Field(
+        None,
+        description="The folder of the images (IMAGE_VERSION.sif; with charliecloud folders IMAGE_VERSION, and it must"
+        " be set); null: they are fetched from docker://IMAGE:VERSION.",
+    )
+    bind: tuple[Folder, ...] = Field(
+        (), description="Folders that every container may read, besides the sources of its own job."
+    )
+
+
 def job_types_shipped() -> Path:
     """Return the folder of the job types that come with the program."""
     return packaged("config", "job_types")
@@ -246,16 +160,6 @@ class Site(Section):
     )
 
 
-class Mail(Section):
-    """How people are told."""
-
-    kind: Literal["file"] = Field("file", description="file writes every mail as an .eml file beside the manifest.")
-    sender: MailAddress = Field("dropbox-agent@localhost", description="The address mails come from.")
-    default_to: MailAddress | None = Field(
-        None, description="Who is told about jobs that name no address; null: nobody, with a warning."
-    )
-
-
 class Web(Section):
     """Where the pages are served."""
 
@@ -291,6 +195,9 @@ class Settings(BaseSettings):
         Path("state"), description="Ledger and spool; on a disk of this machine, never on a network share."
     )
     executor: Executor = Field(Executor(), description="Where tasks run.")
+    containers: Containers = Field(
+        Containers(), description="What the scripts of job types that have an image are run in."
+    )
     presets: Presets = Field(default_factory=Presets, description="Where the job types are.")
     buckets: Mapping[BucketName, BucketAddress] = Field(
         {"default": "buckets/default", "private": "buckets/private", "open": "buckets/open"},
@@ -370,7 +277,7 @@ def _absolute(value: Any, folder: Path) -> Any:
 
 
 def _absolute_address(address: str, folder: Path) -> str:
-    return address if address.startswith("file:") else _address(folder / address)
+    return address if address.startswith("file:") else absolute_address(folder / address)
 
 
 def section_in(annotation: Any) -> type[BaseModel] | None:

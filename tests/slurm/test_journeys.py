@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from cluster import NODES, Cluster, running_cluster
 from workspace import QUICK, Workspace, a_row, drop, wait_for, write_csv, write_xlsx
@@ -200,10 +201,12 @@ def test_killed_around_a_submission_nothing_is_lost_and_nothing_starts_twice(
 
 def test_a_controller_that_forgets_and_hands_an_id_out_again_fools_nobody(site: Site) -> None:
     site.cluster.let_start(False)
-    site.workspace.start()
+    agent = psutil.Process(site.workspace.start().pid)
     site.gate.touch()
     site.drop()
     before = wait_for(site.cluster.live_jobs)
+    # The agent would hand its job over again, and get the id that another is to have.
+    agent.suspend()
     # Within the seconds in which what was acknowledged is not yet saved.
     site.cluster.stop_controller(kill=True)
     site.cluster.start_controller()
@@ -211,6 +214,7 @@ def test_a_controller_that_forgets_and_hands_an_id_out_again_fools_nobody(site: 
     assert another in before, "the id was not handed out again"
     assert site.cluster.live_jobs() == {another: "another"}
     site.cluster.let_start(True)
+    agent.resume()
     site.wait_for_state("succeeded", "failed")
     assert site.status()["state"] == "succeeded", site.status()
     site.each_attempt_started_once()

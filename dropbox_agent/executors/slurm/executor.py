@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +19,7 @@ from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.executors.folder import Node, has_started, look, owner_of, prepare, resources_of
 from dropbox_agent.executors.slurm import judging
 from dropbox_agent.executors.slurm.jobs import Cluster, JobRequest, Refused, SlurmJob, Unanswered, Why
+from dropbox_agent.executors.slurm.line import Line
 from dropbox_agent.executors.slurm.pace import Pace
 from dropbox_agent.executors.slurm.states import STATES, UNKNOWN, Stand, sentence, state_of
 from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskSettings, slurm_job_id
@@ -32,6 +34,8 @@ INHERITED = (
     "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL",
 )  # fmt: skip
 """What a task sees of the environment that Slurm gives its job."""
+PATIENCE_SECONDS = 1.0
+"""How long a tick waits for an answer of the cluster; what comes later is taken at a later tick."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,27 @@ class Asked:
         return {name: value for name, value in given.items() if value is not None}
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A job the cluster was asked to take, and has not answered yet."""
+
+    attempt: Attempt
+    answer: Future[str]
+    first_time: bool
+    """Nobody can have asked for it before."""
+
+
+@dataclass(frozen=True)
+class _Poll:
+    """A question for all jobs, and whom its answer is about."""
+
+    answer: Future[list[SlurmJob]]
+    keys: set[str]
+    at: datetime
+
+
 class SlurmExecutor:
-    """One Slurm job for each attempt."""
+    """One Slurm job for each attempt. The cluster has a line of its own, so that no call holds a tick up for long."""
 
     def __init__(
         self,
@@ -60,9 +83,12 @@ class SlurmExecutor:
         asked: Asked | None = None,
         poll_seconds: float = 2.0,
         grace_seconds: float = 60.0,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
         self.trouble: str | None = None
         self._cluster = cluster
+        self._line = Line()
+        self._patience = patience_seconds
         self._slots = slots
         self._node = Node(python, inherits=INHERITED)
         self._asked = asked or Asked()
@@ -71,37 +97,62 @@ class SlurmExecutor:
         self._known: dict[str, tuple[SlurmJob, ...]] = {}
         """The jobs of the last answer, by name."""
         self._absent: dict[str, datetime] = {}
-        """Which attempts the last answer did not have, and when that was."""
+        """Which attempts the last answer did not have, and when that was asked."""
         self._refused: set[str] = set()
         """Attempts that Slurm is known not to have: each time they were asked for, it said no."""
         self._met: set[str] = set()
         """Attempts that were found in the ledger: somebody may have asked for them before."""
+        self._under_way: dict[str, _Asked] = {}
+        self._poll: _Poll | None = None
         self._unreachable = False
         self._told: set[str] = set()
+        self._ending: dict[tuple[str, bool], Future[None]] = {}
         self._stopped: set[tuple[str, bool]] = set()
 
     # --- handing over ------------------------------------------------------------------------------------------------
 
     def room(self, live: int) -> int:
         """Return how many more jobs may be submitted now; none while nobody answers."""
-        return 0 if self._unreachable else max(0, min(AT_ONCE, self._slots - live))
+        return 0 if self._unreachable or self._under_way else max(0, min(AT_ONCE, self._slots - live))
 
-    def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
-        """Submit the attempt's wrapper as a Slurm job; return ``slurm:id:name``."""
-        if self._unreachable:
-            self._note_refusal(attempt, Why.UNREACHABLE)
+    def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str | None:
+        """Submit the attempt's wrapper as a Slurm job; return ``slurm:id:name``, or None: the answer comes later."""
+        first_time = attempt.key not in self._met
+        if self._unreachable or self._under_way:
+            self._note_refusal(attempt, Why.UNREACHABLE, first_time)
             raise SubmitFailed("Slurm does not answer; it is tried again once it does.", retry=True)
         request = self._request(attempt, settings)
+        self._forget(attempt)
+        asked = _Asked(attempt, self._line.ask(lambda: self._cluster.submit(request)), first_time)
+        if not _is_answered(asked.answer, self._patience):
+            self._under_way[attempt.key] = asked
+            return None
+        return self._answer(asked)
+
+    def answered(self) -> list[tuple[Attempt, str | Exception]]:
+        """Return the attempts whose ``submit`` returned None and that have an answer now: a handle, or what failed."""
+        done = [asked for asked in self._under_way.values() if asked.answer.done()]
+        for asked in done:
+            del self._under_way[asked.attempt.key]
+        return [(asked.attempt, self._answer_or_error(asked)) for asked in done]
+
+    def _answer_or_error(self, asked: _Asked) -> str | Exception:
         try:
-            job_id = self._cluster.submit(request)
+            return self._answer(asked)
+        except Exception as error:
+            return error
+
+    def _answer(self, asked: _Asked) -> str:
+        try:
+            job_id = asked.answer.result()
         except Refused as refused:
-            self._note_refusal(attempt, refused.why)
-            if refused.why is Why.NEVER and not judging.close(attempt):
+            self._note_refusal(asked.attempt, refused.why, asked.first_time)
+            if refused.why is Why.NEVER and not judging.close(asked.attempt):
                 refused = Refused(Why.UNSURE, refused.words)
             raise _submit_failed(refused) from refused
-        self._forget(attempt)
+        self._forget(asked.attempt)
         self._pace.hurry()
-        return judging.handle_of(job_id, attempt)
+        return judging.handle_of(job_id, asked.attempt)
 
     def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
         """Return whether Slurm has no job of this attempt, and none of it ever ran.
@@ -109,7 +160,9 @@ class SlurmExecutor:
         Slurm may take a job some time after sbatch gave up, and forget one that it took. So an attempt has to be
         missing for a while, in answers at its beginning and its end; since when it is missing is in the ledger.
         """
-        if self._unreachable or attempt.state is AttemptState.RUNNING or _may_have_started(attempt):
+        if self._unreachable or self._under_way or attempt.state is AttemptState.RUNNING:
+            return False
+        if _may_have_started(attempt):
             return False
         if attempt.key in self._refused:
             return True
@@ -127,9 +180,8 @@ class SlurmExecutor:
             resources={**self._asked.resources(), **resources_of(attempt)},
         )
 
-    def _note_refusal(self, attempt: Attempt, why: Why) -> None:
+    def _note_refusal(self, attempt: Attempt, why: Why, first_time: bool) -> None:
         self._unreachable = self._unreachable or why is Why.UNREACHABLE
-        first_time = attempt.key not in self._met
         self._forget(attempt)
         if why is not Why.UNSURE and (first_time or attempt.key in self._refused):
             self._refused.add(attempt.key)
@@ -140,6 +192,8 @@ class SlurmExecutor:
         """What was known of an attempt is no longer so once it is asked for again."""
         self._absent.pop(attempt.key, None)
         self._known.pop(attempt.key, None)
+        if self._poll is not None:
+            self._poll.keys.discard(attempt.key)
 
     def stop(self, attempt: Attempt, hard: bool) -> bool:
         """Take the start token of an attempt that has not started, and end its Slurm jobs.
@@ -147,15 +201,27 @@ class SlurmExecutor:
         A job that is not reached then finds the token taken, and ends by itself.
         """
         never_ran = judging.close(attempt)
-        if (attempt.key, hard) not in self._stopped and not self._unreachable:
-            try:
-                self._cluster.cancel(attempt.key, hard)
-            except Unanswered as unanswered:
-                self.trouble = f"Slurm did not end {attempt.key}: {unanswered}."
-                self._unreachable = True
-            else:
-                self._stopped.add((attempt.key, hard))
+        order = (attempt.key, hard)
+        if order not in self._stopped and not self._unreachable:
+            self._end(order)
         return never_ran
+
+    def _end(self, order: tuple[str, bool]) -> None:
+        patience = 0.0
+        if order not in self._ending:
+            self._ending[order] = self._line.ask(lambda: self._cluster.cancel(*order))
+            patience = self._patience
+        answer = self._ending[order]
+        if not _is_answered(answer, patience):
+            return
+        del self._ending[order]
+        try:
+            answer.result()
+        except Unanswered as unanswered:
+            self.trouble = f"Slurm did not end {order[0]}: {unanswered}."
+            self._unreachable = True
+        else:
+            self._stopped.add(order)
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
@@ -165,10 +231,11 @@ class SlurmExecutor:
         self._refused &= self._met
         looks = [self._look(attempt) for attempt in attempts]
         open_looks = [seen for seen in looks if not judging.says_all(seen) and not judging.is_away(seen)]
-        fresh = bool(open_looks or self._unreachable) and self._pace.is_due(now) and self._ask(now)
-        if fresh:
+        poll = self._polled(bool(open_looks or self._unreachable), now)
+        if poll is not None:
             self._pace.asked(now, self._is_calm(open_looks))
-        judged = (self._judged(seen, now, fresh) for seen in looks)
+        asked_about = poll.keys if poll is not None else set()
+        judged = (self._judged(seen, now, seen.attempt.key in asked_about) for seen in looks)
         return [observation for observation in judged if observation is not None]
 
     def _judged(self, seen: Observation, now: datetime, fresh: bool) -> Observation | None:
@@ -191,25 +258,34 @@ class SlurmExecutor:
         job_id = (owner or {}).get("slurm_job_id")
         return replace(seen, handle=judging.handle_of(str(job_id), attempt)) if job_id else seen
 
-    def _ask(self, now: datetime) -> bool:
-        """Ask Slurm for its jobs; return whether it answered."""
+    def _polled(self, wanted: bool, now: datetime) -> _Poll | None:
+        """Ask Slurm for its jobs when that is due; return the poll that was answered since the last look, or None."""
+        patience = 0.0
+        if self._poll is None and wanted and self._pace.is_due(now):
+            self._poll = _Poll(self._line.ask(self._cluster.jobs), set(self._met), now)
+            patience = self._patience
+        if self._poll is None or not _is_answered(self._poll.answer, patience):
+            return None
+        poll, self._poll = self._poll, None
         try:
-            jobs = self._cluster.jobs()
+            self._learn(poll, poll.answer.result())
         except Unanswered as unanswered:
             self.trouble = (
                 f"Slurm does not say which jobs there are: {unanswered}. What runs goes on; it is asked again."
             )
             self._pace.unanswered(now)
-            return False
+            return None
+        return poll
+
+    def _learn(self, poll: _Poll, jobs: Sequence[SlurmJob]) -> None:
         self.trouble = None
         self._unreachable = False
         known: dict[str, tuple[SlurmJob, ...]] = {}
         for job in jobs:
-            if job.name in self._met:
+            if job.name in poll.keys:
                 known[job.name] = (*known.get(job.name, ()), job)
         self._known = known
-        self._absent = {key: now for key in self._met if key not in known}
-        return True
+        self._absent = {key: poll.at for key in poll.keys & self._met if key not in known}
 
     def _is_calm(self, looks: Sequence[Observation]) -> bool:
         """Return whether nothing calls for asking again soon."""
@@ -232,6 +308,12 @@ class SlurmExecutor:
         if what not in self._told:
             self._told.add(what)
             logger.warning("%s", words, extra={"action": "slurm"})
+
+
+def _is_answered(answer: Future[Any], patience_seconds: float) -> bool:
+    """Return whether there is an answer, of whatever kind, after waiting that long for it."""
+    done, _ = wait((answer,), timeout=patience_seconds)
+    return bool(done)
 
 
 def _may_have_started(attempt: Attempt) -> bool:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 SLOWEST_POLL = timedelta(seconds=30)
+JITTER = 0.25
+"""By which part a wait may be longer, so that the agents of a site do not all ask at once after an outage."""
 
 
 @dataclass
@@ -13,6 +17,8 @@ class Pace:
     """How often Slurm is asked: soon after something happened, then ever less often."""
 
     quickest: timedelta
+    chance: Callable[[], float] = random.random
+    """Returns 0 to 1."""
     _wait: timedelta | None = None
     _last: datetime | None = None
 
@@ -28,7 +34,7 @@ class Pace:
     def unanswered(self, now: datetime) -> None:
         """Slurm did not answer, which may have taken long."""
         self._last = now
-        self._wait = min((self._wait or self.quickest) * 2, SLOWEST_POLL)
+        self._wait = min((self._wait or self.quickest) * 2, SLOWEST_POLL) * (1 + JITTER * self.chance())
 
     def hurry(self) -> None:
         """Something happened."""

@@ -1,0 +1,27 @@
+"""The services a site uses: whether they answer, and with what the agent says to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dropbox_agent import assembly, deliver
+from dropbox_agent.doctor.findings import Finding, Site, Verdict
+
+LONGEST_SECONDS = 15.0
+"""How long one service is waited for."""
+
+
+def mail(at: Site) -> Iterator[Finding]:
+    """The mail server: it answers, is who it says, and takes the login; no mail is sent."""
+    server = assembly.mail_server(at.settings.mail)
+    if server is None:
+        words = "Mails are written beside the manifests (mail.kind: file)."
+        yield Finding("mail", Verdict.NOT_CONFIGURED, words)
+        return
+    trouble = deliver.probe(server, at.environ, LONGEST_SECONDS)
+    if trouble is not None:
+        advice = "Correct 'mail'. Until then mails wait in the ledger, and none is lost."
+        yield Finding("mail", Verdict.FAILED, trouble, advice)
+        return
+    login = f" and takes the login of {server.username}" if server.username else ""
+    yield Finding("mail", Verdict.OK, f"The mail server {server} answers ({server.security}){login}.")

@@ -1,0 +1,58 @@
+"""What people find in an inbox: README.txt and TEMPLATE.xlsx, made anew when the site's job types change."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from dropbox_agent import deliver, report
+from dropbox_agent.errors import DeliveryFailed
+from dropbox_agent.examine import Examiner
+from dropbox_agent.inbox import Inbox, open_regular
+from dropbox_agent.manifest import template
+
+FINGERPRINT = ".dropbox-agent/template.sha256"
+"""What the TEMPLATE.xlsx in an inbox was made from; it is made anew only when that changes."""
+
+
+def furnishing(how: report.Pages, by: Examiner) -> Callable[[Inbox, datetime], None]:
+    """Return what puts README.txt and TEMPLATE.xlsx into an inbox and sweeps what a killed agent left there."""
+
+    def furnish(inbox: Inbox, now: datetime) -> None:
+        deliver.sweep(inbox.path)
+        _put_template(inbox.path, by, now)
+        _put_readme(inbox.path, how)  # It names the template.
+
+    return furnish
+
+
+def _put_readme(folder: Path, how: report.Pages) -> None:
+    text = report.readme(how, folder).encode()
+    if _stored(folder / deliver.README, len(text)) != text:
+        deliver.write(folder, deliver.README, text)
+
+
+def _stored(path: Path, limit: int) -> bytes | None:
+    """Return what stands in a plain file of the inbox, up to one byte more than the limit; never follows a link."""
+    try:
+        with open_regular(path) as file:
+            return file.read(limit + 1)
+    except OSError:
+        return None
+
+
+def _put_template(folder: Path, by: Examiner, now: datetime) -> None:
+    """Put the template of this site's names there, unless the one that stands there is theirs or was filled in."""
+    known = by.known(by.load_presets(), now)
+    names = (known.job_types, known.projects, known.platforms, known.modalities, known.buckets)
+    fingerprint = hashlib.sha256(repr((template.VERSION, names)).encode()).hexdigest()
+    kept = folder / FINGERPRINT
+    there = _stored(folder / deliver.TEMPLATE, 0) is not None
+    if there and _stored(kept, len(fingerprint)) == fingerprint.encode():
+        return
+    if not deliver.write_own(folder, deliver.TEMPLATE, template.template_bytes(known)):
+        reason = "somebody filled it in, so it is read as a manifest; a new one is put there once it has another name"
+        raise DeliveryFailed(folder, deliver.TEMPLATE, reason)
+    deliver.write(kept.parent, kept.name, fingerprint.encode())
