@@ -56,7 +56,7 @@ def test_a_job_is_taken_seen_with_its_node_and_ended_by_its_name(cluster: Cluste
         ({"minimum_cpus_per_node": 99}, "Requested node configuration is not available"),
         ({"memory": 99999999}, "Requested node configuration is not available"),
         ({"constraint": "purple"}, "Invalid feature specification"),
-        ({"gres": "gpu:1"}, "Invalid generic resource (gres) specification|Failure during parsing"),
+        ({"gres": "tape:1"}, "Invalid generic resource (gres) specification|Failure during parsing"),
         ({"licenses": "matlab:1"}, "Invalid license specification"),
         ({"reservation": "mine"}, "Requested reservation is invalid"),
         ({"nice": 99999999999}, "Invalid --nice value|Nice too large"),
