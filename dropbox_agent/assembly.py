@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -32,14 +33,17 @@ from dropbox_agent.executors import (
 )
 from dropbox_agent.furnish import furnishing
 from dropbox_agent.inbox import MARKER, Inbox, guard, is_passed_over, mark, open_regular
-from dropbox_agent.ledger import Ledger, Reader
+from dropbox_agent.ledger import Ledger, Lists, Reader
 from dropbox_agent.manifest import schema, template
 from dropbox_agent.model import Order, Presets, Secret
+from dropbox_agent.presets.folder import SUFFIXES as PRESET_SUFFIXES
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from dropbox_agent.web.api import Access, Desk
 
 SHELL_SAFE = re.compile(r"[A-Za-z0-9/._-]+")
 SLOTS = {"local": 2, "slurm": 1000}
@@ -386,7 +390,58 @@ def web_app(settings: Settings) -> FastAPI:
     from dropbox_agent import web  # FastAPI takes a while to import, and no other command needs it
 
     read = WebReader(open_reader(settings), presets_in(settings.presets.folder))
-    return web.app(web.Parts(read, pages(settings)))
+    made = web.app(web.Parts(read, pages(settings)))
+    made.mount("/api", api_app(settings))
+    return made
+
+
+def api_app(settings: Settings) -> FastAPI:
+    """Return the API on this site's ledger. Raises LedgerUnavailable when there is none yet."""
+    from dropbox_agent.web import api
+
+    reader, by = open_reader(settings), examiner(settings, manifest.Room(upstream=settings.compat == "upstream"))
+    return api.application(
+        api.ApiParts(
+            reader=reader,
+            lists=Lists.of(database(settings.state_dir)),
+            examiner=by,
+            presets=by.load_presets,
+            template=lambda: template.template_bytes(by.known(by.load_presets(), utc_now())),
+            changed=partial(_preset_changed, settings.presets.folder),
+            now=utc_now,
+            rates=api.Rates(settings.api.requests_per_minute),
+            access=_access(settings),
+            desk=_desk(settings, reader, by),
+        )
+    )
+
+
+def _access(settings: Settings) -> Access:
+    from dropbox_agent.web import api
+
+    tokens = [api.Token(t.name, t.sha256, t.user_email, t.may_cancel == "all") for t in settings.api.tokens]
+    via = settings.api.proxy
+    proxy = api.Proxy(via.addresses, via.user_header, via.email_header, via.origins) if via.addresses else None
+    return api.Access(settings.api.submit, tuple(tokens), proxy)
+
+
+def _desk(settings: Settings, reader: Reader, by: Examiner) -> Desk | None:
+    from dropbox_agent.web import api
+
+    if not settings.api.submit:
+        return None
+    if not settings.inboxes:
+        raise WrongUse(f"{settings.origin}: api.submit is on, and no inbox is set ('inboxes') to put manifests into.")
+    receipts = api.Receipts(settings.state_dir / "submissions.sqlite")
+    return api.Desk(settings.inboxes[0].path, orders_in(settings), reader, by, receipts)
+
+
+def _preset_changed(folder: Path, job_type: str) -> datetime | None:
+    """Return when the file of a job type was last changed; None when it has none."""
+    for suffix in PRESET_SUFFIXES:
+        with suppress(OSError):
+            return datetime.fromtimestamp((folder / f"{job_type}{suffix}").stat().st_mtime, timezone.utc)
+    return None
 
 
 class WebReader:

@@ -260,12 +260,17 @@ def as_json(examination: Examination) -> dict[str, Any]:
                 "s3_prefix": job.s3_prefix,
                 "bucket": job.bucket,
                 "job_type": job.job_type,
-                "plan": [_task_as_json(task) for task in made.tasks],
+                "plan": plan_as_json(made),
             }
             for job, made in examination.jobs
         ],
         "problems": [problem.as_json() for problem in examination.problems],
     }
+
+
+def plan_as_json(made: Plan) -> list[dict[str, Any]]:
+    """Return the tasks of a plan in order, each with its effective settings and where each value comes from."""
+    return [_task_as_json(task) for task in made.tasks]
 
 
 def _task_as_json(task: Any) -> dict[str, Any]:

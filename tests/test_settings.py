@@ -288,12 +288,44 @@ def test_a_bad_character_is_said(tmp_path: Path) -> None:
         ("s3: {}", "s3 is not in this version; buckets are folders here (file:///folder)."),
         ("codeocean: {domain: x}", "codeocean is not in this version; the Code Ocean tasks are skipped."),
         ("docdb:", "docdb is not in this version; the DocDB task is skipped."),
-        ("api: {submit: open}", "api is not in this version; manifests are dropped into an inbox."),
         ("projects_url: http://x", "projects_url is not in this version; projects is a list in this file."),
     ],
 )  # fmt: skip
 def test_what_a_later_version_will_have_is_refused_honestly(tmp_path: Path, text: str, finding: str) -> None:
     assert findings(tmp_path, text) == (f"line 1: {finding}",)
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        (
+            "api: {submit: true}",
+            "api.submit: nobody could submit. Make a token ('dropbox-agent token NAME' prints the lines for"
+            " api.tokens), or name the proxy's addresses (api.proxy.addresses).",
+        ),
+        ("api: {tokens: [{name: rig}]}", "api.tokens[0]: sha256 is missing here; it has no default."),
+        (
+            "api: {tokens: [{name: rig, sha256: secret}]}",
+            "api.tokens[0].sha256: what stands there is not a sha256: 64 digits and letters a to f;"
+            " 'dropbox-agent token NAME' prints it.",
+        ),
+        (
+            f"api: {{tokens: [{{name: rig, sha256: {'a' * 64}}}, {{name: rig, sha256: {'b' * 64}}}]}}",
+            "api.tokens[1].name: another token is called rig too.",
+        ),
+        (
+            "api: {tokens: [{name: Rig 3}]}",
+            'api.tokens[0].name: "Rig 3" is not a name for a token;'
+            " use at most 40 lower-case letters, digits and dashes.",
+        ),
+        (
+            "api: {proxy: {addresses: [x.example.org]}}",
+            'api.proxy.addresses[0]: "x.example.org" is not an address or network, such as 127.0.0.1 or 10.0.0.0/24.',
+        ),
+    ],
+)
+def test_nobody_submits_without_being_known_by_name(tmp_path: Path, text: str, finding: str) -> None:
+    assert f"line 1: {finding}" in findings(tmp_path, text)
 
 
 def test_charliecloud_needs_a_folder_of_images(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from dropbox_agent.settings.api import Api
 from dropbox_agent.settings.kinds import (
     AllOrSome,
     BucketAddress,
@@ -213,6 +214,7 @@ class Settings(BaseSettings):
     )
     mail: Mail = Field(Mail(), description="How people are told.")
     web: Web = Field(Web(), description="Where the pages are served.")
+    api: Api = Field(Api(), description="Submitting and cancelling through the web; reading needs nothing.")
     metadata: Metadata = Field(Metadata(), description="How strict metadata files are judged.")
     templates: Folder | None = Field(
         None, description="A folder of templates of your own; each file replaces the one of the same name."
