@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import os
 import re
@@ -28,6 +29,8 @@ from dropbox_agent.executors import (
     RehearsalExecutor,
     SlurmCommands,
     SlurmExecutor,
+    SlurmRest,
+    Token,
 )
 from dropbox_agent.furnish import furnishing
 from dropbox_agent.inbox import MARKER, Inbox, beside, guard, is_passed_over, mark, open_regular
@@ -120,7 +123,7 @@ def executor(settings: Settings, environ: Mapping[str, str]) -> Executor:
 def slurm(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmExecutor:
     """Return the way to a cluster that the settings name."""
     return SlurmExecutor(
-        SlurmCommands(environ),
+        _rest(chosen, environ) if chosen.via == "rest" else SlurmCommands(environ),
         slots=chosen.slots or SLOTS["slurm"],
         python=str(chosen.python or sys.executable),
         asked=Asked(chosen.partition, chosen.account, chosen.qos),
@@ -137,6 +140,11 @@ def post(settings: Settings, environ: Mapping[str, str], shares: Places, ledger_
 
     server = mail_server(settings.mail)
     return deliver.FilePost(put) if server is None else deliver.SmtpPost(server, environ)
+
+
+def _rest(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmRest:
+    assert chosen.url is not None
+    return SlurmRest(chosen.url, Token(chosen.token_file, environ), getpass.getuser(), user=chosen.user)
 
 
 def mail_server(mail: site.Mail) -> deliver.MailServer | None:
