@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from dropbox_agent import manifest, plan, policy, presets, validate
 from dropbox_agent.ledger import Reader
 from dropbox_agent.model import Job, Known, Level, Plan, Presets, Problem, Row
+from dropbox_agent.patience import Places
 from dropbox_agent.remembered import Answer
 from dropbox_agent.wording import shown
 
@@ -67,21 +68,24 @@ class Examiner:
     rules: policy.Rules
     default_email: str | None = None
     env_file: str | None = None
+    containers: plan.Containers = plan.NO_CONTAINERS
     upstream: bool = False
     """compat: upstream. Manifests are read as upstream reads them, with a warning for each difference."""
     read: Callable[[Path, str], manifest.Found] = manifest.read
     """How a manifest becomes rows; an agent has a warm ``manifest.Room`` for it."""
+    places: Places = field(default_factory=lambda: Places(None))
+    """How long the shares that manifests name are waited for."""
 
     def examine(self, path: Path, name: str, now: datetime) -> Examination:
         """Return what the manifest at ``path``, called ``name``, asks for, and all its problems."""
         found = self.judge_form(path, name, now)
         problems = list(found.problems)
         for job, made in found.jobs:
-            problems += policy.check(job, made, self.rules, look_at_folder)
+            problems += policy.check(job, made, self.rules, self.look_at)
         # The folders of a row that is wrong otherwise are looked at too: all problems at once.
         for row in (row for row in found.rows if all(job.row is not row for job, _ in found.jobs)):
             folders = plan.folders_of(row, self.rules.path_map)
-            problems += policy.check_folders(row, folders, self.rules, look_at_folder)
+            problems += policy.check_folders(row, folders, self.rules, self.look_at)
         return Examination(found.rows, found.jobs, _quoted(_in_order(problems), path, name))
 
     def judge_form(self, path: Path, name: str, now: datetime) -> Examination:
@@ -99,12 +103,18 @@ class Examiner:
                 self.rules.path_map,
                 env_file=self.env_file,
                 source_removal=self.rules.source_removal,
+                site_containers=self.containers,
             )
             problems += clashes
             if made is not None:
+                problems += _images_not_there(job, made, self.containers)
                 planned.append((job, made))
         problems += _same_places(planned)
         return Examination(rows, tuple(planned), _quoted(_in_order(problems), path, name))
+
+    def look_at(self, text: str) -> policy.SourceFacts:
+        """Return what this machine says of a folder named in a manifest. Raises NoAnswer when its share hangs."""
+        return self.places.ask(text, lambda: look_at_folder(text))
 
     def known(self, stored: Presets, now: datetime) -> Known:
         """Return what a manifest may name."""
@@ -190,6 +200,25 @@ def _claimed(job: Job, made: Plan, ledger: Reader) -> Problem | None:
     return Problem(level, job.row.place, f"{message} {again}", found=job.s3_prefix, outside=True)
 
 
+def _images_not_there(job: Job, made: Plan, site: plan.Containers) -> list[Problem]:
+    """Return a problem for each image that is not in the site's folder, where this machine sees that folder."""
+    if site.images is None or not site.images.is_dir():
+        return []
+    tasks = {task.key: task.settings for task in made.tasks if task.skip is None}
+    missing = {key: image for key, image in plan.images_of(tasks, site).items() if not image.exists()}
+    return [_image_not_there(job, key, image) for key, image in missing.items()]
+
+
+def _image_not_there(job: Job, key: str, image: Path) -> Problem:
+    return Problem(
+        Level.ERROR,
+        job.row.place_of("job_type"),
+        f"The script of {key} is run in an image that is not there: {image}. Ask whoever looks after this service.",
+        found=job.job_type,
+        outside=True,
+    )
+
+
 def _same_places(planned: Sequence[tuple[Job, Plan]]) -> list[Problem]:
     """Return a problem for each job that goes where another one of the file goes, through another bucket's name."""
     by_place: dict[str, list[Job]] = {}
@@ -257,12 +286,17 @@ def as_json(examination: Examination) -> dict[str, Any]:
                 "s3_prefix": job.s3_prefix,
                 "bucket": job.bucket,
                 "job_type": job.job_type,
-                "plan": [_task_as_json(task) for task in made.tasks],
+                "plan": plan_as_json(made),
             }
             for job, made in examination.jobs
         ],
         "problems": [problem.as_json() for problem in examination.problems],
     }
+
+
+def plan_as_json(made: Plan) -> list[dict[str, Any]]:
+    """Return the tasks of a plan in order, each with its effective settings and where each value comes from."""
+    return [_task_as_json(task) for task in made.tasks]
 
 
 def _task_as_json(task: Any) -> dict[str, Any]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cluster import Cluster, missing_programs, running_cluster
+from images import build_image
 from workspace import COMMAND, Workspace
 
-from dropbox_agent import demonstration
+from dropbox_agent import demonstration, manifest
 
 
 @pytest.fixture
@@ -28,10 +30,32 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
         child.communicate(timeout=20)
 
 
+@pytest.fixture(scope="session")
+def _room() -> Iterator[manifest.Room]:
+    with manifest.Room() as room:
+        yield room
+
+
+@pytest.fixture
+def one_room(_room: manifest.Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every site of a test read its manifests in one process: each of its own would take a second to start."""
+    monkeypatch.setattr(manifest, "Room", lambda **_: _room)
+
+
 @pytest.fixture
 def sources(tmp_path: Path) -> dict[str, Path]:
     """Folders of one session, as real ones are: dot files, an empty file, sub-folders, spaces and umlauts."""
     return demonstration.make_session(tmp_path / "data" / "session 0012")
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of images for Charliecloud, with ``lab/tools`` 1.0 in it."""
+    if shutil.which("ch-run") is None and os.environ.get("CI") == "true":
+        pytest.fail("The tests of containers need charliecloud; .ci/install-slurm installs it.")
+    if shutil.which("ch-run") is None:
+        pytest.skip("charliecloud is not installed (make test installs it as root on Debian)")
+    return build_image(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 from workspace import Workspace
 
-from dropbox_agent import doctor
+from dropbox_agent import assembly, doctor
 from dropbox_agent.cli import app
 from dropbox_agent.doctor import Finding, Site, Verdict, mounts
 from dropbox_agent.doctor.mounts import Mount, mount_of
@@ -28,11 +29,13 @@ MOUNTS = """
 
 
 @pytest.fixture
-def site(workspace: Workspace, tmp_path: Path) -> Workspace:
+def site(tmp_path: Path) -> Workspace:
+    made = Workspace(tmp_path / "a site's folder")
+    assembly.initialise(made.folder, datetime(2026, 3, 1, tzinfo=timezone.utc))
     (tmp_path / "work").mkdir()
     # A folder that means nothing to a shell.
-    workspace.change(policy={"source_roots": ["/data"]}, work_dir=str(tmp_path / "work"))
-    return workspace
+    made.change(policy={"source_roots": ["/data"]}, work_dir=str(tmp_path / "work"))
+    return made
 
 
 def verdicts(site: Workspace, environ: Mapping[str, str] | None = None) -> dict[str, Finding]:

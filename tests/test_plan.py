@@ -708,7 +708,7 @@ def test_a_task_is_handed_all_it_needs() -> None:
     }
     presets = scripted(script, image="img", image_version="1.0")
     job = a_job(tasks, modalities=("ecephys", "behavior"))
-    made = expanded(job, presets, env_file="/etc/site.env")
+    made = expanded(job, presets, env_file="/etc/site.env", site_containers=plan.Containers("apptainer"))
     context = plan.Context(Path("/work"), (Path("/data"),), True, False, "/etc/site.env")
     task = made.task("compress_data[ecephys]")
     output = f"/work/{PREFIX}.abc123/staging/ecephys.partial-dbx-a"

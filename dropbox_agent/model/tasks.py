@@ -9,6 +9,20 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 
+class Container(BaseModel):
+    """What a script runs in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["apptainer", "singularity", "charliecloud"]
+    program: str
+    """Its name, or its path, on a node."""
+    image: str
+    """A file or folder on the node, or ``docker://NAME:VERSION``."""
+    reads: list[Path] = []
+    """What the script may read besides its image, each under its own path. It writes its output and /tmp only."""
+
+
 class TaskSettings(BaseModel):
     """The settings file of one built-in task: all that ``python -m dropbox_agent.tasks NAME SETTINGS.json`` reads."""
 
@@ -43,6 +57,8 @@ class TaskSettings(BaseModel):
     job_settings: dict[str, Any] = {}
     script: str | None = None
     """The rendered command_script."""
+    container: Container | None = None
+    """What the script runs in; None: on the node itself."""
     metadata_required: bool = False
     metadata_strict: bool = False
 

@@ -2,9 +2,10 @@
 
 ``pipeline`` is the order, one visible table; ``merging`` lays presets and manifest over one another; ``expansion``
 makes the plan; ``script`` fills the shell scripts of presets; ``resources`` says what a task asks of a cluster;
-``handover`` says what it is given on its node.
+``containers`` which scripts run in an image; ``handover`` says what it is given on its node.
 """
 
+from dropbox_agent.plan.containers import NO_CONTAINERS, Containers, images_of
 from dropbox_agent.plan.expansion import expand, preset_script_faults
 from dropbox_agent.plan.handover import Context, task_settings
 from dropbox_agent.plan.merging import DEFAULT, TASK_FIELDS, is_task, kind, merged, preset_layers
@@ -13,6 +14,7 @@ from dropbox_agent.plan.pipeline import BY_MODALITY, DONE_IN_THE_PLAN, PIPELINE,
 from dropbox_agent.plan.resources import environment as resource_environment
 from dropbox_agent.plan.resources import options as resource_options
 from dropbox_agent.plan.resources import problems as resource_problems
+from dropbox_agent.plan.retries import Again, again, read_retries
 from dropbox_agent.plan.script import Unrenderable, render_script, script_faults
 from dropbox_agent.plan.stored import from_json, plan_hash, to_json
 
@@ -20,14 +22,19 @@ __all__ = [
     "BY_MODALITY",
     "DEFAULT",
     "DONE_IN_THE_PLAN",
+    "NO_CONTAINERS",
     "PIPELINE",
     "TASK_FIELDS",
+    "Again",
+    "Containers",
     "Context",
     "Step",
     "Unrenderable",
+    "again",
     "expand",
     "folders_of",
     "from_json",
+    "images_of",
     "is_task",
     "is_windows",
     "kind",
@@ -36,6 +43,7 @@ __all__ = [
     "plan_hash",
     "preset_layers",
     "preset_script_faults",
+    "read_retries",
     "render_script",
     "resource_environment",
     "resource_options",

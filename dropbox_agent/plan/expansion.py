@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from dropbox_agent.model import SOURCE_SETTINGS, Job, Level, Place, Plan, PlannedTask, Presets, Problem, Row
-from dropbox_agent.plan import merging, resources, script
+from dropbox_agent.plan import containers, merging, resources, retries, script
+from dropbox_agent.plan.containers import Containers
 from dropbox_agent.plan.paths import PathMap, map_path
 from dropbox_agent.plan.pipeline import BY_MODALITY, PIPELINE, Step
 
@@ -56,6 +57,7 @@ def expand(
     *,
     env_file: str | None = None,
     source_removal: bool = False,
+    site_containers: Containers = containers.NO_CONTAINERS,
 ) -> tuple[Plan | None, tuple[Problem, ...]]:
     """Return the job's plan, fully merged, and all that is wrong with what the job sets.
 
@@ -68,11 +70,12 @@ def expand(
         _map_paths(draft, path_map)
         draft.skip = _skip(draft, drafts, source_removal)
     location = _location(job, buckets)
-    problems = tuple(_problems(job, drafts, location, env_file))
+    problems = tuple(_problems(job, drafts, location, env_file, site_containers))
     if any(problem.level is Level.ERROR and not problem.outside for problem in problems):
         return None, problems
     hashed = merging.presets_hash(job.job_type, presets)
-    return Plan(job.job_type, job.s3_prefix, job.bucket, location, _planned(drafts), hashed), problems
+    again = retries.retries_of(job.job_type, presets)
+    return Plan(job.job_type, job.s3_prefix, job.bucket, location, _planned(drafts), hashed, again), problems
 
 
 def _location(job: Job, buckets: Mapping[str, str]) -> str:
@@ -200,7 +203,9 @@ def _shares(one: _Draft, other: _Draft) -> bool:
 # --- what is wrong ---------------------------------------------------------------------------------------------------
 
 
-def _problems(job: Job, drafts: Iterable[_Draft], location: str, env_file: str | None) -> Iterator[Problem]:
+def _problems(
+    job: Job, drafts: Iterable[_Draft], location: str, env_file: str | None, site: Containers
+) -> Iterator[Problem]:
     for draft in drafts:
         yield from (_clash(job, draft, clash) for clash in draft.clashes)
         yield from _not_json(job, draft)
@@ -208,6 +213,7 @@ def _problems(job: Job, drafts: Iterable[_Draft], location: str, env_file: str |
             yield from _source_problems(job, draft)
             yield from _resource_problems(job, draft)
             yield from _script_problems(job, draft, location, env_file)
+            yield from _container_problems(job, draft, site)
 
 
 def _broken_fallback(job: Job, presets: Presets) -> Problem | None:
@@ -327,6 +333,23 @@ def _script_problems(job: Job, draft: _Draft, location: str, env_file: str | Non
     values = script_values(draft.settings, location, output="/output", env_file=env_file)
     for obstacle in script.obstacles(template, values, draft.job_settings):
         yield _unrenderable(job, draft, obstacle)
+
+
+def _container_problems(job: Job, draft: _Draft, site: Containers) -> Iterator[Problem]:
+    """Yield why a script cannot be run in its image: a matter for operators, unless the manifest set the image."""
+    what = containers.obstacle(draft.settings, site)
+    if what is None or draft.step.task_id not in SCRIPTED:
+        return
+    field = "image_version" if "image_version" in what else "image"
+    by = _origin(draft, field)
+    ask = "" if by == merging.MANIFEST else " Ask whoever looks after this service."
+    yield Problem(
+        Level.ERROR,
+        _place(job, draft, field),
+        f"The script of {draft.key}, whose image is set by {_who(by)}, {what}.{ask}",
+        found=str(draft.settings.get(field))[:200],
+        outside=True,
+    )
 
 
 def preset_script_faults(task_id: str, template: str | None) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from typing import Any
 
 from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.model import JobStanding, Plan, PlannedTask, RunFolder, TaskSettings
+from dropbox_agent.plan import containers
+from dropbox_agent.plan.containers import NO_CONTAINERS, Containers
 from dropbox_agent.plan.expansion import script_values
 from dropbox_agent.plan.script import Unrenderable, render_script
 
@@ -26,6 +28,7 @@ class Context:
     """What %ENV_FILE stands for."""
     protected: tuple[Path, ...] = ()
     """The service's own folders, which no link in a source may lead into."""
+    containers: Containers = NO_CONTAINERS
 
 
 def task_settings(job: JobStanding, task: PlannedTask, attempt_key: str, context: Context) -> TaskSettings:
@@ -58,9 +61,16 @@ def task_settings(job: JobStanding, task: PlannedTask, attempt_key: str, context
         image_version=task.settings.get("image_version"),
         job_settings=dict(task.settings.get("job_settings") or {}),
         script=_script(job, task, run_folder, attempt_key, context),
+        container=containers.container(task.settings, context.containers, _read_in_container(job, task, context)),
         metadata_required=context.metadata_required,
         metadata_strict=context.metadata_strict,
     )
+
+
+def _read_in_container(job: JobStanding, task: PlannedTask, context: Context) -> tuple[Path, ...]:
+    """Return what a script may read besides its image: the modality's own source, and what %ENV_FILE stands for."""
+    sources = (Path(one.path) for one in job.plan.source_folders() if one.key == task.key)
+    return (*sources, *([] if context.env_file is None else [Path(context.env_file)]))
 
 
 def _folder(plan: Plan, task_id: str) -> Path | None:

@@ -55,9 +55,9 @@ def script_faults(template: str) -> tuple[str, ...]:
 def obstacles(template: str, values: Mapping[str, str | None], job_settings: Mapping[str, Any]) -> tuple[Obstacle, ...]:
     """Return every placeholder that cannot be filled."""
     found = []
-    for name in dict.fromkeys(_names_in(template)):
+    for name in dict.fromkeys(names_in(template)):
         if name == JOB_SETTINGS:
-            within = dict.fromkeys(name for text in _texts(job_settings) for name in _names_in(text))
+            within = dict.fromkeys(name for text in _texts(job_settings) for name in names_in(text))
             found += [Obstacle(one, None) for one in within if one != JOB_SETTINGS and values.get(one) is None]
         elif not PLAIN_VALUE.fullmatch(values.get(name) or ""):
             found.append(Obstacle(name, values.get(name) or None))
@@ -78,7 +78,8 @@ def render_script(template: str, values: Mapping[str, str | None], job_settings:
     return PLACEHOLDER.sub(lambda match: filled[match["known"]], template)
 
 
-def _names_in(text: str) -> Iterator[str]:
+def names_in(text: str) -> Iterator[str]:
+    """Return the placeholders in a text, in order."""
     return (match["known"] for match in PLACEHOLDER.finditer(text) if match["known"])
 
 

@@ -3,9 +3,11 @@
 Read at the front door (``cli``, ``demonstration``, ``assembly``) and handed down as plain values.
 """
 
+from dropbox_agent.settings.api import TOKEN_NAME, Api, Proxy, Token
 from dropbox_agent.settings.packaged import packaged
 from dropbox_agent.settings.read import load
 from dropbox_agent.settings.sections import (
+    Containers,
     Executor,
     Inbox,
     Metadata,
@@ -19,14 +21,19 @@ from dropbox_agent.settings.services import Mail
 from dropbox_agent.settings.write import as_markdown, as_yaml, write_workspace
 
 __all__ = [
+    "TOKEN_NAME",
+    "Api",
+    "Containers",
     "Executor",
     "Inbox",
     "Mail",
     "Metadata",
     "Policy",
     "Presets",
+    "Proxy",
     "Settings",
     "Site",
+    "Token",
     "Web",
     "as_markdown",
     "as_yaml",

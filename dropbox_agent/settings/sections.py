@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from dropbox_agent.settings.api import Api
 from dropbox_agent.settings.kinds import (
     AllOrSome,
     BucketAddress,
@@ -19,6 +20,7 @@ from dropbox_agent.settings.kinds import (
     Number,
     ParameterPrefix,
     Port,
+    RestAddress,
     Seconds,
     Section,
     Switch,
@@ -63,7 +65,20 @@ class Executor(Section):
     env_file: Folder | None = Field(
         None, description="The file a preset's command_script gets for %ENV_FILE; null: such a script is refused."
     )
-    via: Literal["cli"] = Field("cli", description="How Slurm is reached; cli: by sbatch and squeue on this machine.")
+    via: Literal["cli", "rest"] = Field(
+        "cli", description="How Slurm is reached; cli: by sbatch and squeue on this machine, rest: by slurmrestd (url)."
+    )
+    url: RestAddress | None = Field(
+        None, description="Where slurmrestd listens, for via: rest: http://host:port or unix:/path/to/socket."
+    )
+    token_file: Folder | None = Field(
+        None,
+        description="A file with a token for slurmrestd, read anew for each question; null: SLURM_JWT in the"
+        " environment, or none.",
+    )
+    user: Text | None = Field(
+        None, description="The Slurm account, for via: rest; null: the one the token is for, else the agent's own."
+    )
     partition: Text | None = Field(
         None, description="The Slurm partition of tasks that ask for none; null: the cluster's default."
     )
@@ -81,6 +96,25 @@ class Executor(Section):
     )
     python: Folder | None = Field(
         None, description="The Python with this program on the cluster's nodes; null: the path of the agent's own."
+    )
+
+
+class Containers(Section):
+    """What the scripts of job types that have an image are run in."""
+
+    kind: Literal["none", "apptainer", "singularity", "charliecloud"] = Field(
+        "none", description="none: a job type that needs an image is refused; else the program that runs containers."
+    )
+    program: Text | None = Field(
+        None, description="The program on the nodes, by name or path; null: apptainer, singularity or ch-run."
+    )
+    images: Folder | None = Field(
+        None,
+        description="The folder of the images (IMAGE_VERSION.sif; with charliecloud folders IMAGE_VERSION, and it must"
+        " be set); null: they are fetched from docker://IMAGE:VERSION.",
+    )
+    bind: tuple[Folder, ...] = Field(
+        (), description="Folders that every container may read, besides the sources of its own job."
     )
 
 
@@ -176,6 +210,9 @@ class Settings(BaseSettings):
         Path("state"), description="Ledger and spool; on a disk of this machine, never on a network share."
     )
     executor: Executor = Field(Executor(), description="Where tasks run.")
+    containers: Containers = Field(
+        Containers(), description="What the scripts of job types that have an image are run in."
+    )
     presets: Presets = Field(default_factory=Presets, description="Where the job types are.")
     buckets: Mapping[BucketName, BucketAddress] = Field(
         {"default": "buckets/default", "private": "buckets/private", "open": "buckets/open"},
@@ -191,6 +228,7 @@ class Settings(BaseSettings):
     )
     mail: Mail = Field(Mail(), description="How people are told.")
     web: Web = Field(Web(), description="Where the pages are served.")
+    api: Api = Field(Api(), description="Submitting and cancelling through the web; reading needs nothing.")
     metadata: Metadata = Field(Metadata(), description="How strict metadata files are judged.")
     templates: Folder | None = Field(
         None, description="A folder of templates of your own; each file replaces the one of the same name."
@@ -200,6 +238,10 @@ class Settings(BaseSettings):
     )
     jobs_per_manifest: Number = Field(
         50, description="How many jobs of one manifest are worked on at a time; the others wait for their turn."
+    )
+    share_seconds: Seconds = Field(
+        30.0,
+        description="How long a share may take to answer; then the agent goes on, and asks it again later.",
     )
     compat: Literal["none", "upstream"] = Field(
         "none",

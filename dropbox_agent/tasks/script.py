@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from dropbox_agent.errors import TaskFailed
 from dropbox_agent.model import RunFolder, TaskSettings, file_stem
+from dropbox_agent.tasks.container import Start, start_of
 from dropbox_agent.tasks.names import shown
 from dropbox_agent.tasks.progress import Progress
 
@@ -37,16 +38,18 @@ def run_script(settings: TaskSettings, script: str, output: Path, progress: Prog
     """Run a script in its output folder until it ends well. Raises TaskFailed with its exit code and last lines."""
     file = script_file(settings)
     file.write_text(script, encoding="utf-8")
-    print(f"Runs bash {file} in {output}.", flush=True)
+    where = f"the image {settings.container.image}, {output}" if settings.container else output
+    print(f"Runs bash {file} in {where}.", flush=True)
     _adopt_orphans()
-    child = _started(file, output)
-    tail = Tail(child)
-    try:
-        while not _has_ended(child, _pause(output, progress)):
-            pass
-    finally:
-        end_descendants()
-        tail.finish()
+    with start_of(file, output, settings.container, environment(os.environ)) as start:
+        child = _started(start, output)
+        tail = Tail(child)
+        try:
+            while not _has_ended(child, _pause(output, progress)):
+                pass
+        finally:
+            end_descendants()
+            tail.finish()
     _told(settings, child.returncode, tail.text())
 
 
@@ -63,12 +66,12 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {"LANG": "C.UTF-8", **seen}
 
 
-def _started(file: Path, output: Path) -> subprocess.Popen[bytes]:
+def _started(start: Start, output: Path) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
-            ["bash", str(file)],
+            start.argv,
             cwd=output,
-            env=environment(os.environ),
+            env=start.environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -76,7 +79,7 @@ def _started(file: Path, output: Path) -> subprocess.Popen[bytes]:
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise TaskFailed(
-            f"bash could not be started ({reason}); an operator has to look at the machine that ran this."
+            f"{start.argv[0]} could not be started ({reason}); an operator has to look at the machine that ran this."
         ) from error
 
 
