@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from dropbox_agent.executors.local import LocalExecutor
+from dropbox_agent.executors.patient import Patient
 from dropbox_agent.executors.rehearsal import RehearsalExecutor
 from dropbox_agent.executors.slurm import Asked, SlurmCommands, SlurmExecutor, SlurmRest, Token
 from dropbox_agent.model import Attempt, Observation, TaskSettings
@@ -49,6 +50,7 @@ __all__ = [
     "Asked",
     "Executor",
     "LocalExecutor",
+    "Patient",
     "RehearsalExecutor",
     "SlurmCommands",
     "SlurmExecutor",
