@@ -274,8 +274,10 @@ def test_pushed_pulled_and_compared_the_job_types_are_the_same(site: Path, tmp_p
     (tmp_path / "mine" / "ephys.yaml").write_text(
         'description: "Grüße: 12:00"\ninherits: default\ntasks:\n'
         '  compress_data: {image: "1.10", image_version: "yes"}\n'
+        "  check_metadata_files: {}\n"
         f"  {SETTINGS}:\n    ecephys:\n      job_settings: {{a: 1.5, b: [null, x]}}\n"
         "      command_script: |\n        #!/bin/bash\n        run ' %JOB_SETTINGS '\n"
+        "retries: {out_of_memory: {times: 2, at_most: 64G}, node_failed: 1}\n"
     )
     for file in shipped.glob("*.yaml"):
         (tmp_path / "mine" / file.name).write_text(file.read_text())

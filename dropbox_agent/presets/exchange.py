@@ -13,7 +13,7 @@ import yaml
 
 from dropbox_agent.errors import AgentError, WrongUse
 from dropbox_agent.model import JobType, Presets
-from dropbox_agent.presets.store import ADVANCED_BYTES, Parameter, Store, as_parameters, as_text
+from dropbox_agent.presets.store import ADVANCED_BYTES, Parameter, Store, about_of, as_parameters, as_text
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,7 @@ def as_yaml(job_type: JobType) -> str:
             tasks[task_id] = _plain(fields)
         else:
             tasks.setdefault(task_id, {})[modality] = _plain(fields)
-    whole = {"description": job_type.description or None, "inherits": job_type.inherits, "tasks": tasks or None}
-    given = {name: value for name, value in whole.items() if value is not None}
+    given = {**about_of(job_type), **({"tasks": tasks} if tasks else {})}
     return yaml.dump(given, Dumper=_Blocks, sort_keys=False, allow_unicode=True, width=110) if given else "tasks:\n"
 
 

@@ -1,7 +1,7 @@
 """The job types in an AWS Parameter Store: one parameter for each task, named as upstream names them.
 
 ``PREFIX/v2/JOB_TYPE/tasks/TASK`` and ``PREFIX/v2/JOB_TYPE/tasks/TASK/MODALITY``; the value is the task as JSON. What a
-file has and upstream has not, description and inherits, is in ``PREFIX/v2/JOB_TYPE/about``, which upstream passes over.
+file has and upstream has not (description, inherits, retries) is in ``PREFIX/v2/JOB_TYPE/about``, which it passes over.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dropbox_agent import plan
 from dropbox_agent.errors import AgentError
-from dropbox_agent.model import JobType, Presets
+from dropbox_agent.model import JobType, Presets, Retry
 from dropbox_agent.presets.folder import JOB_TYPE
-from dropbox_agent.presets.meaning import Reading, instead
+from dropbox_agent.presets.meaning import KEYS, Reading, instead
 from dropbox_agent.presets.together import Stored, together
 from dropbox_agent.yaml_lines import Document
 from dropbox_agent.yaml_lines import Path as KeyPath
@@ -200,10 +200,17 @@ class _JobTypeReading:
             elif parts[0] == TASKS and len(parts) in (2, 3):
                 self.add(tasks, one, *parts[1:])
             # Upstream passes over all other names, too.
-        reading = Reading(self.document, self.task_ids, self.modalities)
-        if unknown := set(about) - {"description", "inherits"}:
+        return self.whole(about, tasks)
+
+    def whole(self, about: Mapping[str, Any], tasks: Mapping[tuple[str, str | None], Mapping[str, Any]]) -> JobType:
+        """Return the job type of these tasks, with what upstream has not."""
+        own = Document()
+        job_type = Reading(own, self.task_ids, self.modalities).about(self.name, about, tasks)
+        for finding in own.findings:
+            self.tell(f"{self.name}/{ABOUT}", finding.words)
+        if unknown := set(about) - set(KEYS) | set(about) & {TASKS}:
             self.tell(f"{self.name}/{ABOUT}", f"{', '.join(sorted(unknown))} is not known here")
-        return JobType(self.name, reading.text("description", about) or "", reading.text("inherits", about), tasks)
+        return job_type
 
     def add(self, tasks: dict[Any, Any], one: Parameter, task: str, modality: str | None = None) -> None:
         """Note one task among those of the job type."""
@@ -272,12 +279,27 @@ def _no_constant(name: str) -> Any:
 def as_parameters(stored: Presets) -> Iterator[Parameter]:
     """Yield the parameters that hold these job types."""
     for name, job_type in sorted(stored.job_types.items()):
-        about = {"description": job_type.description, "inherits": job_type.inherits}
-        if any(about.values()) or not job_type.tasks:
-            yield Parameter(f"{name}/{ABOUT}", as_text({key: value for key, value in about.items() if value}))
+        about = about_of(job_type)
+        if about or not job_type.tasks:
+            yield Parameter(f"{name}/{ABOUT}", as_text(about))
         for (task_id, modality), fields in sorted(job_type.tasks.items(), key=lambda one: (one[0][0], one[0][1] or "")):
             ending = f"/{modality}" if modality else ""
             yield Parameter(f"{name}/{TASKS}/{task_id}{ending}", as_text(fields))
+
+
+def about_of(job_type: JobType) -> dict[str, Any]:
+    """Return all that a job type is besides its tasks, as its file has it."""
+    whole = {
+        "description": job_type.description,
+        "inherits": job_type.inherits,
+        "retries": {cause: _written(retry) for cause, retry in job_type.retries.items()},
+    }
+    return {key: value for key, value in whole.items() if value}
+
+
+def _written(retry: Retry) -> dict[str, Any]:
+    plain = Retry(retry.times)
+    return {key: value for key, value in asdict(retry).items() if key == "times" or value != getattr(plain, key)}
 
 
 def as_text(fields: Mapping[str, Any]) -> str:
