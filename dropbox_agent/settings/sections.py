@@ -228,6 +228,10 @@ class Settings(BaseSettings):
     jobs_per_manifest: Number = Field(
         50, description="How many jobs of one manifest are worked on at a time; the others wait for their turn."
     )
+    share_seconds: Seconds = Field(
+        30.0,
+        description="How long a share may take to answer; then the agent goes on, and asks it again later.",
+    )
     compat: Literal["none", "upstream"] = Field(
         "none",
         description="none: where something of a manifest would be lost, it is refused with the cell; upstream: it is"
