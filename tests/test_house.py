@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("model", "settings"),
     ("validate", "plan", "policy", "report"),
     ("inbox", "manifest", "presets", "ledger", "executors", "deliver", "orders"),
-    ("examine", "obey"),
+    ("examine", "obey", "settling"),
     ("furnish",),
     ("agent", "web"),
     ("assembly", "terminal"),
