@@ -399,16 +399,16 @@ def test_a_wrong_variable_is_named_and_not_the_line_it_overrides(tmp_path: Path)
         "DROPBOX_AGENT_WEB__PORT": "x",
         "DROPBOX_AGENT_PROJECTS": "a,b",
         "DROPBOX_AGENT_INBOXES__0__PATH": "x",
-        "DROPBOX_AGENT_PRESETS__KIND": "ssm",
+        "DROPBOX_AGENT_PRESETS__KIND": "ini",
     }
     assert findings(tmp_path, "web: {port: 1}\n", **environ) == (
         'DROPBOX_AGENT_PROJECTS: "a,b" is not JSON; lists and sections are written as JSON, for example'
         ' ["one", "two"].',
-        "DROPBOX_AGENT_PRESETS__KIND: presets.kind: ssm is not in this version; yaml is.",
         "DROPBOX_AGENT_SITE__NAM: site.nam is not a setting. Did you mean name?",
         "DROPBOX_AGENT_WEP: wep is not a setting. Did you mean web?",
         'DROPBOX_AGENT_INBOXES__0__PATH: inboxes: a section is not a list; write one line "- value" for each, or []'
         " for none.",
+        'DROPBOX_AGENT_PRESETS__KIND: presets.kind: "ini" is not known. Known: yaml, ssm.',
         'DROPBOX_AGENT_WEB__PORT: web.port: "x" is not a whole number.',
     )
 
