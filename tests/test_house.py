@@ -25,7 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("inbox", "manifest", "presets", "ledger", "executors", "deliver", "orders"),
     ("examine", "obey"),
     ("furnish",),
-    ("agent", "web"),
+    ("agent", "web", "submission"),
     ("assembly", "terminal"),
     ("demonstration", "doctor"),
     ("cli",),
