@@ -9,16 +9,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TypeVar
 
-from dropbox_agent import deliver, manifest, obey, plan, report
+from dropbox_agent import deliver, manifest, obey, plan, report, settling
 from dropbox_agent.errors import AgentError, InboxUnavailable, LedgerUnavailable, SubmitFailed
 from dropbox_agent.examine import Examination, Examiner, with_claims
 from dropbox_agent.executors import Executor
-from dropbox_agent.inbox import Inbox
+from dropbox_agent.inbox import Inbox, beside
 from dropbox_agent.ledger import DueMail, Ledger, Untold
 from dropbox_agent.model import Attempt, Drop, Level, Observation, Place, Problem, Standing
-from dropbox_agent.states import AttemptState, DropState
+from dropbox_agent.patience import Places
+from dropbox_agent.states import AttemptState, DropState, JobState
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
@@ -59,7 +62,11 @@ class Agent:
     """Makes the annotated copy of a refused table; None where there is none to be made."""
     furnish: Callable[[Inbox, datetime], None] = lambda inbox, now: None
     """Puts into an inbox what people find there (README, template); called whenever it becomes available."""
+    places: Places = field(default_factory=lambda: Places(None))
+    """How long the shares are waited for."""
     _furnished: set[Path] = field(default_factory=set)
+    _bound: dict[Path, str] = field(default_factory=dict)
+    """Inbox -> the id that its marker has."""
     _copies: dict[int, str | None] = field(default_factory=dict)
     """Refused drops -> the name of their annotated copy, once that was tried."""
     _said: dict[str, str] = field(default_factory=dict)
@@ -94,14 +101,15 @@ class Agent:
             self.obey(now)
         self.hear(now)
         self.observe(now)
-        self.dispatch(now)
+        with self._alone("handing over"):
+            self.dispatch(now)
         self.answer(now)
 
     def take_in(self, inbox: Inbox, now: datetime) -> None:
         """Take the drops of one inbox, not too many at a time; say when it cannot be listed."""
         news = 0
         try:
-            for drop in inbox.settled(now, self.ledger.ledger_id):
+            for drop in inbox.settled(now, self.ledger.ledger_id, lambda inbox_id: self._bind(inbox_id, inbox)):
                 news += self.take(inbox, drop, now)
                 if news >= NEWS_PER_TICK:
                     break
@@ -110,6 +118,19 @@ class Agent:
         self._say(f"inbox {inbox.path}", inbox.trouble)
         self._say(f"left alone in {inbox.path}", self._left_alone(inbox), logging.WARNING)
         self._furnish_once(inbox, now)
+        if inbox.trouble is None:
+            settling.tell(inbox, self.ledger, self._write_settling, now)
+
+    def _write_settling(self, standing: Standing, now: datetime) -> None:
+        self.beside(
+            standing.inbox,
+            lambda: deliver.status(standing.inbox, standing.name, report.render(standing, now, self.pages)),
+        )
+
+    def _bind(self, inbox_id: str, inbox: Inbox) -> None:
+        if self._bound.get(inbox.path) != inbox_id:
+            self.ledger.bind(inbox_id, inbox.path, [one.path for one in self.inboxes])
+            self._bound[inbox.path] = inbox_id
 
     def take(self, inbox: Inbox, drop: Drop, now: datetime) -> bool:
         """Examine a drop and record what comes of it; return whether it was news."""
@@ -217,6 +238,7 @@ class Agent:
             self._record(observations, now)
             for one in observations:
                 self._say_of(one)
+            self._say_what_ended(observations)
 
     def _record(self, observations: Sequence[Observation], now: datetime) -> None:
         """All at once; one by one when one of them cannot be recorded, so that it stops no other."""
@@ -235,6 +257,14 @@ class Agent:
         if one.state in (AttemptState.ENDED, AttemptState.LOST):
             self._said.pop(what, None)
 
+    def _say_what_ended(self, observations: Sequence[Observation]) -> None:
+        over = (AttemptState.ENDED, AttemptState.LOST)
+        for job_id in dict.fromkeys(one.attempt.job_id for one in observations if one.state in over):
+            job = self.ledger.job(job_id)
+            if job is not None and job.ended is not None:
+                level = logging.WARNING if job.state is JobState.FAILED else logging.INFO
+                logger.log(level, "%s: %s.", job_id, job.state.value, extra={"action": "ended", "job": job_id})
+
     def answer(self, now: datetime) -> None:
         """Write the status files and mails that are due."""
         for untold in self.ledger.untold(now):
@@ -249,7 +279,7 @@ class Agent:
         standing = self.ledger.standing(untold.drop_id)
         try:
             told = report.render(standing, now, self.pages, self._copy_beside(standing))
-            deliver.status(standing.inbox, standing.name, told)
+            self.beside(standing.inbox, lambda: deliver.status(standing.inbox, standing.name, told))
         except Exception as error:
             trouble = self._in_words(error)
             self.ledger.not_told(untold, trouble, now)
@@ -295,6 +325,10 @@ class Agent:
                 self.ledger.not_mailed(mail, answer.trouble, now)
             self._say(f"mail {mail.mail_id}", answer.trouble)
 
+    def beside(self, inbox: Path, write: Callable[[], T]) -> T:
+        """Write something into an inbox. Raises what that raises, InboxUnavailable, and NoAnswer."""
+        return beside(self.places, inbox, self.ledger.ledger_id, write)
+
     # --- running -----------------------------------------------------------------------------------------------------
 
     def run(self, until_idle: bool = False, each_tick: Callable[[], None] | None = None) -> None:
@@ -302,7 +336,7 @@ class Agent:
 
         Raises AgentError with ``until_idle`` when ticks keep going wrong; else they are tried for ever.
         """
-        stops = [inbox.listen(self._wake_up) for inbox in self.inboxes if inbox.path.is_dir()]
+        stops = [inbox.listen(self._wake_up) for inbox in self.inboxes]
         failures = 0
         try:
             while not self._stopping:
@@ -421,7 +455,7 @@ class Agent:
             return
         self._furnished.add(inbox.path)
         try:
-            self.furnish(inbox, now)
+            self.beside(inbox.path, lambda: self.furnish(inbox, now))
             self._say(f"README and template of {inbox.path}", None)
         except AgentError as error:
             self._say(f"README and template of {inbox.path}", str(error))
@@ -451,7 +485,7 @@ class Agent:
             if copy is None:
                 return None
             name = deliver.Names(standing.name).errors_xlsx
-            if not deliver.write_own(standing.inbox, name, copy):
+            if not self.beside(standing.inbox, lambda: deliver.write_own(standing.inbox, name, copy)):
                 return None
         except Exception as error:
             logger.warning("%s: no annotated copy: %s", standing.name, error, extra={"action": "annotate"})
@@ -461,8 +495,9 @@ class Agent:
     def _take_copy_back(self, standing: Standing) -> None:
         """What an earlier version had wrong is no longer so; a copy that somebody corrected in place stays."""
         if standing.state is not DropState.REFUSED:
-            with suppress(OSError):
-                deliver.take_back(standing.inbox, deliver.Names(standing.name).errors_xlsx)
+            name = deliver.Names(standing.name).errors_xlsx
+            with suppress(OSError, AgentError):
+                self.beside(standing.inbox, lambda: deliver.take_back(standing.inbox, name))
 
     def _who_is_told(self, examination: Examination) -> tuple[str, ...]:
         default = self.examiner.default_email

@@ -20,10 +20,11 @@ LONGEST_FUNCTION_LINES = 60
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("states", "errors", "wording", "yaml_lines"),
+    ("patience",),
     ("model", "settings"),
     ("validate", "plan", "policy", "report"),
     ("inbox", "manifest", "presets", "ledger", "executors", "deliver", "orders"),
-    ("examine", "obey"),
+    ("examine", "obey", "settling"),
     ("furnish",),
     ("agent", "web", "submission"),
     ("assembly", "terminal"),

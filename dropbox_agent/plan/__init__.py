@@ -14,6 +14,7 @@ from dropbox_agent.plan.pipeline import BY_MODALITY, DONE_IN_THE_PLAN, PIPELINE,
 from dropbox_agent.plan.resources import environment as resource_environment
 from dropbox_agent.plan.resources import options as resource_options
 from dropbox_agent.plan.resources import problems as resource_problems
+from dropbox_agent.plan.retries import Again, again, read_retries
 from dropbox_agent.plan.script import Unrenderable, render_script, script_faults
 from dropbox_agent.plan.stored import from_json, plan_hash, to_json
 
@@ -24,10 +25,12 @@ __all__ = [
     "NO_CONTAINERS",
     "PIPELINE",
     "TASK_FIELDS",
+    "Again",
     "Containers",
     "Context",
     "Step",
     "Unrenderable",
+    "again",
     "expand",
     "folders_of",
     "from_json",
@@ -40,6 +43,7 @@ __all__ = [
     "plan_hash",
     "preset_layers",
     "preset_script_faults",
+    "read_retries",
     "render_script",
     "resource_environment",
     "resource_options",
