@@ -407,7 +407,8 @@ def api_app(settings: Settings) -> FastAPI:
     """Return the API on this site's ledger. Raises LedgerUnavailable when there is none yet."""
     from dropbox_agent.web import api
 
-    reader, by = open_reader(settings), examiner(settings, manifest.Room(upstream=settings.compat == "upstream"))
+    reader, shares = open_reader(settings), places(settings)
+    by = examiner(settings, manifest.Room(upstream=settings.compat == "upstream"), shares)
     return api.application(
         api.ApiParts(
             reader=reader,
@@ -418,8 +419,9 @@ def api_app(settings: Settings) -> FastAPI:
             changed=partial(_preset_changed, settings.presets.folder),
             now=utc_now,
             rates=api.Rates(settings.api.requests_per_minute),
+            places=shares,
             access=_access(settings),
-            desk=_desk(settings, reader, by),
+            desk=_desk(settings, reader, by, shares),
         )
     )
 
@@ -433,7 +435,7 @@ def _access(settings: Settings) -> Access:
     return api.Access(settings.api.submit, tuple(tokens), proxy)
 
 
-def _desk(settings: Settings, reader: Reader, by: Examiner) -> Desk | None:
+def _desk(settings: Settings, reader: Reader, by: Examiner, shares: Places) -> Desk | None:
     from dropbox_agent.web import api
 
     if not settings.api.submit:
@@ -441,7 +443,7 @@ def _desk(settings: Settings, reader: Reader, by: Examiner) -> Desk | None:
     if not settings.inboxes:
         raise WrongUse(f"{settings.origin}: api.submit is on, and no inbox is set ('inboxes') to put manifests into.")
     receipts = api.Receipts(settings.state_dir / "submissions.sqlite")
-    return api.Desk(settings.inboxes[0].path, orders_in(settings), reader, by, receipts)
+    return api.Desk(settings.inboxes[0].path, orders_in(settings), reader, by, receipts, shares)
 
 
 def _preset_changed(folder: Path, job_type: str) -> datetime | None:
