@@ -36,7 +36,7 @@ from dropbox_agent.furnish import furnishing
 from dropbox_agent.inbox import Inbox, beside, guard, mark, open_regular
 from dropbox_agent.ledger import Ledger, Lists, Reader
 from dropbox_agent.manifest import schema, template
-from dropbox_agent.model import Order, Presets, Secret
+from dropbox_agent.model import Order, Presets, S3Access, Secret
 from dropbox_agent.patience import Places
 from dropbox_agent.presets.folder import SUFFIXES as PRESET_SUFFIXES
 from dropbox_agent.settings import Settings
@@ -194,8 +194,16 @@ def context(settings: Settings) -> plan.Context:
         metadata_required=bool(settings.metadata.required),
         metadata_strict=settings.metadata.strict,
         env_file=_env_file(settings),
+        s3={name: s3_access(settings, name) for name, at in settings.buckets.items() if at.startswith("s3:")},
         containers=containers(settings),
     )
+
+
+def s3_access(settings: Settings, bucket: str) -> S3Access:
+    """Return how a bucket in S3 is reached: as all are, but for what is set for it alone."""
+    common = settings.s3.model_dump(exclude={"buckets"})
+    alone = settings.s3.buckets.get(bucket)
+    return S3Access(**common | (alone.model_dump(exclude_none=True) if alone else {}))
 
 
 def open_ledger(settings: Settings, now: datetime) -> Ledger:
