@@ -234,7 +234,13 @@ def serve(
     import uvicorn  # heavy, and needed by no other command
 
     settings = _settings(config)
-    uvicorn.run(assembly.web_app(settings), host=host or settings.web.host, port=port or settings.web.port)
+    # Who asks is decided by who is connected: a header that names somebody else is believed of nobody (api.proxy).
+    uvicorn.run(
+        assembly.web_app(settings),
+        host=host or settings.web.host,
+        port=settings.web.port if port is None else port,
+        proxy_headers=False,
+    )
 
 
 @app.command()

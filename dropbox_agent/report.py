@@ -83,7 +83,7 @@ def status(standing: Standing) -> dict[str, Any]:
         "summary": summary(standing),
         "updated": _iso(standing.updated),
         "problems": [problem.as_json() for problem in standing.problems],
-        "jobs": [_job_status(job) for job in standing.jobs],
+        "jobs": [job_status(job) for job in standing.jobs],
     }
 
 
@@ -312,7 +312,8 @@ def one_line(text: object, characters: int = SHOWN_CHARACTERS) -> str:
 # --- details ---------------------------------------------------------------------------------------------------------
 
 
-def _job_status(job: JobStanding) -> dict[str, Any]:
+def job_status(job: JobStanding) -> dict[str, Any]:
+    """Return one job as status.json has it."""
     return {
         "job_id": job.job_id,
         "s3_prefix": job.s3_prefix,

@@ -78,6 +78,23 @@ class AttemptState(str, Enum):
     """It started, its process is gone, and it left no end record."""
 
 
+class Cause(str, Enum):
+    """Why an attempt ended where that was not its tasks' own doing."""
+
+    OUT_OF_MEMORY = "out_of_memory"
+    """It used more memory than it had asked for."""
+    TIMEOUT = "timeout"
+    """It reached its time limit."""
+    NODE_FAILED = "node_failed"
+    """The machine it ran on went away under it."""
+    PREEMPTED = "preempted"
+    """It had to make room for another job."""
+    NOT_LAUNCHED = "not_launched"
+    """Its node could not be made ready, or could not start it."""
+    CANCELLED = "cancelled"
+    """Somebody ended it there where it ran."""
+
+
 DROP_MOVES: Mapping[DropState, frozenset[DropState]] = MappingProxyType(
     {
         DropState.SETTLING: frozenset(),

@@ -13,7 +13,7 @@ from cluster import Cluster, missing_programs, running_cluster
 from images import build_image
 from workspace import COMMAND, Workspace
 
-from dropbox_agent import demonstration
+from dropbox_agent import demonstration, manifest
 
 
 @pytest.fixture
@@ -28,6 +28,18 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
         if child.poll() is None:
             child.kill()
         child.communicate(timeout=20)
+
+
+@pytest.fixture(scope="session")
+def _room() -> Iterator[manifest.Room]:
+    with manifest.Room() as room:
+        yield room
+
+
+@pytest.fixture
+def one_room(_room: manifest.Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every site of a test read its manifests in one process: each of its own would take a second to start."""
+    monkeypatch.setattr(manifest, "Room", lambda **_: _room)
 
 
 @pytest.fixture

@@ -278,19 +278,54 @@ def test_a_bad_character_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "finding"),
     [
-        ("executor: {kind: slurm, via: rest, more: 1}", "executor.via: rest is not in this version; cli is."),
+        ("executor: {kind: slurm, via: rest}", "executor.url: via: rest needs to know where slurmrestd listens; write"
+         " http://host:port or unix:/path."),
+        ("executor: {kind: slurm, via: rest, url: 'slurm:6820'}", 'executor.url: "slurm:6820" is not where a slurmrestd'
+         " listens; write http://host:port or unix:/path."),
         ("presets: {kind: ssm, prefix: /x}", "presets.kind: ssm is not in this version; yaml is."),
         ("buckets: {default: 's3://x'}", 'buckets.default: "s3://x" is in S3, which is not in this version;'
          " file:///folder is."),
         ("s3: {}", "s3 is not in this version; buckets are folders here (file:///folder)."),
         ("codeocean: {domain: x}", "codeocean is not in this version; the Code Ocean tasks are skipped."),
         ("docdb:", "docdb is not in this version; the DocDB task is skipped."),
-        ("api: {submit: open}", "api is not in this version; manifests are dropped into an inbox."),
         ("projects_url: http://x", "projects_url is not in this version; projects is a list in this file."),
     ],
 )  # fmt: skip
 def test_what_a_later_version_will_have_is_refused_honestly(tmp_path: Path, text: str, finding: str) -> None:
     assert findings(tmp_path, text) == (f"line 1: {finding}",)
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        (
+            "api: {submit: true}",
+            "api.submit: nobody could submit. Make a token ('dropbox-agent token NAME' prints the lines for"
+            " api.tokens), or name the proxy's addresses (api.proxy.addresses).",
+        ),
+        ("api: {tokens: [{name: rig}]}", "api.tokens[0]: sha256 is missing here; it has no default."),
+        (
+            "api: {tokens: [{name: rig, sha256: secret}]}",
+            "api.tokens[0].sha256: what stands there is not a sha256: 64 digits and letters a to f;"
+            " 'dropbox-agent token NAME' prints it.",
+        ),
+        (
+            f"api: {{tokens: [{{name: rig, sha256: {'a' * 64}}}, {{name: rig, sha256: {'b' * 64}}}]}}",
+            "api.tokens[1].name: another token is called rig too.",
+        ),
+        (
+            "api: {tokens: [{name: Rig 3}]}",
+            'api.tokens[0].name: "Rig 3" is not a name for a token;'
+            " use at most 40 lower-case letters, digits and dashes.",
+        ),
+        (
+            "api: {proxy: {addresses: [x.example.org]}}",
+            'api.proxy.addresses[0]: "x.example.org" is not an address or network, such as 127.0.0.1 or 10.0.0.0/24.',
+        ),
+    ],
+)
+def test_nobody_submits_without_being_known_by_name(tmp_path: Path, text: str, finding: str) -> None:
+    assert f"line 1: {finding}" in findings(tmp_path, text)
 
 
 def test_charliecloud_needs_a_folder_of_images(tmp_path: Path) -> None:
@@ -361,12 +396,12 @@ def test_a_wrong_variable_is_named_and_not_the_line_it_overrides(tmp_path: Path)
         "DROPBOX_AGENT_WEB__PORT": "x",
         "DROPBOX_AGENT_PROJECTS": "a,b",
         "DROPBOX_AGENT_INBOXES__0__PATH": "x",
-        "DROPBOX_AGENT_EXECUTOR__VIA": "rest",
+        "DROPBOX_AGENT_PRESETS__KIND": "ssm",
     }
     assert findings(tmp_path, "web: {port: 1}\n", **environ) == (
         'DROPBOX_AGENT_PROJECTS: "a,b" is not JSON; lists and sections are written as JSON, for example'
         ' ["one", "two"].',
-        "DROPBOX_AGENT_EXECUTOR__VIA: executor.via: rest is not in this version; cli is.",
+        "DROPBOX_AGENT_PRESETS__KIND: presets.kind: ssm is not in this version; yaml is.",
         "DROPBOX_AGENT_SITE__NAM: site.nam is not a setting. Did you mean name?",
         "DROPBOX_AGENT_WEP: wep is not a setting. Did you mean web?",
         'DROPBOX_AGENT_INBOXES__0__PATH: inboxes: a section is not a list; write one line "- value" for each, or []'

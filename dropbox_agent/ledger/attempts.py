@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from dropbox_agent import plan as plans
 from dropbox_agent.ledger import names
 from dropbox_agent.ledger.database import as_text, backoff
 from dropbox_agent.ledger.jobs import Jobs
-from dropbox_agent.model import Attempt, Observation, TaskObservation
-from dropbox_agent.states import ATTEMPT_MOVES, AttemptState, TaskState
+from dropbox_agent.model import Attempt, AttemptFacts, Observation, TaskObservation
+from dropbox_agent.states import ATTEMPT_MOVES, AttemptState, Cause, TaskState
 
 
 class Attempts(Jobs):
@@ -45,6 +46,7 @@ class Attempts(Jobs):
                 " VALUES (?, ?, ?, ?, 'submitting', ?, ?)",
                 (key, job_id, allocation, number, at, at),
             )
+            self._add_facts(key, job_id, allocation)
             self._do(
                 "UPDATE tasks SET state = 'submitted', attempt = ?, log = NULL, updated = ?"
                 " WHERE job_id = ? AND allocation = ? AND state = 'waiting'",
@@ -95,6 +97,13 @@ class Attempts(Jobs):
             for job_id in touched:
                 self._end_job_if_done(job_id, now)
 
+    def accounted(self, facts: Mapping[str, AttemptFacts]) -> None:
+        """Write down what was found out later about attempts, by their keys."""
+        if facts:
+            with self._transaction():
+                for key, found in facts.items():
+                    self._record_facts(key, found)
+
     def _record(self, observation: Observation, now: datetime) -> None:
         attempt, at = observation.attempt, as_text(now)
         self._record_handle(observation, at)
@@ -110,6 +119,7 @@ class Attempts(Jobs):
         for task in observation.tasks:
             runs = task.state is TaskState.RUNNING
             self._record_task(attempt, replace(task, message=task.message or observation.text) if runs else task, at)
+        ends = observation.state in (AttemptState.ENDED, AttemptState.LOST) and self._is_live(attempt.key)
         state = self._forward(observation).value
         self._do(
             "UPDATE attempts SET state = ?, message = ?, first_missing = NULL, updated = ?"
@@ -118,10 +128,67 @@ class Attempts(Jobs):
             (state, observation.text, at, attempt.key, state, observation.text),
         )
         self._record_text(attempt, observation.text, ("submitted",), at)
+        if ends:
+            self._record_end(observation, now)
         self._cancel_unreachable(attempt.job_id, at)
-        if observation.state in (AttemptState.ENDED, AttemptState.LOST):
-            self._cancel_not_reached(attempt, at)
+
+    def _record_end(self, observation: Observation, now: datetime) -> None:
+        attempt, at = observation.attempt, as_text(now)
+        again = self._again(observation)
+        self._record_facts(attempt.key, observation.facts, observation.cause, again)
+        if again is None:
             self._cancel_unreachable(attempt.job_id, at)
+            self._cancel_not_reached(attempt, at)
+            return
+        self._cancel_not_reached(attempt, at)
+        self._do(
+            "UPDATE tasks SET state = 'waiting', retries = retries + 1, message = ?, started = NULL, ended = NULL,"
+            " progress = NULL, exit_code = NULL, updated = ?"
+            " WHERE job_id = ? AND allocation = ? AND attempt = ? AND state IN ('failed', 'cancelled')",
+            (again.words, at, attempt.job_id, attempt.allocation, attempt.number),
+        )
+        self._add_retry_mail(attempt.job_id, now)
+
+    def _again(self, observation: Observation) -> plans.Again | None:
+        """Return how the attempt is followed by another, by the retries of its plan; None when it is not."""
+        attempt, cause = observation.attempt, observation.cause
+        job = self._one("SELECT plan, state, retries FROM jobs WHERE job_id = ?", (attempt.job_id,))
+        stopped = self._number("SELECT stop_at NOT NULL FROM attempts WHERE attempt_key = ?", (attempt.key,))
+        failed = any(task.state is TaskState.FAILED for task in observation.tasks)
+        if cause is None or job is None or job["state"] not in ("accepted", "running") or stopped or not failed:
+            return None
+        rows = self._all(
+            "SELECT cause FROM attempt_facts JOIN attempts USING (attempt_key)"
+            " WHERE job_id = ? AND allocation = ? AND number < ? AND turn = ? AND cause NOT NULL",
+            (attempt.job_id, attempt.allocation, attempt.number, job["retries"]),
+        )
+        before = [Cause(row["cause"]) for row in rows]
+        asked = {**(attempt.tasks[0].settings.get("image_resources") or {}), **attempt.resources}
+        return plans.again(plans.from_json(json.loads(job["plan"])).retries, cause, [*before, cause], asked)
+
+    def _add_facts(self, key: str, job_id: str, allocation: int) -> None:
+        """What the attempt before it was given more of, this one has too."""
+        self._do(
+            "INSERT INTO attempt_facts (attempt_key, turn, resources) SELECT ?, retries,"
+            " (SELECT ifnull(again, resources) FROM attempt_facts JOIN attempts USING (attempt_key)"
+            "   WHERE job_id = jobs.job_id AND allocation = ? ORDER BY number DESC LIMIT 1)"
+            " FROM jobs WHERE job_id = ?",
+            (key, allocation, job_id),
+        )
+
+    def _record_facts(
+        self, key: str, facts: AttemptFacts | None, cause: Cause | None = None, again: plans.Again | None = None
+    ) -> None:
+        facts = facts or AttemptFacts()
+        resources = {**self.attempt(key).resources, **again.resources} if again else None
+        self._do("INSERT OR IGNORE INTO attempt_facts (attempt_key) VALUES (?)", (key,))
+        self._do(
+            "UPDATE attempt_facts SET node = ifnull(?, node), elapsed_seconds = ifnull(?, elapsed_seconds),"
+            " max_rss_bytes = ifnull(?, max_rss_bytes), log_end = ifnull(?, log_end), cause = ifnull(?, cause),"
+            " again = ifnull(?, again) WHERE attempt_key = ?",
+            (facts.node, facts.elapsed_seconds, facts.max_rss_bytes, facts.log_end, cause and cause.value,
+             json.dumps(resources) if resources else None, key),
+        )  # fmt: skip
 
     def _record_handle(self, observation: Observation, at: str) -> None:
         if observation.handle is not None and observation.handle != observation.attempt.handle:
@@ -157,6 +224,10 @@ class Attempts(Jobs):
         row = self._one("SELECT state FROM attempts WHERE attempt_key = ?", (observation.attempt.key,))
         before = AttemptState(row["state"]) if row else observation.state
         return observation.state if observation.state in ATTEMPT_MOVES[before] else before
+
+    def _is_live(self, key: str) -> bool:
+        states = "('submitting', 'submitted', 'running')"
+        return bool(self._number(f"SELECT count(*) FROM attempts WHERE attempt_key = ? AND state IN {states}", (key,)))
 
     def _cancel_not_reached(self, attempt: Attempt, at: str) -> None:
         self._do(

@@ -115,8 +115,10 @@ class Jobs(Writer):
             "INSERT OR IGNORE INTO outbox (drop_id, number, kind, job_id, recipient, created, turn)"
             " SELECT drops.drop_id, (SELECT 1 + ifnull(max(number), 0) FROM outbox JOIN drops AS of USING (drop_id)"
             " WHERE of.inbox = drops.inbox AND of.name = drops.name), ?, ?, ?, ?,"
-            " ifnull((SELECT retries FROM jobs WHERE job_id = ?), 0) FROM drops WHERE drops.drop_id = ?",
-            (kind, job_id, recipient, as_text(now), job_id, drop_id),
+            # Each time a task is run again is told; of the other kinds there is one mail for each turn of the job.
+            " ifnull(iif(? = 'retry', (SELECT sum(retries) FROM tasks WHERE job_id = ?),"
+            " (SELECT retries FROM jobs WHERE job_id = ?)), 0) FROM drops WHERE drops.drop_id = ?",
+            (kind, job_id, recipient, as_text(now), kind, job_id, job_id, drop_id),
         )
 
 

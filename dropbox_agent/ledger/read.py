@@ -23,6 +23,7 @@ from dropbox_agent.ledger.database import (
 )
 from dropbox_agent.model import (
     Attempt,
+    EarlierAttempt,
     Job,
     JobStanding,
     Level,
@@ -35,7 +36,7 @@ from dropbox_agent.model import (
     TaskStanding,
     slurm_job_id,
 )
-from dropbox_agent.states import AttemptState, DropState, JobState, TaskState
+from dropbox_agent.states import AttemptState, Cause, DropState, JobState, TaskState
 
 JOB_COLUMNS = "jobs.*, drops.name AS manifest"
 JOBS = f"SELECT {JOB_COLUMNS} FROM jobs JOIN drops USING (drop_id)"
@@ -43,6 +44,9 @@ LATEST = (
     "NOT EXISTS (SELECT 1 FROM drops AS newer WHERE newer.inbox = drops.inbox AND newer.name = drops.name"
     " AND newer.version > drops.version)"
 )
+
+
+ATTEMPTS = "SELECT attempts.*, resources FROM attempts LEFT JOIN attempt_facts USING (attempt_key)"
 
 
 class Claim(NamedTuple):
@@ -197,14 +201,14 @@ class Reader:
 
     def attempt(self, key: str) -> Attempt:
         """Return one attempt; KeyError when there is none."""
-        row = self._one("SELECT * FROM attempts WHERE attempt_key = ?", (key,))
+        row = self._one(f"{ATTEMPTS} WHERE attempt_key = ?", (key,))
         if row is None:
             raise KeyError(key)
         return self._attempt(row)
 
     def live_attempts(self) -> list[Attempt]:
         """Return the attempts that may still run, oldest first."""
-        rows = self._all("SELECT * FROM attempts WHERE state IN ('submitting', 'submitted', 'running') ORDER BY +rowid")
+        rows = self._all(f"{ATTEMPTS} WHERE state IN ('submitting', 'submitted', 'running') ORDER BY +attempts.rowid")
         return [self._attempt(row) for row in rows]
 
     def may_try(self, attempt: Attempt, now: datetime) -> bool:
@@ -266,12 +270,23 @@ class Reader:
 
     def _tasks(self, job_id: str) -> tuple[TaskStanding, ...]:
         rows = self._all(
-            "SELECT tasks.*, attempts.handle FROM tasks LEFT JOIN attempts ON attempts.job_id = tasks.job_id"
+            "SELECT tasks.*, attempts.handle, facts.node, facts.elapsed_seconds, facts.max_rss_bytes, facts.log_end"
+            " FROM tasks LEFT JOIN attempts ON attempts.job_id = tasks.job_id"
             " AND attempts.allocation = tasks.allocation AND attempts.number = tasks.attempt"
-            " WHERE tasks.job_id = ? ORDER BY position",
+            " LEFT JOIN attempt_facts AS facts USING (attempt_key) WHERE tasks.job_id = ? ORDER BY position",
             (job_id,),
         )
-        return tuple(_task(row) for row in rows)
+        ended = self._ended_attempts(job_id) if any(row["retries"] for row in rows) else []
+        return tuple(_task(row, ended) for row in rows)
+
+    def _ended_attempts(self, job_id: str) -> list[sqlite3.Row]:
+        """Return the attempts of a job that have ended, in the order in which they were made."""
+        return self._all(
+            "SELECT allocation, number, handle, message, cause, node, attempts.updated, elapsed_seconds, max_rss_bytes"
+            " FROM attempts LEFT JOIN attempt_facts USING (attempt_key)"
+            " WHERE job_id = ? AND state IN ('ended', 'lost') ORDER BY number",
+            (job_id,),
+        )
 
     def _attempt(self, row: sqlite3.Row) -> Attempt:
         job = self._one("SELECT plan FROM jobs WHERE job_id = ?", (row["job_id"],))
@@ -293,7 +308,17 @@ class Reader:
             submitted_at=as_time_or_none(row["submitted"]),
             first_missing_at=as_time_or_none(row["first_missing"]),
             stop_at=as_time_or_none(row["stop_at"]),
+            resources=json.loads(row["resources"] or "{}"),
+            survivors=self._survivors(row) if row["number"] > 1 else (),
         )
+
+    def _survivors(self, row: sqlite3.Row) -> tuple[Path, ...]:
+        rows = self._all(
+            "SELECT attempt_key FROM attempts JOIN attempt_facts USING (attempt_key)"
+            " WHERE job_id = ? AND allocation = ? AND number < ? AND cause = ? ORDER BY number",
+            (row["job_id"], row["allocation"], row["number"], Cause.NODE_FAILED.value),
+        )
+        return tuple(self.run_folder(row["job_id"]).attempt(one["attempt_key"]).path for one in rows)
 
     def _mail(self, row: sqlite3.Row) -> Mail:
         return Mail(
@@ -332,12 +357,15 @@ def _problem(written: Mapping[str, Any]) -> Problem:
     )
 
 
-def _task(row: sqlite3.Row) -> TaskStanding:
+def _task(row: sqlite3.Row, ended: Sequence[sqlite3.Row]) -> TaskStanding:
+    state = TaskState(row["state"])
+    # A task that is to be run again still has the number of the attempt that ended.
+    before = row["attempt"] + (state is TaskState.WAITING)
     return TaskStanding(
         key=row["key"],
         task_id=row["task_id"],
         modality=row["modality"],
-        state=TaskState(row["state"]),
+        state=state,
         started=as_time_or_none(row["started"]),
         ended=as_time_or_none(row["ended"]),
         attempt=row["attempt"],
@@ -345,4 +373,24 @@ def _task(row: sqlite3.Row) -> TaskStanding:
         log=row["log"],
         message=row["message"],
         progress=None if row["progress"] is None else json.loads(row["progress"]),
+        node=row["node"],
+        elapsed_seconds=row["elapsed_seconds"],
+        max_rss_bytes=row["max_rss_bytes"],
+        log_end=row["log_end"] if state is TaskState.FAILED else None,
+        earlier=tuple(
+            _earlier(one) for one in ended if one["allocation"] == row["allocation"] and one["number"] < before
+        ),
+    )
+
+
+def _earlier(row: sqlite3.Row) -> EarlierAttempt:
+    return EarlierAttempt(
+        number=row["number"],
+        ended=as_time(row["updated"]),
+        cause=Cause(row["cause"]) if row["cause"] else None,
+        message=row["message"],
+        slurm_job_id=slurm_job_id(row["handle"]),
+        node=row["node"],
+        elapsed_seconds=row["elapsed_seconds"],
+        max_rss_bytes=row["max_rss_bytes"],
     )

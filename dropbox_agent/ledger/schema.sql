@@ -171,6 +171,20 @@ CREATE TABLE attempts (
 CREATE UNIQUE INDEX one_live_attempt ON attempts (job_id, allocation)
     WHERE state IN ('submitting', 'submitted', 'running');
 
+-- What is known of an attempt besides its state: what it asks for, why it ended, what it took. One row for each attempt,
+-- made with it or, for an older one, when there is something to say.
+CREATE TABLE attempt_facts (
+    attempt_key TEXT PRIMARY KEY REFERENCES attempts,
+    turn        INTEGER NOT NULL DEFAULT 0,  -- how often its job had been run again on an order
+    resources   TEXT,                 -- JSON: what it asks for instead of what its tasks do
+    cause       TEXT,                 -- why it ended, where that is not its tasks' own doing
+    again       TEXT,                 -- JSON: what the attempt after it asks for
+    node        TEXT,                 -- where it ran
+    elapsed_seconds REAL,
+    max_rss_bytes INTEGER,
+    log_end     TEXT                  -- the last lines of the log of the task it failed in
+) WITHOUT ROWID;
+
 CREATE TABLE outbox (
     mail_id INTEGER PRIMARY KEY,
     drop_id INTEGER NOT NULL REFERENCES drops,
@@ -262,6 +276,12 @@ WHEN NEW.state IS NOT OLD.state OR NEW.message IS NOT OLD.message OR NEW.progres
   OR NEW.started IS NOT OLD.started OR NEW.ended IS NOT OLD.ended BEGIN
     UPDATE drops SET changes = changes + 1, updated = NEW.updated
      WHERE drop_id = (SELECT drop_id FROM jobs WHERE job_id = NEW.job_id);
+END;
+CREATE TRIGGER facts_told AFTER UPDATE ON attempt_facts
+WHEN NEW.node IS NOT OLD.node OR NEW.elapsed_seconds IS NOT OLD.elapsed_seconds
+  OR NEW.max_rss_bytes IS NOT OLD.max_rss_bytes OR NEW.log_end IS NOT OLD.log_end BEGIN
+    UPDATE drops SET changes = changes + 1
+     WHERE drop_id = (SELECT drop_id FROM jobs JOIN attempts USING (job_id) WHERE attempt_key = NEW.attempt_key);
 END;
 CREATE TRIGGER job_told AFTER UPDATE OF state ON jobs WHEN NEW.state <> OLD.state BEGIN
     UPDATE drops SET changes = changes + 1, updated = NEW.updated WHERE drop_id = NEW.drop_id;

@@ -4,7 +4,15 @@ What other people write (manifests, requests, preset files) is pydantic, frozen,
 What the steps hand to each other is a frozen dataclass.
 """
 
-from dropbox_agent.model.attempts import SLURM_HANDLE, Attempt, Drop, Observation, TaskObservation, slurm_job_id
+from dropbox_agent.model.attempts import (
+    SLURM_HANDLE,
+    Attempt,
+    AttemptFacts,
+    Drop,
+    Observation,
+    TaskObservation,
+    slurm_job_id,
+)
 from dropbox_agent.model.folders import AttemptFolder, RunFolder, file_stem
 from dropbox_agent.model.jobs import Job, JobType, Known, Presets
 from dropbox_agent.model.lists import (
@@ -18,7 +26,7 @@ from dropbox_agent.model.lists import (
     Move,
     ProjectLine,
 )
-from dropbox_agent.model.plans import SOURCE_SETTINGS, Plan, PlannedTask, SourceFolder
+from dropbox_agent.model.plans import SOURCE_SETTINGS, Plan, PlannedTask, Retry, SourceFolder
 from dropbox_agent.model.requests import (
     EMAIL_TYPES,
     EmailType,
@@ -30,7 +38,7 @@ from dropbox_agent.model.requests import (
 )
 from dropbox_agent.model.rows import Level, Place, Problem, Row
 from dropbox_agent.model.secrets import Secret
-from dropbox_agent.model.standings import JobStanding, Mail, Order, Standing, TaskStanding
+from dropbox_agent.model.standings import EarlierAttempt, JobStanding, Mail, Order, Standing, TaskStanding
 from dropbox_agent.model.tasks import Container, TaskOutcome, TaskSettings
 
 __all__ = [
@@ -38,6 +46,7 @@ __all__ = [
     "SLURM_HANDLE",
     "SOURCE_SETTINGS",
     "Attempt",
+    "AttemptFacts",
     "AttemptFolder",
     "AttemptLine",
     "Choices",
@@ -45,6 +54,7 @@ __all__ = [
     "Drop",
     "DropLine",
     "DropSearch",
+    "EarlierAttempt",
     "EmailType",
     "Job",
     "JobLine",
@@ -65,6 +75,7 @@ __all__ = [
     "Presets",
     "Problem",
     "ProjectLine",
+    "Retry",
     "Row",
     "RunFolder",
     "Secret",

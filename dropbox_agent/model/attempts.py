@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from dropbox_agent.model.plans import PlannedTask
-from dropbox_agent.states import AttemptState, TaskState
+from dropbox_agent.states import AttemptState, Cause, TaskState
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,10 @@ class Attempt:
     """Since when successful looks have not found it; durable, so that a restart does not begin the grace anew."""
     stop_at: datetime | None = None
     """Since when it is to be ended."""
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    """What it asks for instead of what its tasks do, in the words of image_resources."""
+    survivors: tuple[Path, ...] = ()
+    """Folders of earlier attempts whose node failed: they may yet leave a good end record."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,18 @@ class TaskObservation:
 
 
 @dataclass(frozen=True)
+class AttemptFacts:
+    """What an attempt took, and where; what nobody knows is None."""
+
+    node: str | None = None
+    elapsed_seconds: float | None = None
+    max_rss_bytes: int | None = None
+    """Of its largest process, or what the cluster's accounting measured."""
+    log_end: str | None = None
+    """The last lines of the log of the task it failed in."""
+
+
+@dataclass(frozen=True)
 class Observation:
     """What an executor saw of one attempt. ``seen`` False: a successful look did not find it."""
 
@@ -83,6 +99,10 @@ class Observation:
     """The text says what it waits for, as anything in a queue does: nobody has to act."""
     handle: str | None = None
     """What the executor calls it, where that was found out only now."""
+    cause: Cause | None = None
+    """Why it ended, where that was not its tasks' own doing."""
+    facts: AttemptFacts | None = None
+    """What is known of an ended attempt besides how it ended."""
 
 
 SLURM_HANDLE = "slurm"

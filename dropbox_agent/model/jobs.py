@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from dropbox_agent.model.plans import Retry
 from dropbox_agent.model.rows import Row
 
 
@@ -39,6 +40,8 @@ class JobType:
     inherits: str | None
     tasks: Mapping[tuple[str, str | None], Mapping[str, Any]]
     """(canonical task_id, modality or None) -> the fields the preset sets."""
+    retries: Mapping[str, Retry] = field(default_factory=dict)
+    """Cause -> how often a task is run again by itself."""
 
 
 @dataclass(frozen=True)

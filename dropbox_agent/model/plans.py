@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -49,6 +49,17 @@ class SourceFolder:
 
 
 @dataclass(frozen=True)
+class Retry:
+    """How often a task that ended for one cause is run again by itself, and with how much more."""
+
+    times: int
+    factor: float = 2.0
+    """How much more memory or time each time."""
+    at_most: str | int | None = None
+    """The most it asks for in the end, as image_resources has it: ``128G``, ``2-00:00:00``."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """The ordered, fully merged tasks of one job."""
 
@@ -60,6 +71,8 @@ class Plan:
     tasks: tuple[PlannedTask, ...]
     preset_hash: str
     """sha256 of the presets this plan was made from."""
+    retries: Mapping[str, Retry] = field(default_factory=dict)
+    """Cause -> how often a task is run again by itself."""
 
     def task(self, key: str) -> PlannedTask:
         """Return the task of that key; KeyError when there is none."""

@@ -12,7 +12,21 @@ from pydantic import BaseModel, ConfigDict
 
 from dropbox_agent.model.plans import Plan
 from dropbox_agent.model.rows import Problem
-from dropbox_agent.states import DropState, JobState, TaskState
+from dropbox_agent.states import Cause, DropState, JobState, TaskState
+
+
+@dataclass(frozen=True)
+class EarlierAttempt:
+    """A try at a task that was followed by another."""
+
+    number: int
+    ended: datetime
+    cause: Cause | None
+    message: str | None
+    slurm_job_id: str | None = None
+    node: str | None = None
+    elapsed_seconds: float | None = None
+    max_rss_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -30,6 +44,13 @@ class TaskStanding:
     log: str | None
     message: str | None
     progress: Mapping[str, Any] | None
+    node: str | None = None
+    """Where its attempt ran, and what that took; tasks of one allocation share it."""
+    elapsed_seconds: float | None = None
+    max_rss_bytes: int | None = None
+    log_end: str | None = None
+    """The last lines of its log, when it failed."""
+    earlier: tuple[EarlierAttempt, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from dropbox_agent.plan.pipeline import BY_MODALITY, DONE_IN_THE_PLAN, PIPELINE,
 from dropbox_agent.plan.resources import environment as resource_environment
 from dropbox_agent.plan.resources import options as resource_options
 from dropbox_agent.plan.resources import problems as resource_problems
+from dropbox_agent.plan.retries import Again, again, read_retries
 from dropbox_agent.plan.script import Unrenderable, render_script, script_faults
 from dropbox_agent.plan.stored import from_json, plan_hash, to_json
 
@@ -26,11 +27,13 @@ __all__ = [
     "NO_CONTAINERS",
     "PIPELINE",
     "TASK_FIELDS",
+    "Again",
     "Array",
     "Containers",
     "Context",
     "Step",
     "Unrenderable",
+    "again",
     "array_of",
     "expand",
     "folders_of",
@@ -45,6 +48,7 @@ __all__ = [
     "plan_hash",
     "preset_layers",
     "preset_script_faults",
+    "read_retries",
     "render_script",
     "resource_environment",
     "resource_options",

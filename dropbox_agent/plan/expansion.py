@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dropbox_agent.model import SOURCE_SETTINGS, Job, Level, Place, Plan, PlannedTask, Presets, Problem, Row
-from dropbox_agent.plan import arrays, containers, merging, resources, script
+from dropbox_agent.plan import arrays, containers, merging, resources, retries, script
 from dropbox_agent.plan.containers import Containers
 from dropbox_agent.plan.paths import PathMap, map_path
 from dropbox_agent.plan.pipeline import BY_MODALITY, PIPELINE, Step
@@ -74,7 +74,8 @@ def expand(
     if any(problem.level is Level.ERROR and not problem.outside for problem in problems):
         return None, problems
     hashed = merging.presets_hash(job.job_type, presets)
-    return Plan(job.job_type, job.s3_prefix, job.bucket, location, _planned(drafts), hashed), problems
+    again = retries.retries_of(job.job_type, presets)
+    return Plan(job.job_type, job.s3_prefix, job.bucket, location, _planned(drafts), hashed, again), problems
 
 
 def _location(job: Job, buckets: Mapping[str, str]) -> str:

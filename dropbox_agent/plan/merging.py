@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dropbox_agent.model import Job, JobType, Presets, Task
@@ -90,6 +90,7 @@ def presets_hash(job_type: str, presets: Presets) -> str:
         name: {
             "inherits": one.inherits,
             "tasks": sorted([task or "", m or "", f] for (task, m), f in one.tasks.items()),
+            **({"retries": {cause: asdict(retry) for cause, retry in one.retries.items()}} if one.retries else {}),
         }
         for name, one in used.items()
     }

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from dropbox_agent.model import Plan, PlannedTask
+from dropbox_agent.model import Plan, PlannedTask, Retry
 from dropbox_agent.plan.merging import canonical_hash, plain
 
 
@@ -30,13 +31,15 @@ def to_json(plan: Plan) -> dict[str, Any]:
             }
             for task in plan.tasks
         ],
+        **({"retries": {cause: asdict(retry) for cause, retry in plan.retries.items()}} if plan.retries else {}),
     }
 
 
 def from_json(value: Mapping[str, Any]) -> Plan:
     """Return the plan that ``to_json`` wrote."""
     tasks = tuple(PlannedTask(**{**task, "needs": tuple(task["needs"])}) for task in value["tasks"])
-    return Plan(**{**value, "tasks": tasks})
+    retries = {cause: Retry(**retry) for cause, retry in value.get("retries", {}).items()}
+    return Plan(**{**value, "tasks": tasks, "retries": retries})
 
 
 def plan_hash(plan: Plan) -> str:

@@ -9,12 +9,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from dropbox_agent import plan
-from dropbox_agent.model import JobType, Task
+from dropbox_agent.model import JobType, Retry, Task
 from dropbox_agent.wording import nearest
 from dropbox_agent.yaml_lines import Document
 from dropbox_agent.yaml_lines import Path as KeyPath
 
-KEYS = ("description", "inherits", "tasks")
+KEYS = ("description", "inherits", "retries", "tasks")
 
 
 @dataclass
@@ -32,7 +32,15 @@ class Reading:
             if key not in KEYS:
                 self.document.tell((key,), f"{key} is not known here{instead(key, KEYS)}")
         tasks = dict(self.tasks(self.group(("tasks",), top.get("tasks"))))
-        return JobType(name, self.text("description", top) or "", self.text("inherits", top), tasks)
+        description, inherits = self.text("description", top) or "", self.text("inherits", top)
+        return JobType(name, description, inherits, tasks, self.retries(self.group(("retries",), top.get("retries"))))
+
+    def retries(self, given: Mapping[str, Any]) -> Mapping[str, Retry]:
+        """Return what is run again by itself, checked."""
+        found, faults = plan.read_retries(given)
+        for path, words in faults:
+            self.document.tell(("retries", *path), words)
+        return found
 
     def text(self, key: str, top: Mapping[str, Any]) -> str | None:
         """Return the text at a key of the file, or None."""

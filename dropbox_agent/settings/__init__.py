@@ -3,6 +3,7 @@
 Read at the front door (``cli``, ``demonstration``, ``assembly``) and handed down as plain values.
 """
 
+from dropbox_agent.settings.api import TOKEN_NAME, Api, Proxy, Token
 from dropbox_agent.settings.packaged import packaged
 from dropbox_agent.settings.read import load
 from dropbox_agent.settings.sections import (
@@ -20,6 +21,8 @@ from dropbox_agent.settings.services import Mail
 from dropbox_agent.settings.write import as_markdown, as_yaml, write_workspace
 
 __all__ = [
+    "TOKEN_NAME",
+    "Api",
     "Containers",
     "Executor",
     "Inbox",
@@ -27,8 +30,10 @@ __all__ = [
     "Metadata",
     "Policy",
     "Presets",
+    "Proxy",
     "Settings",
     "Site",
+    "Token",
     "Web",
     "as_markdown",
     "as_yaml",

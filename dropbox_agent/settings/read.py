@@ -31,15 +31,16 @@ NOT_SETTINGS = frozenset({CONFIG_VARIABLE, ENVIRONMENT_PREFIX + "ATTEMPT"})
 IN_THIS_FOLDER = Path("config/agent.yaml")
 SHOWN_CHARACTERS = 60
 
+SECRET_NAMES = ("sha256",)
+"""Settings whose values are never shown."""
+
 LATER_NAMES: Mapping[KeyPath, str] = {
     ("s3",): "buckets are folders here (file:///folder)",
     ("projects_url",): "projects is a list in this file",
-    ("api",): "manifests are dropped into an inbox",
     ("codeocean",): "the Code Ocean tasks are skipped",
     ("docdb",): "the DocDB task is skipped",
 }
 LATER_VALUES: Mapping[tuple[KeyPath, str], str] = {
-    (("executor", "via"), "rest"): "cli is",
     (("presets", "kind"), "ssm"): "yaml is",
 }
 """What later versions will know, and what this version has instead."""
@@ -193,7 +194,7 @@ class _Reading:
                 path = _written(detail["loc"], tree)
                 self.found(path, f"{_where(path)}: {_wrong(detail)}")
             return None
-        for path, text in _clashes(settings):
+        for path, text in (*_clashes(settings), *_open_doors(settings)):
             self.found(path, text)
         return settings
 
@@ -220,8 +221,12 @@ def _wrong(detail: ErrorDetails) -> str:
     kind = detail["type"]
     if kind == "literal_error":
         return f"{_shown(found)} is not known. {_instead(str(found), _choices(limits), 'Known')}"
+    if kind == "missing":
+        return f"{detail['loc'][-1]} is missing here; it has no default."
     if kind == "value_error":
-        return f"{_shown(found)} {limits['error']}."
+        # Somebody may have put the secret itself where only its hash belongs.
+        shown = "what stands there" if detail["loc"][-1] in SECRET_NAMES else _shown(found)
+        return f"{shown} {limits['error']}."
     for beginning, words in WORDS.items():
         if kind.startswith(beginning):
             return f"{_shown(found)} {words.format(**limits)}."
@@ -291,11 +296,29 @@ def _clashes(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
     for number, inbox in enumerate(inboxes):
         if inbox in inboxes[:number]:
             yield ("inboxes", number, "path"), f"inboxes[{number}].path: {inbox} is watched already, by another entry."
+    if (settings.executor.kind, settings.executor.via, settings.executor.url) == ("slurm", "rest", None):
+        words = "executor.url: via: rest needs to know where slurmrestd listens; write http://host:port or unix:/path."
+        yield ("executor", "via"), words
     yield from services.faults(settings)
     for path, folder in _own_folders(settings):
         for inbox in inboxes:
             if folder == inbox or inbox in folder.parents:
                 yield path, f"{_where(path)}: {folder} lies in the inbox {inbox}; choose a folder outside it."
+
+
+def _open_doors(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
+    """Yield what would let nobody submit, or not say who: whoever submits is known by name."""
+    api = settings.api
+    if api.submit and not api.tokens and not api.proxy.addresses:
+        yield (
+            ("api", "submit"),
+            "api.submit: nobody could submit. Make a token ('dropbox-agent token NAME' prints the lines for"
+            " api.tokens), or name the proxy's addresses (api.proxy.addresses).",
+        )
+    names = [token.name for token in api.tokens]
+    for number, name in enumerate(names):
+        if name in names[:number]:
+            yield ("api", "tokens", number, "name"), f"api.tokens[{number}].name: another token is called {name} too."
 
 
 def _own_folders(settings: Settings) -> Iterator[tuple[KeyPath, Path]]:

@@ -181,6 +181,8 @@ def _table_rows(section: type[BaseModel], above: str) -> Iterator[str]:
 
 
 def _default(setting: FieldInfo) -> str:
+    if setting.is_required():
+        return "required"
     value = setting.get_default(call_default_factory=True)
     if isinstance(value, Mapping) and value:
         return "<br>".join(f"`{key}: {part}`" for key, part in value.items())

@@ -1,0 +1,179 @@
+"""What is run again by itself, how often, and with how much more: the ``retries`` of a job type.
+
+A task that failed by its own doing is never run again by itself: it would fail again.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dropbox_agent.model import Presets, Retry
+from dropbox_agent.plan.merging import chain, consulted, kind
+from dropbox_agent.plan.properties import Unfit, megabytes, minutes
+from dropbox_agent.states import Cause
+
+MOST_TIMES = 20
+LARGEST_FACTOR = 16
+DEFAULT_FACTOR = 2.0
+FIELDS = ("times", "factor", "at_most")
+
+
+@dataclass(frozen=True)
+class _Amount:
+    """Something there can be more of: the properties that ask for it, and how they are read and written."""
+
+    names: tuple[str, ...]
+    reads: Any
+    unit: str
+    in_words: str
+
+    def number(self, value: Any) -> float:
+        """Return an amount in megabytes or minutes; infinite when it has no end. Raises Unfit."""
+        if isinstance(value, Mapping):
+            value = "infinite" if value.get("infinite") is True else value.get("number")
+        return _number(self.reads(value))
+
+
+GROWING: Mapping[Cause, _Amount] = {
+    Cause.OUT_OF_MEMORY: _Amount(("memory", "memory_per_cpu", "memory_per_node"), megabytes, "M", "memory"),
+    Cause.TIMEOUT: _Amount(("time", "time_limit"), minutes, "", "time"),
+}
+"""Causes for which as much again would not be enough."""
+WHY: Mapping[Cause, str] = {
+    Cause.OUT_OF_MEMORY: "It used more memory than it had asked for.",
+    Cause.TIMEOUT: "It reached its time limit.",
+    Cause.NODE_FAILED: "The machine it ran on failed.",
+    Cause.PREEMPTED: "It was stopped to make room for another job.",
+    Cause.NOT_LAUNCHED: "It could not be started on its node.",
+}
+RETRIED = tuple(cause for cause in Cause if cause is not Cause.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Again:
+    """An attempt follows by itself."""
+
+    words: str
+    """``It used more memory than it had asked for. It is run again with 8192M of memory (1 of 2 times).``"""
+    resources: Mapping[str, Any] = field(default_factory=dict)
+    """What it asks for instead of what its tasks do."""
+
+
+def again(policy: Mapping[str, Retry], cause: Cause, before: Sequence[Cause], asked: Mapping[str, Any]) -> Again | None:
+    """Return how an attempt that ended for ``cause`` is followed by another, or None when it is not.
+
+    ``before``: why the attempts of this task ended since somebody last ordered it, this one included. ``asked``: what
+    this one asked of the cluster.
+    """
+    retry = policy.get(cause.value)
+    used = sum(one is cause for one in before)
+    if retry is None or used > retry.times:
+        return None
+    count = f"({used} of {retry.times} times)"
+    amount = GROWING.get(cause)
+    if amount is None:
+        return Again(f"{WHY[cause]} It is run again as it was {count}.")
+    more = _more(amount, retry, asked)
+    if more is None:
+        return None
+    name, value = more
+    much = value if amount.unit else f"{value} min"
+    return Again(f"{WHY[cause]} It is run again with {much} of {amount.in_words} {count}.", {name: value})
+
+
+def retries_of(job_type: str, presets: Presets) -> dict[str, Retry]:
+    """Return what is run again of a job: for each cause what the job type's own chain says, else ``default``."""
+    found: dict[str, Retry] = {}
+    for name in consulted(job_type):
+        own = {cause: retry for one in chain(presets, name) for cause, retry in one.retries.items()}
+        found = {**own, **found}
+    return found
+
+
+def _more(amount: _Amount, retry: Retry, asked: Mapping[str, Any]) -> tuple[str, Any] | None:
+    """Return the property to ask with and its new value; None when there cannot be more."""
+    most = amount.number(retry.at_most)
+    name = next((one for one in amount.names if asked.get(one) not in (None, {})), None)
+    if name is None:
+        return amount.names[0], _written(amount, most)
+    now = amount.number(asked[name])
+    if now >= most:
+        return None
+    return name, _written(amount, min(math.ceil(now * retry.factor), most))
+
+
+def _written(amount: _Amount, number: float) -> Any:
+    return f"{number:.0f}{amount.unit}" if amount.unit else int(number)
+
+
+def _number(written: str) -> float:
+    """Return megabytes for ``16G``, or minutes for ``90``, ``1:30:00``, ``2-12`` and ``UNLIMITED``."""
+    if written == "UNLIMITED":
+        return math.inf
+    if found := re.fullmatch(r"(\d+)([KMGT])", written):
+        return int(found[1]) * 1024.0 ** ("KMGT".index(found[2]) - 1)
+    days, _, clock = written.rpartition("-")
+    parts = [int(part) for part in clock.split(":")]
+    if days:  # D-H, D-H:M, D-H:M:S
+        hours, mins, seconds = (*parts, 0, 0)[:3]
+    else:  # M, M:S, H:M:S
+        hours, mins, seconds = (0, *parts, 0)[:3] if len(parts) < 3 else parts
+    return int(days or 0) * 1440 + hours * 60 + mins + seconds / 60
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def read_retries(given: Mapping[str, Any]) -> tuple[dict[str, Retry], tuple[tuple[tuple[str, ...], str], ...]]:
+    """Return the retries of a job type as its file has them, and what is wrong: (path, words)."""
+    found: dict[str, Retry] = {}
+    faults: list[tuple[tuple[str, ...], str]] = []
+    for name, value in given.items():
+        wrong = list(_faults(name, value))
+        faults += wrong
+        if not wrong:
+            found[name] = _retry(value)
+    return found, tuple(faults)
+
+
+def _retry(value: Any) -> Retry:
+    group = value if isinstance(value, Mapping) else {"times": value}
+    return Retry(group.get("times", 1), float(group.get("factor", DEFAULT_FACTOR)), group.get("at_most"))
+
+
+def _faults(name: str, value: Any) -> Iterator[tuple[tuple[str, ...], str]]:
+    if name not in {cause.value for cause in RETRIED}:
+        yield (name,), f"{name} is never run again; known are {', '.join(cause.value for cause in RETRIED)}"
+        return
+    group = value if isinstance(value, Mapping) else {"times": value}
+    amount = GROWING.get(Cause(name))
+    known = FIELDS if amount else FIELDS[:1]
+    for one in group:
+        if one not in known:
+            yield (name, str(one)), f"{one} is not known for {name}; known are {', '.join(known)}"
+    yield from _number_faults(name, group)
+    if amount is not None and group.get("times", 1) != 0:
+        yield from _limit_faults(name, group.get("at_most"), amount)
+
+
+def _number_faults(name: str, group: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    times, factor = group.get("times", 1), group.get("factor", DEFAULT_FACTOR)
+    if isinstance(times, bool) or not isinstance(times, int) or not 0 <= times <= MOST_TIMES:
+        yield (name, "times"), f"times of {name} is {kind(times)}; write how often, 0 to {MOST_TIMES}"
+    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 1 < factor <= LARGEST_FACTOR:
+        yield (name, "factor"), f"factor of {name} is no number above 1, and {LARGEST_FACTOR} at most"
+
+
+def _limit_faults(name: str, most: Any, amount: _Amount) -> Iterator[tuple[tuple[str, ...], str]]:
+    if most is None:
+        yield (name,), f"{name} has no at_most: write how much {amount.in_words} a task may ask for in the end"
+        return
+    try:
+        if not 0 < amount.number(most) < math.inf:
+            yield (name, "at_most"), f"at_most of {name} has to be more than nothing, and to have an end"
+    except Unfit as unfit:
+        yield (name, "at_most"), f"at_most of {name} {unfit}"
