@@ -63,7 +63,7 @@ def killing_proxy(cluster: Cluster, when: str, number: int, kill: Callable[[], N
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=[0.01])
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
