@@ -184,7 +184,6 @@ def test_a_node_that_fails_under_a_task_does_not_end_what_still_runs_there(site:
 # --- what people and limits do ---------------------------------------------------------------------------------------
 
 
-@EACH_WAY
 def test_whether_somebody_or_a_limit_stopped_a_task_is_told(site: Site) -> None:
     site.workspace.start()
     site.drop("ecephys", "behavior")
