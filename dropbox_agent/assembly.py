@@ -33,10 +33,10 @@ from dropbox_agent.executors import (
     Token,
 )
 from dropbox_agent.furnish import furnishing
-from dropbox_agent.inbox import MARKER, Inbox, beside, guard, is_passed_over, mark, open_regular, sweep_spool
+from dropbox_agent.inbox import Inbox, beside, guard, mark, open_regular, sweep_spool
 from dropbox_agent.ledger import Ledger, Lists, Reader
 from dropbox_agent.manifest import schema, template
-from dropbox_agent.model import Order, Presets, Secret
+from dropbox_agent.model import Order, Presets, S3Access, Secret
 from dropbox_agent.patience import Places
 from dropbox_agent.presets.folder import SUFFIXES as PRESET_SUFFIXES
 from dropbox_agent.settings import Settings
@@ -194,8 +194,16 @@ def context(settings: Settings) -> plan.Context:
         metadata_required=bool(settings.metadata.required),
         metadata_strict=settings.metadata.strict,
         env_file=_env_file(settings),
+        s3={name: s3_access(settings, name) for name, at in settings.buckets.items() if at.startswith("s3:")},
         containers=containers(settings),
     )
+
+
+def s3_access(settings: Settings, bucket: str) -> S3Access:
+    """Return how a bucket in S3 is reached: as all are, but for what is set for it alone."""
+    common = settings.s3.model_dump(exclude={"buckets"})
+    alone = settings.s3.buckets.get(bucket)
+    return S3Access(**common | (alone.model_dump(exclude_none=True) if alone else {}))
 
 
 def open_ledger(settings: Settings, now: datetime) -> Ledger:
@@ -206,6 +214,11 @@ def open_ledger(settings: Settings, now: datetime) -> Ledger:
 def open_reader(settings: Settings) -> Reader:
     """Return a reader of the site's ledger. Raises LedgerUnavailable when there is none yet."""
     return Reader.of(database(settings.state_dir), settings.work_dir)
+
+
+def open_lists(settings: Settings) -> Lists:
+    """Return what lists the jobs and manifests of the site. Raises LedgerUnavailable when there is none yet."""
+    return Lists.of(database(settings.state_dir))
 
 
 def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) -> Agent:
@@ -319,28 +332,6 @@ def _present(inbox: Inbox) -> list[tuple[str, str]]:
     return found
 
 
-def drop(file: Path, inbox: Path) -> Path:
-    """Copy a manifest into an inbox, whole or not at all; return its new path. Raises what kept it from arriving."""
-    if not manifest.is_manifest(file.name):
-        kinds = ", ".join(sorted(manifest.SUFFIXES))
-        raise WrongUse(f"{file.name} is not a manifest: the agent reads {kinds}.")
-    if is_passed_over(file.name) or deliver.is_ours(file.name):
-        raise WrongUse(
-            f"{file.name} would never be looked at in an inbox: it is named like one of the agent's own files, or like "
-            "a hidden or temporary one. Give it another name."
-        )
-    if not (inbox / MARKER).is_file():
-        raise InboxUnavailable(f"The inbox {inbox} is not there, or no agent has been bound to it yet.")
-    if (inbox / file.name).exists():
-        raise WrongUse(f"There is a {file.name} in {inbox} already. Give yours another name, so that both are kept.")
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise AgentError(f"{file} cannot be read: {error.strerror}. Nothing was submitted.") from error
-    deliver.write(inbox, file.name, content)
-    return inbox / file.name
-
-
 def write_template(file: Path, by: Examiner, now: datetime) -> Path:
     """Write an empty workbook to fill in; return its path. Raises DeliveryFailed."""
     deliver.write(file.parent, file.name, template.template_bytes(by.known(by.load_presets(), now)))
@@ -425,19 +416,21 @@ def api_app(settings: Settings) -> FastAPI:
     """Return the API on this site's ledger. Raises LedgerUnavailable when there is none yet."""
     from dropbox_agent.web import api
 
-    reader, by = open_reader(settings), examiner(settings, manifest.Room(upstream=settings.compat == "upstream"))
+    reader, shares = open_reader(settings), places(settings)
+    by = examiner(settings, manifest.Room(upstream=settings.compat == "upstream"), shares)
     return api.application(
         api.ApiParts(
             reader=reader,
-            lists=Lists.of(database(settings.state_dir)),
+            lists=open_lists(settings),
             examiner=by,
             presets=by.load_presets,
             template=lambda: template.template_bytes(by.known(by.load_presets(), utc_now())),
             changed=partial(_preset_changed, settings.presets.folder),
             now=utc_now,
             rates=api.Rates(settings.api.requests_per_minute),
+            places=shares,
             access=_access(settings),
-            desk=_desk(settings, reader, by),
+            desk=_desk(settings, reader, by, shares),
         )
     )
 
@@ -451,7 +444,7 @@ def _access(settings: Settings) -> Access:
     return api.Access(settings.api.submit, tuple(tokens), proxy)
 
 
-def _desk(settings: Settings, reader: Reader, by: Examiner) -> Desk | None:
+def _desk(settings: Settings, reader: Reader, by: Examiner, shares: Places) -> Desk | None:
     from dropbox_agent.web import api
 
     if not settings.api.submit:
@@ -459,7 +452,7 @@ def _desk(settings: Settings, reader: Reader, by: Examiner) -> Desk | None:
     if not settings.inboxes:
         raise WrongUse(f"{settings.origin}: api.submit is on, and no inbox is set ('inboxes') to put manifests into.")
     receipts = api.Receipts(settings.state_dir / "submissions.sqlite")
-    return api.Desk(settings.inboxes[0].path, orders_in(settings), reader, by, receipts)
+    return api.Desk(settings.inboxes[0].path, orders_in(settings), reader, by, receipts, shares)
 
 
 def _preset_changed(folder: Path, job_type: str) -> datetime | None:

@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("inbox", "manifest", "presets", "ledger", "executors", "deliver", "orders"),
     ("examine", "obey", "settling"),
     ("furnish",),
-    ("agent", "web"),
+    ("agent", "web", "submission"),
     ("assembly", "terminal"),
     ("demonstration", "doctor", "fsck"),
     ("cli",),

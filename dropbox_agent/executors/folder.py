@@ -23,7 +23,10 @@ ATTEMPT_VARIABLE = "DROPBOX_AGENT_ATTEMPT"
 VARIABLES_VARIABLE = "DROPBOX_AGENT_VARIABLES"
 """Names the variables that a task's resources set, so that its script gets them."""
 KEPT_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR")
-"""What a task sees of the agent's environment; nothing else is handed on."""
+"""What a task sees of the agent's environment; nothing else is handed on but CREDENTIALS."""
+CREDENTIALS = "AWS_"
+"""How the names of variables begin that lead to keys. The built-in tasks get them from the environment they start in;
+they are written nowhere, and no script gets them."""
 
 
 @dataclass(frozen=True)

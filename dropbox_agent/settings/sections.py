@@ -28,6 +28,7 @@ from dropbox_agent.settings.kinds import (
     absolute_address,
 )
 from dropbox_agent.settings.packaged import packaged
+from dropbox_agent.settings.s3 import S3
 from dropbox_agent.settings.services import Mail
 
 ENVIRONMENT_PREFIX = "DROPBOX_AGENT_"
@@ -202,8 +203,10 @@ class Settings(BaseSettings):
     presets: Presets = Field(default_factory=Presets, description="Where the job types are.")
     buckets: Mapping[BucketName, BucketAddress] = Field(
         {"default": "buckets/default", "private": "buckets/private", "open": "buckets/open"},
-        description="The buckets a manifest may name, each with its address: file:///folder, or a folder.",
+        description="The buckets a manifest may name, each with its address: s3://bucket or s3://bucket/prefix,"
+        " file:///folder, or a folder.",
     )
+    s3: S3 = Field(S3(), description="How buckets in S3 are reached.")
     projects: tuple[Text, ...] = Field(
         (), description="The project names that are accepted; empty: any well-formed one."
     )
@@ -280,11 +283,13 @@ def _absolute(value: Any, folder: Path) -> Any:
         )
     if isinstance(value, tuple):
         return tuple(_absolute(part, folder) for part in value)
+    if isinstance(value, Mapping):
+        return {name: _absolute(part, folder) for name, part in value.items()}
     return value
 
 
 def _absolute_address(address: str, folder: Path) -> str:
-    return address if address.startswith("file:") else absolute_address(folder / address)
+    return address if address.startswith(("file:", "s3:")) else absolute_address(folder / address)
 
 
 def section_in(annotation: Any) -> type[BaseModel] | None:
