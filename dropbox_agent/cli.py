@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
-from dropbox_agent import assembly, demonstration, doctor, examine, report, submission, terminal
+from dropbox_agent import assembly, demonstration, doctor, examine, preset_commands, report, submission, terminal
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent
 from dropbox_agent.errors import AgentError, WrongUse
@@ -134,7 +134,10 @@ def check(
     settings = _settings(config)
     if not file.is_file():
         raise typer.BadParameter(f"{file} is not a file.")
-    found = assembly.examiner(settings).examine(file, file.name, assembly.utc_now())
+    by = assembly.examiner(settings)
+    found = by.examine(file, file.name, assembly.utc_now())
+    if trouble := by.load_presets().trouble:
+        Console(stderr=True).print(Text(trouble), soft_wrap=True)
     if as_json:
         print(json.dumps(examine.as_json(found), indent=1, default=str))
     else:
@@ -280,17 +283,7 @@ def look_after(
     raise typer.Exit(doctor.exit_code(found))
 
 
-@app.command()
-def presets(config: Config = None) -> None:
-    """List the job types, and those whose file is wrong with the reason."""
-    settings = _settings(config)
-    stored = examine.presets_in(settings.presets.folder)()
-    console = _console()
-    for name, job_type in sorted(stored.job_types.items()):
-        console.print(Text(f"{name:20} {job_type.description}"), soft_wrap=True)
-    for name, reason in sorted(stored.broken.items()):
-        console.print(Text(f"{name:20} cannot be used: {reason}", style="bold red"), soft_wrap=True)
-    raise typer.Exit(1 if stored.broken else 0)
+app.add_typer(preset_commands.commands, name="presets")
 
 
 @app.command()
