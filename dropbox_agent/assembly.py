@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from dropbox_agent import deliver, manifest, orders, plan, policy, report
+from dropbox_agent import deliver, manifest, orders, plan, policy, presets, report
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent, database
 from dropbox_agent.errors import AgentError, InboxUnavailable, NoAnswer, OrderRefused, WrongUse
-from dropbox_agent.examine import Examiner, presets_in
+from dropbox_agent.examine import Examiner, presets_in, presets_of
 from dropbox_agent.executors import (
     Asked,
     Executor,
@@ -33,12 +33,13 @@ from dropbox_agent.executors import (
     Token,
 )
 from dropbox_agent.furnish import furnishing
-from dropbox_agent.inbox import Inbox, beside, guard, mark, open_regular
+from dropbox_agent.inbox import Inbox, beside, guard, mark, open_regular, sweep_spool
 from dropbox_agent.ledger import Ledger, Lists, Reader
 from dropbox_agent.manifest import schema, template
 from dropbox_agent.model import Order, Presets, S3Access, Secret
 from dropbox_agent.patience import Places
 from dropbox_agent.presets.folder import SUFFIXES as PRESET_SUFFIXES
+from dropbox_agent.remembered import Remembered
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
 
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from dropbox_agent.web.api import Access, Desk
 
 SHELL_SAFE = re.compile(r"[A-Za-z0-9/._-]+")
+AGENT_PATIENCE_SECONDS, COMMAND_PATIENCE_SECONDS = 2.0, 20.0
+"""How long a service is waited for that has answered before: nothing else goes on in an agent meanwhile."""
 LOOK_SECONDS = 5.0
 """How long `status` waits for a share to answer."""
 SLOTS = {"local": 2, "slurm": 1000}
@@ -62,7 +65,7 @@ def places(settings: Settings) -> Places:
 def examiner(settings: Settings, room: manifest.Room | None = None, shares: Places | None = None) -> Examiner:
     """Return what examines manifests by this site's rules, reading them in ``room`` or each in a process of its own."""
     return Examiner(
-        load_presets=presets_in(settings.presets.folder),
+        load_presets=job_types(settings, keeps=room is not None),
         buckets=settings.buckets,
         projects=tuple(settings.projects),
         rules=rules(settings),
@@ -73,6 +76,31 @@ def examiner(settings: Settings, room: manifest.Room | None = None, shares: Plac
         read=partial(manifest.read, upstream=settings.compat == "upstream") if room is None else room.read,
         places=shares or places(settings),
     )
+
+
+def job_types(settings: Settings, *, keeps: bool = False) -> Callable[[], Presets]:
+    """Return what loads the job types; ``keeps``: what a store said is written down, for when it is away."""
+    store = preset_store(settings.presets)
+    if settings.presets.kind == "yaml" or store is None:
+        return presets_in(settings.presets.folder)
+    remembered = Remembered(
+        what=f"The Parameter Store below {store.prefix}/v2",
+        ask=lambda: [one.as_json() for one in store.read()],
+        file=settings.state_dir / f"parameters-{hashlib.sha256(repr(store).encode()).hexdigest()[:12]}.json",
+        clock=utc_now,
+        keeps=keeps,
+        kept=presets.to_keep,
+        refresh_seconds=settings.presets.refresh_seconds,
+        patience_seconds=AGENT_PATIENCE_SECONDS if keeps else COMMAND_PATIENCE_SECONDS,
+    )
+    return presets_of(store.prefix, remembered.answer)
+
+
+def preset_store(chosen: site.Presets) -> presets.Store | None:
+    """Return the Parameter Store that the settings name, or None."""
+    if chosen.prefix is None:
+        return None
+    return presets.Store(chosen.prefix, chosen.region, chosen.profile, chosen.endpoint_url)
 
 
 def containers(settings: Settings) -> plan.Containers:
@@ -231,6 +259,7 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
     shares = places(settings)
     how, by = pages(settings), examiner(settings, room, shares)
     ledger = open_ledger(settings, now)
+    sweep_spool(settings.state_dir / "spool")
     return Agent(
         ledger=ledger,
         inboxes=inboxes(settings, shares),
@@ -365,10 +394,11 @@ def doubts(settings: Settings) -> list[str]:
 
 def _preset_troubles(settings: Settings) -> list[str]:
     try:
-        broken = presets_in(settings.presets.folder)().broken
+        found = job_types(settings)()
     except AgentError as error:
         return [str(error)]
-    return [f"Job type {name} cannot be used: {reason}" for name, reason in sorted(broken.items())]
+    broken = [f"Job type {name} cannot be used: {reason}" for name, reason in sorted(found.broken.items())]
+    return [found.trouble, *broken] if found.trouble else broken
 
 
 def troubles(reader: Reader, settings: Settings) -> list[str]:
@@ -405,7 +435,7 @@ def web_app(settings: Settings) -> FastAPI:
     """Return the web page on this site's ledger. Raises LedgerUnavailable when there is none yet."""
     from dropbox_agent import web  # FastAPI takes a while to import, and no other command needs it
 
-    read = WebReader(open_reader(settings), presets_in(settings.presets.folder))
+    read = WebReader(open_reader(settings), job_types(settings))
     made = web.app(web.Parts(read, pages(settings)))
     made.mount("/api", api_app(settings))
     return made

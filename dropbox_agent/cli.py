@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
-from dropbox_agent import assembly, demonstration, doctor, examine, report, submission, terminal
+from dropbox_agent import assembly, demonstration, doctor, examine, preset_commands, report, submission, terminal
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent
 from dropbox_agent.errors import AgentError, WrongUse
@@ -134,7 +134,10 @@ def check(
     settings = _settings(config)
     if not file.is_file():
         raise typer.BadParameter(f"{file} is not a file.")
-    found = assembly.examiner(settings).examine(file, file.name, assembly.utc_now())
+    by = assembly.examiner(settings)
+    found = by.examine(file, file.name, assembly.utc_now())
+    if trouble := by.load_presets().trouble:
+        Console(stderr=True).print(Text(trouble), soft_wrap=True)
     if as_json:
         print(json.dumps(examine.as_json(found), indent=1, default=str))
     else:
@@ -280,17 +283,7 @@ def look_after(
     raise typer.Exit(doctor.exit_code(found))
 
 
-@app.command()
-def presets(config: Config = None) -> None:
-    """List the job types, and those whose file is wrong with the reason."""
-    settings = _settings(config)
-    stored = examine.presets_in(settings.presets.folder)()
-    console = _console()
-    for name, job_type in sorted(stored.job_types.items()):
-        console.print(Text(f"{name:20} {job_type.description}"), soft_wrap=True)
-    for name, reason in sorted(stored.broken.items()):
-        console.print(Text(f"{name:20} cannot be used: {reason}", style="bold red"), soft_wrap=True)
-    raise typer.Exit(1 if stored.broken else 0)
+app.add_typer(preset_commands.commands, name="presets")
 
 
 @app.command()
@@ -336,6 +329,24 @@ def adopt(
     """Bind an existing folder to this agent's ledger, and say what to do with the files in it."""
     left = assembly.adopt(_settings(config), inbox, baseline.value, assembly.utc_now())
     print(f"{inbox} is now watched by this agent; {left} files in it are left alone as they are.")
+
+
+@app.command()
+def fsck(
+    config: Config = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is derived; no agent may run meanwhile.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False,
+) -> None:
+    """Check that what must always be true of ledger, spool, run folders and status files is true."""
+    from dropbox_agent import fsck as check  # needed by no other command
+
+    settings = _settings(config)
+    found = check.mend(settings, assembly.utc_now()) if repair else check.look(settings)
+    if as_json:
+        print(json.dumps([vars(one) for one in found], indent=1))
+    for one in found if not as_json else ():
+        print(f"{'mended' if one.mended else 'WRONG':7} {one.invariant}: {one.sentence} ({one.what})")
+    raise typer.Exit(0 if all(one.mended for one in found) else 1)
 
 
 def _settings(config: Path | None) -> Settings:
