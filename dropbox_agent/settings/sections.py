@@ -249,7 +249,7 @@ class Settings(BaseSettings):
     )
     share_seconds: Seconds | None = Field(
         30.0,
-        description="How long a share may take to answer; then the agent goes on, and asks it again later. null: for"
+        description="How long a share may take to answer; then the agent goes on, and asks it again later; null: for"
         " ever, and nothing goes on meanwhile.",
     )
     compat: Literal["none", "upstream"] = Field(
