@@ -31,6 +31,7 @@ from dropbox_agent.executors import (
     SlurmExecutor,
     SlurmRest,
     Token,
+    bound,
 )
 from dropbox_agent.furnish import furnishing
 from dropbox_agent.inbox import Inbox, beside, guard, mark, open_regular, sweep_spool
@@ -281,11 +282,12 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
     how, by = pages(settings), examiner(settings, room, shares)
     ledger = open_ledger(settings, now)
     sweep_spool(settings.state_dir / "spool")
+    bound.bind_if_new(settings.work_dir, ledger.ledger_id, ledger.all_job_ids())
     return Agent(
         ledger=ledger,
         inboxes=inboxes(settings, shares),
         examiner=by,
-        executor=Patient(executor(settings, environ), settings.work_dir, shares),
+        executor=Patient(executor(settings, environ), settings.work_dir, shares, ledger.ledger_id),
         places=shares,
         pages=how,
         sender=settings.mail.sender,
@@ -341,6 +343,7 @@ def initialise(folder: Path, now: datetime) -> Path:
     settings = site.load(file, {})
     ledger = open_ledger(settings, now)
     try:
+        bound.bind(settings.work_dir, ledger.ledger_id)
         for inbox in settings.inboxes:
             mark(inbox.path, ledger.ledger_id)
     finally:
@@ -349,7 +352,9 @@ def initialise(folder: Path, now: datetime) -> Path:
 
 
 def adopt(settings: Settings, folder: Path, baseline: str, now: datetime) -> int:
-    """Bind an existing inbox to this site's ledger; return how many files in it are left alone (``baseline: seen``)."""
+    """Bind an existing inbox (or the work folder) to this site's ledger; return how many files in it are left alone."""
+    if folder.resolve() == settings.work_dir.resolve():
+        return _adopt_work_dir(settings, now)
     known = {inbox.path.resolve(): inbox for inbox in inboxes(settings)}
     inbox = known.get(folder.resolve())
     if inbox is None:
@@ -366,6 +371,15 @@ def adopt(settings: Settings, folder: Path, baseline: str, now: datetime) -> int
     finally:
         ledger.close()
     return len(present)
+
+
+def _adopt_work_dir(settings: Settings, now: datetime) -> int:
+    ledger = open_ledger(settings, now)
+    try:
+        bound.bind(settings.work_dir, ledger.ledger_id)
+    finally:
+        ledger.close()
+    return 0
 
 
 def _present(inbox: Inbox) -> list[tuple[str, str]]:
