@@ -3,7 +3,7 @@
 PYTHON ?=
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster torture check docs lock wheel clean
+.PHONY: help demo test cluster torture benchmark check docs lock wheel clean
 
 help: ## Say what there is.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -13,6 +13,7 @@ demo: .venv/.installed ## Run the main job on made-up data, from the drop to the
 
 test: check ## Check the code and run every test, those on a real cluster too (as root, Debian).
 	@.ci/install-office
+	@.ci/install-browser
 	@.ci/install-faults
 	@.ci/install-slurm
 	$(BIN)/python -m pytest -n auto --dist worksteal
@@ -24,6 +25,9 @@ cluster: .venv/.installed ## Run the tests on a real Slurm cluster of four nodes
 torture: .venv/.installed ## Prove by injected faults that nothing is lost or run twice; hours, see docs/reliability.md.
 	@.ci/install-faults
 	$(BIN)/python -m pytest -m torture --timeout=7200
+
+benchmark: .venv/.installed ## Measure the pages with 100,000 jobs in the ledger, while an agent works; ten minutes.
+	BENCHMARK_JOBS=100000 BENCHMARK_TIMES=200 $(BIN)/python -m pytest tests/benchmarks/test_pages.py --timeout=3600
 
 check: .venv/.installed ## Style, formatting, types, and who imports whom.
 	$(BIN)/ruff check
