@@ -3,7 +3,7 @@
 PYTHON ?=
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster check docs lock wheel clean
+.PHONY: help demo test cluster torture check docs lock wheel clean
 
 help: ## Say what there is.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -13,12 +13,17 @@ demo: .venv/.installed ## Run the main job on made-up data, from the drop to the
 
 test: check ## Check the code and run every test.
 	@.ci/install-office
+	@.ci/install-faults
 	@.ci/install-slurm
 	$(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/slurm
 
 cluster: .venv/.installed ## Run the tests on a real Slurm cluster of four nodes on this machine (as root, Debian).
 	@.ci/install-slurm
 	$(BIN)/python -m pytest tests/slurm
+
+torture: .venv/.installed ## Prove by injected faults that nothing is lost or run twice; hours, see docs/reliability.md.
+	@.ci/install-faults
+	$(BIN)/python -m pytest -m torture --timeout=7200
 
 check: .venv/.installed ## Style, formatting, types, and who imports whom.
 	$(BIN)/ruff check

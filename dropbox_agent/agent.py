@@ -9,16 +9,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TypeVar
 
 from dropbox_agent import deliver, manifest, obey, plan, report
 from dropbox_agent.errors import AgentError, InboxUnavailable, LedgerUnavailable, SubmitFailed
 from dropbox_agent.examine import Examination, Examiner, with_claims
 from dropbox_agent.executors import Executor
-from dropbox_agent.inbox import Inbox
+from dropbox_agent.inbox import Inbox, beside
 from dropbox_agent.ledger import DueMail, Ledger, Untold
 from dropbox_agent.model import Attempt, Drop, Level, Observation, Place, Problem, Standing
+from dropbox_agent.patience import Places
 from dropbox_agent.states import AttemptState, DropState
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
@@ -59,6 +62,8 @@ class Agent:
     """Makes the annotated copy of a refused table; None where there is none to be made."""
     furnish: Callable[[Inbox, datetime], None] = lambda inbox, now: None
     """Puts into an inbox what people find there (README, template); called whenever it becomes available."""
+    places: Places = field(default_factory=lambda: Places(None))
+    """How long the shares are waited for."""
     _furnished: set[Path] = field(default_factory=set)
     _copies: dict[int, str | None] = field(default_factory=dict)
     """Refused drops -> the name of their annotated copy, once that was tried."""
@@ -94,7 +99,8 @@ class Agent:
             self.obey(now)
         self.hear(now)
         self.observe(now)
-        self.dispatch(now)
+        with self._alone("handing over"):
+            self.dispatch(now)
         self.answer(now)
 
     def take_in(self, inbox: Inbox, now: datetime) -> None:
@@ -249,7 +255,7 @@ class Agent:
         standing = self.ledger.standing(untold.drop_id)
         try:
             told = report.render(standing, now, self.pages, self._copy_beside(standing))
-            deliver.status(standing.inbox, standing.name, told)
+            self.beside(standing.inbox, lambda: deliver.status(standing.inbox, standing.name, told))
         except Exception as error:
             trouble = self._in_words(error)
             self.ledger.not_told(untold, trouble, now)
@@ -295,6 +301,10 @@ class Agent:
                 self.ledger.not_mailed(mail, answer.trouble, now)
             self._say(f"mail {mail.mail_id}", answer.trouble)
 
+    def beside(self, inbox: Path, write: Callable[[], T]) -> T:
+        """Write something into an inbox. Raises what that raises, InboxUnavailable, and NoAnswer."""
+        return beside(self.places, inbox, self.ledger.ledger_id, write)
+
     # --- running -----------------------------------------------------------------------------------------------------
 
     def run(self, until_idle: bool = False, each_tick: Callable[[], None] | None = None) -> None:
@@ -302,7 +312,7 @@ class Agent:
 
         Raises AgentError with ``until_idle`` when ticks keep going wrong; else they are tried for ever.
         """
-        stops = [inbox.listen(self._wake_up) for inbox in self.inboxes if inbox.path.is_dir()]
+        stops = [inbox.listen(self._wake_up) for inbox in self.inboxes]
         failures = 0
         try:
             while not self._stopping:
@@ -421,7 +431,7 @@ class Agent:
             return
         self._furnished.add(inbox.path)
         try:
-            self.furnish(inbox, now)
+            self.beside(inbox.path, lambda: self.furnish(inbox, now))
             self._say(f"README and template of {inbox.path}", None)
         except AgentError as error:
             self._say(f"README and template of {inbox.path}", str(error))
@@ -451,7 +461,7 @@ class Agent:
             if copy is None:
                 return None
             name = deliver.Names(standing.name).errors_xlsx
-            if not deliver.write_own(standing.inbox, name, copy):
+            if not self.beside(standing.inbox, lambda: deliver.write_own(standing.inbox, name, copy)):
                 return None
         except Exception as error:
             logger.warning("%s: no annotated copy: %s", standing.name, error, extra={"action": "annotate"})
@@ -461,8 +471,9 @@ class Agent:
     def _take_copy_back(self, standing: Standing) -> None:
         """What an earlier version had wrong is no longer so; a copy that somebody corrected in place stays."""
         if standing.state is not DropState.REFUSED:
-            with suppress(OSError):
-                deliver.take_back(standing.inbox, deliver.Names(standing.name).errors_xlsx)
+            name = deliver.Names(standing.name).errors_xlsx
+            with suppress(OSError, AgentError):
+                self.beside(standing.inbox, lambda: deliver.take_back(standing.inbox, name))
 
     def _who_is_told(self, examination: Examination) -> tuple[str, ...]:
         default = self.examiner.default_email

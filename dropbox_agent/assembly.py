@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import os
 import re
@@ -18,21 +19,25 @@ from urllib.request import url2pathname
 from dropbox_agent import deliver, manifest, orders, plan, policy, report
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent, database
-from dropbox_agent.errors import AgentError, InboxUnavailable, OrderRefused, WrongUse
+from dropbox_agent.errors import AgentError, InboxUnavailable, NoAnswer, OrderRefused, WrongUse
 from dropbox_agent.examine import Examiner, presets_in
 from dropbox_agent.executors import (
     Asked,
     Executor,
     LocalExecutor,
+    Patient,
     RehearsalExecutor,
     SlurmCommands,
     SlurmExecutor,
+    SlurmRest,
+    Token,
 )
 from dropbox_agent.furnish import furnishing
-from dropbox_agent.inbox import MARKER, Inbox, guard, is_passed_over, mark, open_regular
+from dropbox_agent.inbox import MARKER, Inbox, beside, guard, is_passed_over, mark, open_regular
 from dropbox_agent.ledger import Ledger, Lists, Reader
 from dropbox_agent.manifest import schema, template
 from dropbox_agent.model import Order, Presets, Secret
+from dropbox_agent.patience import Places
 from dropbox_agent.presets.folder import SUFFIXES as PRESET_SUFFIXES
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
@@ -43,11 +48,18 @@ if TYPE_CHECKING:
     from dropbox_agent.web.api import Access, Desk
 
 SHELL_SAFE = re.compile(r"[A-Za-z0-9/._-]+")
+LOOK_SECONDS = 5.0
+"""How long `status` waits for a share to answer."""
 SLOTS = {"local": 2, "slurm": 1000}
 """How many allocations run at the same time where executor.slots does not say."""
 
 
-def examiner(settings: Settings, room: manifest.Room | None = None) -> Examiner:
+def places(settings: Settings) -> Places:
+    """Return how the shares of this site are asked: not for longer than the settings say."""
+    return Places(settings.share_seconds)
+
+
+def examiner(settings: Settings, room: manifest.Room | None = None, shares: Places | None = None) -> Examiner:
     """Return what examines manifests by this site's rules, reading them in ``room`` or each in a process of its own."""
     return Examiner(
         load_presets=presets_in(settings.presets.folder),
@@ -59,6 +71,7 @@ def examiner(settings: Settings, room: manifest.Room | None = None) -> Examiner:
         containers=containers(settings),
         upstream=settings.compat == "upstream",
         read=partial(manifest.read, upstream=settings.compat == "upstream") if room is None else room.read,
+        places=shares or places(settings),
     )
 
 
@@ -110,7 +123,7 @@ def executor(settings: Settings, environ: Mapping[str, str]) -> Executor:
 def slurm(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmExecutor:
     """Return the way to a cluster that the settings name."""
     return SlurmExecutor(
-        SlurmCommands(environ),
+        _rest(chosen, environ) if chosen.via == "rest" else SlurmCommands(environ),
         slots=chosen.slots or SLOTS["slurm"],
         python=str(chosen.python or sys.executable),
         asked=Asked(chosen.partition, chosen.account, chosen.qos),
@@ -119,10 +132,19 @@ def slurm(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmExecutor:
     )
 
 
-def post(settings: Settings, environ: Mapping[str, str]) -> deliver.Post:
-    """Return what takes the mails."""
+def post(settings: Settings, environ: Mapping[str, str], shares: Places, ledger_id: str) -> deliver.Post:
+    """Return what takes the mails; files go only into inboxes of this ledger."""
+
+    def put(letter: deliver.Letter) -> None:
+        beside(shares, letter.folder, ledger_id, partial(deliver.write_beside, letter))
+
     server = mail_server(settings.mail)
-    return deliver.FilePost() if server is None else deliver.SmtpPost(server, environ)
+    return deliver.FilePost(put) if server is None else deliver.SmtpPost(server, environ)
+
+
+def _rest(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmRest:
+    assert chosen.url is not None
+    return SlurmRest(chosen.url, Token(chosen.token_file, environ), getpass.getuser(), user=chosen.user)
 
 
 def mail_server(mail: site.Mail) -> deliver.MailServer | None:
@@ -145,7 +167,7 @@ def secret(name: str, file: Path | None, variable: str | None) -> Secret | None:
     return None if file is None and variable is None else Secret(name=name, file=file, variable=variable)
 
 
-def inboxes(settings: Settings) -> list[Inbox]:
+def inboxes(settings: Settings, shares: Places | None = None) -> list[Inbox]:
     """Return the watched folders."""
     return [
         Inbox(
@@ -157,6 +179,7 @@ def inboxes(settings: Settings) -> list[Inbox]:
             settle_seconds=one.settle_seconds,
             settle_max_seconds=one.settle_max_seconds,
             scan_seconds=one.scan_seconds,
+            places=shares or places(settings),
         )
         for one in settings.inboxes
     ]
@@ -192,15 +215,18 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
     if not settings.work_dir.is_dir():
         raise AgentError(f"The work folder {settings.work_dir} (work_dir) is not there. Make it, or correct work_dir.")
     room = manifest.Room(upstream=settings.compat == "upstream")
-    how, by = pages(settings), examiner(settings, room)
+    shares = places(settings)
+    how, by = pages(settings), examiner(settings, room, shares)
+    ledger = open_ledger(settings, now)
     return Agent(
-        ledger=open_ledger(settings, now),
-        inboxes=inboxes(settings),
+        ledger=ledger,
+        inboxes=inboxes(settings, shares),
         examiner=by,
-        executor=executor(settings, environ),
+        executor=Patient(executor(settings, environ), settings.work_dir, shares),
+        places=shares,
         pages=how,
         sender=settings.mail.sender,
-        post=post(settings, environ),
+        post=post(settings, environ, shares, ledger.ledger_id),
         task_context=context(settings),
         wave=settings.jobs_per_manifest,
         rows_alone=settings.on_error == "row",
@@ -210,13 +236,13 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
     )
 
 
-def first_trouble(agent: Agent) -> InboxUnavailable | None:
+def first_trouble(agent: Agent) -> AgentError | None:
     """Return why no inbox at all can be watched, or None when at least one can."""
     troubles = []
     for inbox in agent.inboxes:
         try:
-            guard(inbox.path, agent.ledger.ledger_id)
-        except InboxUnavailable as error:
+            agent.places.ask(inbox.path, partial(guard, inbox.path, agent.ledger.ledger_id))
+        except AgentError as error:
             troubles.append(error)
     return troubles[0] if len(troubles) == len(agent.inboxes) else None
 
@@ -356,16 +382,23 @@ def _preset_troubles(settings: Settings) -> list[str]:
 
 def troubles(reader: Reader, settings: Settings) -> list[str]:
     """Return what an operator has to act on now, a sentence each."""
-    found = []
+    found, shares = [], Places(LOOK_SECONDS)
     for inbox in settings.inboxes:
         try:
-            guard(inbox.path, reader.ledger_id)
-        except InboxUnavailable as error:
+            shares.ask(inbox.path, partial(guard, inbox.path, reader.ledger_id))
+        except AgentError as error:
             found.append(str(error))
-    if not settings.work_dir.is_dir():
+    if not _is_there(settings.work_dir, shares):
         found.append(f"The work folder {settings.work_dir} is not there: nothing new is started until it is back.")
     found += [f"{name}: {error}" for name, error in [*reader.not_taken(), *reader.undelivered()]]
     return [*found, *_preset_troubles(settings)]
+
+
+def _is_there(folder: Path, shares: Places) -> bool:
+    try:
+        return shares.ask(folder, folder.is_dir)
+    except NoAnswer:
+        return False
 
 
 def state_of_the_site(reader: Reader, settings: Settings) -> dict[str, Any]:

@@ -36,6 +36,10 @@ class InboxUnavailable(AgentError):
     """The inbox is not there, cannot be read, or belongs to another ledger; nothing is concluded from it."""
 
 
+class NoAnswer(AgentError):
+    """A share took too long to answer; nothing is concluded from that, and it is asked again."""
+
+
 class WorkFolderUnavailable(AgentError):
     """The work folder is missing, full or not writable; nothing new is started until it is back."""
 

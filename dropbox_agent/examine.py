@@ -9,7 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from dropbox_agent import manifest, plan, policy, presets, validate
 from dropbox_agent.ledger import Reader
 from dropbox_agent.model import Job, Known, Level, Plan, Presets, Problem, Row
+from dropbox_agent.patience import Places
 from dropbox_agent.wording import shown
 
 EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
@@ -71,17 +72,19 @@ class Examiner:
     """compat: upstream. Manifests are read as upstream reads them, with a warning for each difference."""
     read: Callable[[Path, str], manifest.Found] = manifest.read
     """How a manifest becomes rows; an agent has a warm ``manifest.Room`` for it."""
+    places: Places = field(default_factory=lambda: Places(None))
+    """How long the shares that manifests name are waited for."""
 
     def examine(self, path: Path, name: str, now: datetime) -> Examination:
         """Return what the manifest at ``path``, called ``name``, asks for, and all its problems."""
         found = self.judge_form(path, name, now)
         problems = list(found.problems)
         for job, made in found.jobs:
-            problems += policy.check(job, made, self.rules, look_at_folder)
+            problems += policy.check(job, made, self.rules, self.look_at)
         # The folders of a row that is wrong otherwise are looked at too: all problems at once.
         for row in (row for row in found.rows if all(job.row is not row for job, _ in found.jobs)):
             folders = plan.folders_of(row, self.rules.path_map)
-            problems += policy.check_folders(row, folders, self.rules, look_at_folder)
+            problems += policy.check_folders(row, folders, self.rules, self.look_at)
         return Examination(found.rows, found.jobs, _quoted(_in_order(problems), path, name))
 
     def judge_form(self, path: Path, name: str, now: datetime) -> Examination:
@@ -107,6 +110,10 @@ class Examiner:
                 planned.append((job, made))
         problems += _same_places(planned)
         return Examination(rows, tuple(planned), _quoted(_in_order(problems), path, name))
+
+    def look_at(self, text: str) -> policy.SourceFacts:
+        """Return what this machine says of a folder named in a manifest. Raises NoAnswer when its share hangs."""
+        return self.places.ask(text, lambda: look_at_folder(text))
 
     def known(self, stored: Presets, now: datetime) -> Known:
         """Return what a manifest may name."""

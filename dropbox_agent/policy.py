@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dropbox_agent.errors import NoAnswer
 from dropbox_agent.model import Job, Level, Place, Plan, Problem, Row, SourceFolder, Task
 from dropbox_agent.wording import printable
 
@@ -250,7 +251,15 @@ def _plain(path: str) -> str:
 
 def _both_ways(folders: Iterable[str], look: Look) -> set[str]:
     """Return the folders as they are written and as they really are."""
-    return {_plain(path) for folder in folders for path in (folder, look(folder).real)}
+    return {_plain(path) for folder in folders for path in (folder, _real(folder, look))}
+
+
+def _real(folder: str, look: Look) -> str:
+    """Return the folder as written while its share hangs: whatever really lies in it would hang as well."""
+    try:
+        return look(folder).real
+    except NoAnswer:
+        return folder
 
 
 def _is_in(path: str, folder: str) -> bool:

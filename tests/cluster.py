@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import secrets
 import shutil
 import socket
@@ -16,7 +17,10 @@ from typing import Any
 
 import psutil
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "slurmrestd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
+REST_USER = "nobody"
+REST_USER_GROUP = "nogroup"
+"""Who runs slurmrestd when the tests are run by root, as whom it refuses to run."""
 NODES = ("n1", "n2", "n3", "n4")
 CONFIG = """
 ClusterName=private
@@ -26,6 +30,8 @@ SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
+AuthAltTypes=auth/jwt
+AuthAltParameters=jwt_key={folder}/jwt.key
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool.%n
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -45,8 +51,11 @@ SlurmdTimeout=6
 MessageTimeout=4
 KillWait=3
 InactiveLimit=0
+GetEnvTimeout=0
 MinJobAge={min_job_age_seconds}
 MaxJobCount=20000
+GresTypes=gpu
+Licenses=toolbox:4
 {nodes}
 PartitionName=main Nodes=n[1-4] Default=YES MaxTime=3-0 State=UP
 PartitionName=short Nodes=n[1-4] MaxTime=1 State=UP
@@ -67,9 +76,13 @@ class Cluster:
         self.folder = folder
         self.config = folder / "slurm.conf"
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
-        for name in ("state", *(f"spool.{node}" for node in NODES)):
+        for name in ("state", "rest", *(f"spool.{node}" for node in NODES)):
             (folder / name).mkdir()
+        _secret(folder / "jwt.key", 32)
+        _write_login_environment(folder / "state" / "env_cache")
         self.config.write_text(_config(folder, min_job_age_seconds))
+        (folder / "gres.conf").write_text("Name=gpu File=/dev/null,/dev/zero\n")
+        self.rest = Rest(folder)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -82,6 +95,8 @@ class Cluster:
         self.start_controller("-c")
         for node in NODES:
             self.start_node(node)
+        self.rest.token.write_text(self.new_token())
+        self.start_rest()
         self.wait_for(lambda: self._idle_nodes() == len(NODES), "four idle nodes")
 
     def mend(self) -> None:
@@ -91,6 +106,8 @@ class Cluster:
         for node in NODES:
             if self._daemons[node].poll() is not None:
                 self.start_node(node)
+        if not self.rest_runs():
+            self.start_rest()
         self.let_start(True)
         self.cancel_everything()
         self.wait_for(lambda: self._idle_nodes() == len(NODES), "four idle nodes", seconds=60)
@@ -147,19 +164,52 @@ class Cluster:
         self._daemons[node].kill()
         self._daemons[node].wait(30)
 
+    def start_rest(self) -> None:
+        """Start slurmrestd on a socket and on a port; who asks it has to show a token."""
+        self.rest.socket.unlink(missing_ok=True)
+        self._start_slurmrestd(
+            "slurmrestd", "rest_auth/jwt", self.rest.socket_url, self.rest.address, SLURM_JWT="daemon"
+        )
+        self.wait_for(self.rest.answers, "slurmrestd")
+
+    def start_local_rest(self) -> str:
+        """Start a slurmrestd that asks for no token: its jobs are REST_USER's, or this user's. Return its URL."""
+        url = f"unix:{self.folder}/rest/local.sock"
+        self._start_slurmrestd("slurmrestd.local", "rest_auth/local", url)
+        self.wait_for((self.folder / "rest" / "local.sock").exists, "slurmrestd for this machine")
+        return url
+
+    def stop_rest(self) -> None:
+        """End slurmrestd."""
+        self._daemons["slurmrestd"].kill()
+        self._daemons["slurmrestd"].wait(30)
+
+    def rest_runs(self) -> bool:
+        """Return whether slurmrestd is there."""
+        return self._daemons["slurmrestd"].poll() is None
+
+    def new_token(self, seconds: int = 86400) -> str:
+        """Return what ``scontrol token`` prints: SLURM_JWT=..."""
+        done = self.run("scontrol", "token", f"lifespan={seconds}")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def _start_slurmrestd(self, name: str, allowed: str, *listens: str, **environ: str) -> None:
+        # Without slurmdbd it refuses to start with the part that would ask it.
+        parts = "openapi/v0.0.38" + (",openapi/dbv0.0.38" if "slurmdbd" in self.config.read_text() else "")
+        self._start(name, *_as_rest_user(), "slurmrestd", "-s", parts, "-a", allowed, *listens, **environ)
+
     def _start_munge(self) -> None:
-        key = self.folder / "munge.key"
-        key.write_bytes(secrets.token_bytes(128))
-        key.chmod(0o600)
+        _secret(self.folder / "munge.key", 128)
         files = [f"--{name}={self.folder}/munge.{name}" for name in ("socket",)]
         more = [f"--{name}-file={self.folder}/munge.{name}" for name in ("key", "log", "pid", "seed")]
         self._start("munged", "munged", "--foreground", "--force", *files, *more)
         self.wait_for((self.folder / "munge.socket").exists, "munge")
 
-    def _start(self, name: str, *argv: str) -> None:
+    def _start(self, name: str, *argv: str, **environ: str) -> None:
         with (self.folder / f"{name}.out").open("ab") as output:
             self._daemons[name] = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self._whole_environment()
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self._whole_environment(**environ)
             )
 
     def _left_behind(self) -> list[psutil.Process]:
@@ -229,9 +279,38 @@ class Cluster:
     def _idle_nodes(self) -> int:
         return self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%T").stdout.split().count("idle")
 
-    def _whole_environment(self) -> Mapping[str, str]:
+    def _whole_environment(self, **more: str) -> Mapping[str, str]:
         path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-        return {"PATH": path, "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C.UTF-8", **self.environment}
+        return {"PATH": path, "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C.UTF-8", **self.environment, **more}
+
+
+class Rest:
+    """Where slurmrestd listens, and the file with a token that it takes."""
+
+    def __init__(self, folder: Path) -> None:
+        (self._port,) = _free_ports(1)
+        self.socket = folder / "rest" / "jwt.sock"
+        self.token = folder / "token"
+        if _as_rest_user():
+            folder.chmod(0o711)
+            shutil.chown(folder / "rest", REST_USER)
+
+    @property
+    def socket_url(self) -> str:
+        return f"unix:{self.socket}"
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+    def answers(self) -> bool:
+        """Return whether somebody listens at both places."""
+        with socket.socket() as one:
+            return self.socket.exists() and one.connect_ex(("127.0.0.1", self._port)) == 0
 
 
 @contextmanager
@@ -251,7 +330,8 @@ def _config(folder: Path, min_job_age_seconds: int) -> str:
     controller, *ports = _free_ports(1 + len(NODES))
     host = socket.gethostname().partition(".")[0]
     nodes = [
-        f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=8 RealMemory=20000 State=UNKNOWN"
+        f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=8 RealMemory=20000 TmpDisk=1000"
+        " Gres=gpu:2 Feature=ssd State=UNKNOWN"
         for node, port in zip(NODES, ports, strict=True)
     ]
     user = psutil.Process().username()
@@ -263,6 +343,28 @@ def _config(folder: Path, min_job_age_seconds: int) -> str:
         min_job_age_seconds=min_job_age_seconds,
         nodes="\n".join(nodes),
     )
+
+
+def _write_login_environment(folder: Path) -> None:
+    """Write what a job finds that takes nothing of its submitter's (GetEnvTimeout=0: nobody is logged in for it).
+
+    Logging in took 0.4 s for each job, and depends on what the account has in its shell's start files.
+    """
+    folder.mkdir()
+    name = psutil.Process().username()
+    entry = pwd.getpwnam(name)
+    found = {"HOME": entry.pw_dir, "USER": name, "LOGNAME": name, "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
+    (folder / name).write_text("".join(f"{key}={value}\n" for key, value in found.items()))
+
+
+def _secret(file: Path, length: int) -> None:
+    file.write_bytes(secrets.token_bytes(length))
+    file.chmod(0o600)
+
+
+def _as_rest_user() -> Sequence[str]:
+    """Return what slurmrestd is run by: root it refuses to be."""
+    return () if os.geteuid() else ("setpriv", f"--reuid={REST_USER}", f"--regid={REST_USER_GROUP}", "--clear-groups")
 
 
 def _free_ports(count: int) -> Sequence[int]:

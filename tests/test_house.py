@@ -20,6 +20,7 @@ LONGEST_FUNCTION_LINES = 60
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("states", "errors", "wording", "yaml_lines"),
+    ("patience",),
     ("model", "settings"),
     ("validate", "plan", "policy", "report"),
     ("inbox", "manifest", "presets", "ledger", "executors", "deliver", "orders"),

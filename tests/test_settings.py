@@ -278,7 +278,10 @@ def test_a_bad_character_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "finding"),
     [
-        ("executor: {kind: slurm, via: rest, more: 1}", "executor.via: rest is not in this version; cli is."),
+        ("executor: {kind: slurm, via: rest}", "executor.url: via: rest needs to know where slurmrestd listens; write"
+         " http://host:port or unix:/path."),
+        ("executor: {kind: slurm, via: rest, url: 'slurm:6820'}", 'executor.url: "slurm:6820" is not where a slurmrestd'
+         " listens; write http://host:port or unix:/path."),
         ("presets: {kind: ssm, prefix: /x}", "presets.kind: ssm is not in this version; yaml is."),
         ("buckets: {default: 's3://x'}", 'buckets.default: "s3://x" is in S3, which is not in this version;'
          " file:///folder is."),
@@ -393,12 +396,12 @@ def test_a_wrong_variable_is_named_and_not_the_line_it_overrides(tmp_path: Path)
         "DROPBOX_AGENT_WEB__PORT": "x",
         "DROPBOX_AGENT_PROJECTS": "a,b",
         "DROPBOX_AGENT_INBOXES__0__PATH": "x",
-        "DROPBOX_AGENT_EXECUTOR__VIA": "rest",
+        "DROPBOX_AGENT_PRESETS__KIND": "ssm",
     }
     assert findings(tmp_path, "web: {port: 1}\n", **environ) == (
         'DROPBOX_AGENT_PROJECTS: "a,b" is not JSON; lists and sections are written as JSON, for example'
         ' ["one", "two"].',
-        "DROPBOX_AGENT_EXECUTOR__VIA: executor.via: rest is not in this version; cli is.",
+        "DROPBOX_AGENT_PRESETS__KIND: presets.kind: ssm is not in this version; yaml is.",
         "DROPBOX_AGENT_SITE__NAM: site.nam is not a setting. Did you mean name?",
         "DROPBOX_AGENT_WEP: wep is not a setting. Did you mean web?",
         'DROPBOX_AGENT_INBOXES__0__PATH: inboxes: a section is not a list; write one line "- value" for each, or []'

@@ -29,8 +29,12 @@ def is_ours_whatever_it_says(name: str) -> bool:
 
 
 def is_unchanged(folder: Path, sha256: str) -> bool:
-    """Return whether a content is one that the agent itself wrote into this inbox."""
-    return os.path.lexists(folder / WRITTEN / sha256)
+    """Return whether a content is one that the agent itself wrote into this inbox. Raises OSError."""
+    try:
+        os.lstat(folder / WRITTEN / sha256)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def write_own(folder: Path, name: str, content: bytes) -> bool:
@@ -38,9 +42,12 @@ def write_own(folder: Path, name: str, content: bytes) -> bool:
 
     Raises DeliveryFailed.
     """
-    there = digest_of(folder / name)
-    if there is not None and not is_unchanged(folder, there):
-        return False
+    try:
+        there = digest_of(folder / name)
+        if there is not None and not is_unchanged(folder, there):
+            return False
+    except OSError as error:
+        raise DeliveryFailed(folder, name, error.strerror or str(error)) from error
     noted = _notes(folder)
     # Noted before it is written: after a crash in between, a note without its file does no harm.
     write(noted, hashlib.sha256(content).hexdigest(), b"")

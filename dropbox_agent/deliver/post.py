@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Protocol
 
 from dropbox_agent.deliver.files import Names, write
-from dropbox_agent.errors import DeliveryFailed
+from dropbox_agent.errors import AgentError
 from dropbox_agent.model import Mail
 
 
@@ -55,6 +55,8 @@ class Post(Protocol):
 class FilePost:
     """Writes every mail as an .eml file beside its manifest."""
 
+    put: Callable[[Letter], object] = lambda letter: write_beside(letter)
+    """Writes one letter. Raises AgentError."""
     _answers: list[Answer] = field(default_factory=list)
 
     def has_room(self) -> bool:
@@ -65,8 +67,8 @@ class FilePost:
         """Write the files."""
         for letter in letters:
             try:
-                write_beside(letter)
-            except DeliveryFailed as error:
+                self.put(letter)
+            except AgentError as error:
                 self._answers.append(Answer(letter, str(error)))
             else:
                 self._answers.append(Answer(letter))

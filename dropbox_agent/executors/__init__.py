@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Protocol
 
 from dropbox_agent.executors.local import LocalExecutor
+from dropbox_agent.executors.patient import Patient
 from dropbox_agent.executors.rehearsal import RehearsalExecutor
-from dropbox_agent.executors.slurm import Asked, SlurmCommands, SlurmExecutor
+from dropbox_agent.executors.slurm import Asked, SlurmCommands, SlurmExecutor, SlurmRest, Token
 from dropbox_agent.model import Attempt, Observation, TaskSettings
 
 
@@ -45,4 +46,14 @@ class Executor(Protocol):
         """Return what is to be seen of each attempt, in one look; nothing of an attempt there is no news of."""
 
 
-__all__ = ["Asked", "Executor", "LocalExecutor", "RehearsalExecutor", "SlurmCommands", "SlurmExecutor"]
+__all__ = [
+    "Asked",
+    "Executor",
+    "LocalExecutor",
+    "Patient",
+    "RehearsalExecutor",
+    "SlurmCommands",
+    "SlurmExecutor",
+    "SlurmRest",
+    "Token",
+]

@@ -13,6 +13,12 @@ from io import BufferedReader
 from pathlib import Path
 
 CHUNK_BYTES = 1 << 20
+
+
+class SourceUnreadable(OSError):
+    """The file that is copied could not be read to its end; what it is copied to is all right."""
+
+
 LOCK_NAMES = ("~${name}", ".~lock.{name}#")
 """Office and LibreOffice keep such a file beside a workbook that is open."""
 
@@ -63,9 +69,12 @@ def open_regular(path: Path) -> BufferedReader:
     """Open a plain file for reading without ever following a link or blocking on a pipe."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     file = open(path, "rb", opener=lambda name, _: os.open(name, flags))  # noqa: SIM115 - the caller closes it
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    try:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", str(path))
+    except OSError:
         file.close()
-        raise OSError(errno.EINVAL, "not a plain file", str(path))
+        raise
     return file
 
 
@@ -89,7 +98,10 @@ def copy_and_hash(source: BufferedReader, target: Path, limit: int) -> tuple[str
 
 def _up_to(file: BufferedReader, limit: int) -> Iterator[bytes]:
     while limit > 0:
-        chunk = file.read(min(CHUNK_BYTES, limit))
+        try:
+            chunk = file.read(min(CHUNK_BYTES, limit))
+        except OSError as error:
+            raise SourceUnreadable(error.errno, error.strerror) from error
         if not chunk:
             return
         limit -= len(chunk)

@@ -6,10 +6,15 @@ import errno
 import json
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from dropbox_agent.errors import InboxUnavailable
 from dropbox_agent.inbox.files import open_regular
+from dropbox_agent.patience import Places
+
+T = TypeVar("T")
 
 MARKER = ".dropbox-agent/inbox.json"
 """Binds an inbox to its ledger. Made by ``init`` and ``adopt`` only, never by a running agent."""
@@ -37,6 +42,19 @@ def guard(path: Path, ledger_id: str) -> None:
             f"The inbox {path} belongs to another ledger ({found}, ours is {ledger_id}). Use that agent's state_dir, "
             f"or take the inbox over: dropbox-agent adopt {path} --baseline seen|process"
         )
+
+
+def beside(places: Places, inbox: Path, ledger_id: str, write: Callable[[], T]) -> T:
+    """Write something into an inbox. Raises what that raises, InboxUnavailable when it is not ours, and NoAnswer.
+
+    A share that went away leaves an empty folder: what is written into it is seen by nobody, and hidden later.
+    """
+
+    def guarded() -> T:
+        guard(inbox, ledger_id)
+        return write()
+
+    return places.ask(inbox, guarded)
 
 
 def _ledger_named_in(marker: Path) -> object:

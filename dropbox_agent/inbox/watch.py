@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from io import BufferedReader
 from pathlib import Path
+from typing import TypeVar
 
-from dropbox_agent.errors import InboxUnavailable
+from dropbox_agent.errors import InboxUnavailable, NoAnswer
 from dropbox_agent.inbox import hints
 from dropbox_agent.inbox.files import (
     Signature,
+    SourceUnreadable,
     copy_and_hash,
     digest_of,
     looks_unfinished,
@@ -23,10 +25,13 @@ from dropbox_agent.inbox.files import (
     signature,
     sync_folder,
 )
-from dropbox_agent.inbox.listing import NameRules, listing
+from dropbox_agent.inbox.listing import Listing, NameRules, listing
 from dropbox_agent.inbox.marker import guard
 from dropbox_agent.inbox.sightings import Sighting, Waiting
 from dropbox_agent.model import Drop
+from dropbox_agent.patience import Places
+
+T = TypeVar("T")
 
 ABSENT_SCANS = 2
 """How many complete scans in a row must miss a name before it counts as gone."""
@@ -51,6 +56,8 @@ class Inbox:
     """Why the inbox is unavailable, for the operator; None while all is well."""
     is_unchanged: Callable[[Path, str], bool] = lambda folder, sha256: False
     """Says of a content whether the agent itself wrote it into this inbox (a template that nobody filled in)."""
+    places: Places = field(default_factory=lambda: Places(None))
+    """How long the share is waited for."""
     _orders: dict[str, tuple[str, str]] = field(default_factory=dict)
     _sightings: dict[str, Sighting] = field(default_factory=dict)
     _refused_names: dict[str, str] = field(default_factory=dict)
@@ -66,13 +73,7 @@ class Inbox:
         if not self.is_due(now):
             return
         self._hint.clear()
-        try:
-            guard(self.path, ledger_id)
-            names = self._list()
-        except InboxUnavailable as error:
-            self.trouble = str(error)
-            raise
-        self.trouble = None
+        names = self._names_listed(ledger_id)
         if self._clock_went_back(now):
             self._begin_settling_anew(now)
         self._notice(names, now)
@@ -88,7 +89,7 @@ class Inbox:
     def obeyed(self, name: str) -> None:
         """Remove the file of an order, so that it is carried out once. Raises InboxUnavailable."""
         try:
-            (self.path / name).unlink(missing_ok=True)
+            self._ask(lambda: (self.path / name).unlink(missing_ok=True))
         except OSError as error:
             raise InboxUnavailable(
                 f"{self.path / name} could not be removed: {error.strerror}. It is not obeyed until it can be."
@@ -145,8 +146,17 @@ class Inbox:
 
     # --- listing -----------------------------------------------------------------------------------------------------
 
-    def _list(self) -> dict[str, Signature]:
-        found = listing(self.path, self._rules)
+    def _names_listed(self, ledger_id: str) -> dict[str, Signature]:
+        def look() -> Listing:
+            guard(self.path, ledger_id)
+            return listing(self.path, self._rules)
+
+        try:
+            found = self._ask(look)
+        except InboxUnavailable as error:
+            self.trouble = str(error)
+            raise
+        self.trouble = None
         self._refused_names, self._orders = found.refused, found.orders
         # On a share a name may be listed before its facts arrive: it is waited for, not taken as gone.
         late = {name: self._sightings[name].signature for name in found.unread if name in self._sightings}
@@ -192,7 +202,7 @@ class Inbox:
             return None
         if not self._is_quiet(name, sighting, now):
             return None
-        unfinished, needs_somebody = looks_unfinished(self.path / name)
+        unfinished, needs_somebody = self._ask(lambda: looks_unfinished(self.path / name))
         if unfinished and now - sighting.first_seen < timedelta(seconds=self.settle_max_seconds):
             self._wait(sighting, now, self.settle_seconds, unfinished, needs_somebody)
             return None
@@ -205,13 +215,11 @@ class Inbox:
     def _is_quiet(self, name: str, sighting: Sighting, now: datetime) -> bool:
         """Return whether two readings at least ``settle_seconds`` apart gave the same content."""
         try:
-            digest = digest_of(self.path / name, self.max_bytes + 1)
+            digest, ours = self._ask(lambda: self._read(name))
         except OSError as error:
-            reason = f"It cannot be read ({error.strerror}). Make it readable for the agent, or copy it here again."
-            sighting.digest = None
-            self._wait(sighting, now, self.scan_seconds, reason, True)
+            self._cannot_be_read(sighting, error, now)
             return False
-        if self.is_unchanged(self.path, digest):
+        if ours:
             sighting.taken, sighting.again = sighting.signature, False
             return False
         if digest != sighting.digest:
@@ -221,24 +229,48 @@ class Inbox:
         self._wait(sighting, now, self.settle_seconds, "Waiting until it no longer changes.", for_long)
         return now - sighting.same_since >= timedelta(seconds=self.settle_seconds)
 
+    def _read(self, name: str) -> tuple[str, bool]:
+        digest = digest_of(self.path / name, self.max_bytes + 1)
+        return digest, self.is_unchanged(self.path, digest)
+
+    def _cannot_be_read(self, sighting: Sighting, error: OSError, now: datetime) -> None:
+        reason = f"It cannot be read ({error.strerror}). Make it readable for the agent, or copy it here again."
+        sighting.digest = None
+        self._wait(sighting, now, self.scan_seconds, reason, True)
+
     def _copy(self, name: str, sighting: Sighting, now: datetime) -> Drop | None:
         """Copy the settled bytes to ``spool/<sha256>``; None when they were no longer the settled ones."""
+        wanted = sighting.digest
+        try:
+            copied = self._ask(lambda: self._spooled(name, wanted))
+        except SourceUnreadable as error:
+            self._cannot_be_read(sighting, error, now)
+            return None
+        if copied is None or wanted is None:
+            sighting.digest = None
+            return None
+        facts, size = copied
+        sighting.signature = signature(facts)
+        owner, modified = facts.st_uid, facts.st_mtime
+        return Drop(self.path, name, wanted, size, self.spool / wanted, owner, modified, now, again=sighting.again)
+
+    def _spooled(self, name: str, wanted: str | None) -> tuple[os.stat_result, int] | None:
+        """Copy a file into the spool; return its facts and size, or None when it is not (or no longer) the wanted one.
+
+        Raises SourceUnreadable, and InboxUnavailable when it is the spool that does not take it.
+        """
         try:
             source = open_regular(self.path / name)
         except OSError:  # It was taken away or replaced just now: the next listing says what is there.
-            sighting.digest = None
             return None
         with source:
             before = os.fstat(source.fileno())
-            digest, size = self._spooled(source, sighting.digest)
-            if digest != sighting.digest or signature(before) != signature(os.fstat(source.fileno())):
-                sighting.digest = None
+            digest, size = self._kept(source, wanted)
+            if digest != wanted or signature(before) != signature(os.fstat(source.fileno())):
                 return None
-        sighting.signature = signature(before)
-        owner, modified = before.st_uid, before.st_mtime
-        return Drop(self.path, name, digest, size, self.spool / digest, owner, modified, now, again=sighting.again)
+        return before, size
 
-    def _spooled(self, source: BufferedReader, wanted: str | None) -> tuple[str, int]:
+    def _kept(self, source: BufferedReader, wanted: str | None) -> tuple[str, int]:
         """Copy the bytes, keep them if they are the wanted ones; return their sha256 and size."""
         temporary = self.spool / f".{uuid.uuid4().hex}.tmp"
         try:
@@ -248,6 +280,8 @@ class Inbox:
                 temporary.replace(self.spool / digest)
                 sync_folder(self.spool)
             return digest, size
+        except SourceUnreadable:
+            raise
         except OSError as error:
             raise InboxUnavailable(
                 f"{source.name} could not be copied to the spool {self.spool}: {error.strerror}. "
@@ -257,6 +291,14 @@ class Inbox:
             with contextlib.suppress(OSError):
                 temporary.unlink()
 
+    def _ask(self, act: Callable[[], T]) -> T:
+        """Do what touches the share. Raises what it raises, and InboxUnavailable when the share hangs."""
+        try:
+            return self.places.ask(self.path, act)
+        except NoAnswer as error:
+            self.trouble = str(error)
+            raise InboxUnavailable(str(error)) from error
+
     # --- hints -------------------------------------------------------------------------------------------------------
 
     def listen(self, wake: Callable[[], None]) -> Callable[[], None]:
@@ -264,7 +306,9 @@ class Inbox:
 
         An inbox whose events cannot be had works as well, only later by up to ``scan_seconds``.
         """
-        return hints.listen(self.path, self.hint, wake)
+        with contextlib.suppress(InboxUnavailable):
+            return self._ask(lambda: hints.listen(self.path, self.hint, wake))
+        return lambda: None
 
     def hint(self, name: str) -> bool:
         """Note that something may have happened to ``name``; return whether it can matter."""

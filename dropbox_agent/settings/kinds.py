@@ -96,6 +96,12 @@ def _web_address(value: str) -> str:
     return value
 
 
+def _rest_address(value: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:_-]+(/[^\s?#]*)?|unix:/[^\s/][^\n]*", value):
+        raise ValueError("is not where a slurmrestd listens; write http://host:port or unix:/path")
+    return value
+
+
 def _task_field(value: str) -> str:
     first = value.partition(".")[0]
     if first not in TASK_FIELDS or not re.fullmatch(r"[a-z_]+(\.[A-Za-z0-9_-]+)*", value):
@@ -121,6 +127,7 @@ BucketName = Annotated[str, AfterValidator(_bucket_name)]
 BucketAddress = Annotated[str, AfterValidator(_bucket)]
 MailAddress = Annotated[str, AfterValidator(_mail_address)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+RestAddress = Annotated[str, AfterValidator(_rest_address)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 """The name of an environment variable that holds a secret; never the secret itself."""
 TaskField = Annotated[str, AfterValidator(_task_field)]

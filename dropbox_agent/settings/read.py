@@ -41,7 +41,6 @@ LATER_NAMES: Mapping[KeyPath, str] = {
     ("docdb",): "the DocDB task is skipped",
 }
 LATER_VALUES: Mapping[tuple[KeyPath, str], str] = {
-    (("executor", "via"), "rest"): "cli is",
     (("presets", "kind"), "ssm"): "yaml is",
 }
 """What later versions will know, and what this version has instead."""
@@ -297,6 +296,9 @@ def _clashes(settings: Settings) -> Iterator[tuple[KeyPath, str]]:
     for number, inbox in enumerate(inboxes):
         if inbox in inboxes[:number]:
             yield ("inboxes", number, "path"), f"inboxes[{number}].path: {inbox} is watched already, by another entry."
+    if (settings.executor.kind, settings.executor.via, settings.executor.url) == ("slurm", "rest", None):
+        words = "executor.url: via: rest needs to know where slurmrestd listens; write http://host:port or unix:/path."
+        yield ("executor", "via"), words
     yield from services.faults(settings)
     for path, folder in _own_folders(settings):
         for inbox in inboxes:

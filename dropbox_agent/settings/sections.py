@@ -19,6 +19,7 @@ from dropbox_agent.settings.kinds import (
     FolderText,
     Number,
     Port,
+    RestAddress,
     Seconds,
     Section,
     Switch,
@@ -63,7 +64,20 @@ class Executor(Section):
     env_file: Folder | None = Field(
         None, description="The file a preset's command_script gets for %ENV_FILE; null: such a script is refused."
     )
-    via: Literal["cli"] = Field("cli", description="How Slurm is reached; cli: by sbatch and squeue on this machine.")
+    via: Literal["cli", "rest"] = Field(
+        "cli", description="How Slurm is reached; cli: by sbatch and squeue on this machine, rest: by slurmrestd (url)."
+    )
+    url: RestAddress | None = Field(
+        None, description="Where slurmrestd listens, for via: rest: http://host:port or unix:/path/to/socket."
+    )
+    token_file: Folder | None = Field(
+        None,
+        description="A file with a token for slurmrestd, read anew for each question; null: SLURM_JWT in the"
+        " environment, or none.",
+    )
+    user: Text | None = Field(
+        None, description="The Slurm account, for via: rest; null: the one the token is for, else the agent's own."
+    )
     partition: Text | None = Field(
         None, description="The Slurm partition of tasks that ask for none; null: the cluster's default."
     )
@@ -210,6 +224,10 @@ class Settings(BaseSettings):
     )
     jobs_per_manifest: Number = Field(
         50, description="How many jobs of one manifest are worked on at a time; the others wait for their turn."
+    )
+    share_seconds: Seconds = Field(
+        30.0,
+        description="How long a share may take to answer; then the agent goes on, and asks it again later.",
     )
     compat: Literal["none", "upstream"] = Field(
         "none",

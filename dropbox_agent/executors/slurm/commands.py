@@ -117,7 +117,7 @@ def sbatch(request: JobRequest) -> list[str]:
         "--parsable",
         *plan.resource_options(request.resources),
         f"--job-name={request.name}",
-        f"--comment={_cut(request.comment)}",
+        f"--comment={cut_comment(request.comment)}",
         "--no-requeue",
         "--export=NONE",
         "--chdir=/",
@@ -126,7 +126,8 @@ def sbatch(request: JobRequest) -> list[str]:
     ]
 
 
-def _cut(text: str) -> str:
+def cut_comment(text: str) -> str:
+    """Return the text as far as Slurm takes it."""
     return text.encode("utf-8", "replace")[:COMMENT_BYTES].decode("utf-8", "ignore")
 
 

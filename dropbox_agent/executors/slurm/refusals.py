@@ -43,6 +43,8 @@ MEANINGS: tuple[tuple[Why, tuple[str, ...]], ...] = (
             "nvalid account",
             "nvalid qos",
             "nvalid feature",
+            "nvalid preferred feature",
+            "not a subset of --constraints",
             "nvalid generic resource",
             "nvalid license",
             "nvalid job array",

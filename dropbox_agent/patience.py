@@ -1,0 +1,117 @@
+"""Ask a place that may never answer (a share that hangs), for so long and no longer.
+
+A call into the kernel that hangs cannot be ended, only left behind. Each place has a thread of its own that does the
+asking, so what hangs is that thread; while it does, every further question to the place fails at once.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from dropbox_agent.errors import NoAnswer
+
+T = TypeVar("T")
+
+
+@dataclass
+class Question(Generic[T]):
+    """One thing to be done at a place, and what came of it."""
+
+    act: Callable[[], T]
+    done: threading.Event = field(default_factory=threading.Event)
+    answer: list[T] = field(default_factory=list)
+    error: BaseException | None = None
+
+    def put(self) -> None:
+        """Do it."""
+        try:
+            self.answer.append(self.act())
+        except BaseException as error:
+            self.error = error
+        self.done.set()
+
+    def result(self) -> T:
+        """Return what the act returned, or raise what it raised."""
+        if self.error is not None:
+            raise self.error
+        return self.answer[0]
+
+
+class Place:
+    """One share, asked with patience; one question at a time."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        self.name, self._seconds = name, seconds
+        self._hanging: threading.Event | None = None
+        self._questions: queue.SimpleQueue[Question[object]] | None = None
+
+    def ask(self, act: Callable[[], T]) -> T:
+        """Return what ``act`` returns. Raises what it raises, and NoAnswer when that takes too long."""
+        if self._hanging is not None and not self._hanging.is_set():
+            raise NoAnswer(self._no_answer())
+        question: Question[T] = Question(act)
+        self._thread().put(question)  # type: ignore[arg-type]
+        if not question.done.wait(self._seconds):
+            self._hanging = question.done
+            raise NoAnswer(self._no_answer())
+        return question.result()
+
+    def _no_answer(self) -> str:
+        return (
+            f"{self.name} does not answer ({self._seconds:g} s and more). Nothing is concluded from that; it is asked "
+            "again. If it is a share, look at its server."
+        )
+
+    def _thread(self) -> queue.SimpleQueue[Question[object]]:
+        if self._questions is None:
+            self._questions = queue.SimpleQueue()
+            # A daemon: a thread that hangs in the kernel must not keep the agent from ending.
+            threading.Thread(target=_answer, args=(self._questions,), name=f"asks {self.name}", daemon=True).start()
+        return self._questions
+
+
+def _answer(questions: queue.SimpleQueue[Question[object]]) -> None:
+    while True:
+        questions.get().put()
+
+
+class Places:
+    """Places by the mount they lie on: what hangs is a mount, and others go on."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        """None: asked without a limit."""
+        self._places: dict[str, Place] = {}
+
+    def ask(self, path: str | Path, act: Callable[[], T]) -> T:
+        """Return what ``act``, which looks at ``path``, returns. Raises what it raises, and NoAnswer."""
+        if self._seconds is None:
+            return act()
+        point = mount_point(str(path), _mounts_here())
+        place = self._places.setdefault(point, Place(point, self._seconds))
+        return place.ask(act)
+
+
+def mount_point(path: str, mounts: str) -> str:
+    """Return where the file system of a path is mounted, from the path's text alone: looking could hang."""
+    wanted = Path(os.path.abspath(path))
+    points = {_unescaped(line.split(" ")[4]) for line in mounts.splitlines() if line.count(" ") > 4}
+    return next((str(folder) for folder in (wanted, *wanted.parents) if str(folder) in points), "/")
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+def _mounts_here() -> str:
+    try:
+        return Path("/proc/self/mountinfo").read_text("utf-8", "surrogateescape")
+    except OSError:
+        return ""
