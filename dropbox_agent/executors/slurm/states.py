@@ -66,8 +66,6 @@ STATES: Mapping[str, State] = {
     "RECONFIG_FAIL": State(Stand.OVER, "Its node {nodes} could not be made ready.", cause=Cause.NOT_LAUNCHED),
 }
 UNKNOWN = State(Stand.UNKNOWN, "Slurm says {state}, which this program does not know; it is kept and looked at again.")
-LATE_RECORDS = frozenset({"NODE_FAIL"})
-"""States in which the job may still be alive: Slurm has lost sight of its node."""
 
 CANNOT_START = "It cannot start as it is: "
 REASONS: Mapping[str, str] = {
