@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TypeVar
 
-from dropbox_agent import deliver, manifest, obey, plan, report
+from dropbox_agent import deliver, manifest, obey, plan, report, settling
 from dropbox_agent.errors import AgentError, InboxUnavailable, LedgerUnavailable, SubmitFailed
 from dropbox_agent.examine import Examination, Examiner, with_claims
 from dropbox_agent.executors import Executor
@@ -19,7 +19,7 @@ from dropbox_agent.inbox import Inbox, beside
 from dropbox_agent.ledger import DueMail, Ledger, Untold
 from dropbox_agent.model import Attempt, Drop, Level, Observation, Place, Problem, Standing
 from dropbox_agent.patience import Places
-from dropbox_agent.states import AttemptState, DropState
+from dropbox_agent.states import AttemptState, DropState, JobState
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -65,6 +65,8 @@ class Agent:
     places: Places = field(default_factory=lambda: Places(None))
     """How long the shares are waited for."""
     _furnished: set[Path] = field(default_factory=set)
+    _bound: dict[Path, str] = field(default_factory=dict)
+    """Inbox -> the id that its marker has."""
     _copies: dict[int, str | None] = field(default_factory=dict)
     """Refused drops -> the name of their annotated copy, once that was tried."""
     _said: dict[str, str] = field(default_factory=dict)
@@ -107,7 +109,7 @@ class Agent:
         """Take the drops of one inbox, not too many at a time; say when it cannot be listed."""
         news = 0
         try:
-            for drop in inbox.settled(now, self.ledger.ledger_id):
+            for drop in inbox.settled(now, self.ledger.ledger_id, lambda inbox_id: self._bind(inbox_id, inbox)):
                 news += self.take(inbox, drop, now)
                 if news >= NEWS_PER_TICK:
                     break
@@ -116,6 +118,19 @@ class Agent:
         self._say(f"inbox {inbox.path}", inbox.trouble)
         self._say(f"left alone in {inbox.path}", self._left_alone(inbox), logging.WARNING)
         self._furnish_once(inbox, now)
+        if inbox.trouble is None:
+            settling.tell(inbox, self.ledger, self._write_settling, now)
+
+    def _write_settling(self, standing: Standing, now: datetime) -> None:
+        self.beside(
+            standing.inbox,
+            lambda: deliver.status(standing.inbox, standing.name, report.render(standing, now, self.pages)),
+        )
+
+    def _bind(self, inbox_id: str, inbox: Inbox) -> None:
+        if self._bound.get(inbox.path) != inbox_id:
+            self.ledger.bind(inbox_id, inbox.path, [one.path for one in self.inboxes])
+            self._bound[inbox.path] = inbox_id
 
     def take(self, inbox: Inbox, drop: Drop, now: datetime) -> bool:
         """Examine a drop and record what comes of it; return whether it was news."""
@@ -223,6 +238,7 @@ class Agent:
             self._record(observations, now)
             for one in observations:
                 self._say_of(one)
+            self._say_what_ended(observations)
 
     def _record(self, observations: Sequence[Observation], now: datetime) -> None:
         """All at once; one by one when one of them cannot be recorded, so that it stops no other."""
@@ -240,6 +256,14 @@ class Agent:
         self._say(what, None if one.waits else one.text, logging.WARNING)
         if one.state in (AttemptState.ENDED, AttemptState.LOST):
             self._said.pop(what, None)
+
+    def _say_what_ended(self, observations: Sequence[Observation]) -> None:
+        over = (AttemptState.ENDED, AttemptState.LOST)
+        for job_id in dict.fromkeys(one.attempt.job_id for one in observations if one.state in over):
+            job = self.ledger.job(job_id)
+            if job is not None and job.ended is not None:
+                level = logging.WARNING if job.state is JobState.FAILED else logging.INFO
+                logger.log(level, "%s: %s.", job_id, job.state.value, extra={"action": "ended", "job": job_id})
 
     def answer(self, now: datetime) -> None:
         """Write the status files and mails that are due."""

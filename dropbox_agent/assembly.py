@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from dropbox_agent import deliver, manifest, orders, plan, policy, report
+from dropbox_agent import deliver, manifest, orders, plan, policy, presets, report
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent, database
 from dropbox_agent.errors import AgentError, InboxUnavailable, NoAnswer, OrderRefused, WrongUse
-from dropbox_agent.examine import Examiner, presets_in
+from dropbox_agent.examine import Examiner, presets_in, presets_of
 from dropbox_agent.executors import (
     Asked,
     Executor,
@@ -33,12 +33,13 @@ from dropbox_agent.executors import (
     Token,
 )
 from dropbox_agent.furnish import furnishing
-from dropbox_agent.inbox import MARKER, Inbox, beside, guard, is_passed_over, mark, open_regular
+from dropbox_agent.inbox import Inbox, beside, guard, mark, open_regular
 from dropbox_agent.ledger import Ledger, Lists, Reader
 from dropbox_agent.manifest import schema, template
-from dropbox_agent.model import Order, Presets, Secret
+from dropbox_agent.model import Order, Presets, S3Access, Secret
 from dropbox_agent.patience import Places
 from dropbox_agent.presets.folder import SUFFIXES as PRESET_SUFFIXES
+from dropbox_agent.remembered import Remembered
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
 
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
     from dropbox_agent.web.api import Access, Desk
 
 SHELL_SAFE = re.compile(r"[A-Za-z0-9/._-]+")
+AGENT_PATIENCE_SECONDS, COMMAND_PATIENCE_SECONDS = 2.0, 20.0
+"""How long a service is waited for that has answered before: nothing else goes on in an agent meanwhile."""
 LOOK_SECONDS = 5.0
 """How long `status` waits for a share to answer."""
 SLOTS = {"local": 2, "slurm": 1000}
@@ -62,7 +65,7 @@ def places(settings: Settings) -> Places:
 def examiner(settings: Settings, room: manifest.Room | None = None, shares: Places | None = None) -> Examiner:
     """Return what examines manifests by this site's rules, reading them in ``room`` or each in a process of its own."""
     return Examiner(
-        load_presets=presets_in(settings.presets.folder),
+        load_presets=job_types(settings, keeps=room is not None),
         buckets=settings.buckets,
         projects=tuple(settings.projects),
         rules=rules(settings),
@@ -73,6 +76,31 @@ def examiner(settings: Settings, room: manifest.Room | None = None, shares: Plac
         read=partial(manifest.read, upstream=settings.compat == "upstream") if room is None else room.read,
         places=shares or places(settings),
     )
+
+
+def job_types(settings: Settings, *, keeps: bool = False) -> Callable[[], Presets]:
+    """Return what loads the job types; ``keeps``: what a store said is written down, for when it is away."""
+    store = preset_store(settings.presets)
+    if settings.presets.kind == "yaml" or store is None:
+        return presets_in(settings.presets.folder)
+    remembered = Remembered(
+        what=f"The Parameter Store below {store.prefix}/v2",
+        ask=lambda: [one.as_json() for one in store.read()],
+        file=settings.state_dir / f"parameters-{hashlib.sha256(repr(store).encode()).hexdigest()[:12]}.json",
+        clock=utc_now,
+        keeps=keeps,
+        kept=presets.to_keep,
+        refresh_seconds=settings.presets.refresh_seconds,
+        patience_seconds=AGENT_PATIENCE_SECONDS if keeps else COMMAND_PATIENCE_SECONDS,
+    )
+    return presets_of(store.prefix, remembered.answer)
+
+
+def preset_store(chosen: site.Presets) -> presets.Store | None:
+    """Return the Parameter Store that the settings name, or None."""
+    if chosen.prefix is None:
+        return None
+    return presets.Store(chosen.prefix, chosen.region, chosen.profile, chosen.endpoint_url)
 
 
 def containers(settings: Settings) -> plan.Containers:
@@ -194,8 +222,16 @@ def context(settings: Settings) -> plan.Context:
         metadata_required=bool(settings.metadata.required),
         metadata_strict=settings.metadata.strict,
         env_file=_env_file(settings),
+        s3={name: s3_access(settings, name) for name, at in settings.buckets.items() if at.startswith("s3:")},
         containers=containers(settings),
     )
+
+
+def s3_access(settings: Settings, bucket: str) -> S3Access:
+    """Return how a bucket in S3 is reached: as all are, but for what is set for it alone."""
+    common = settings.s3.model_dump(exclude={"buckets"})
+    alone = settings.s3.buckets.get(bucket)
+    return S3Access(**common | (alone.model_dump(exclude_none=True) if alone else {}))
 
 
 def open_ledger(settings: Settings, now: datetime) -> Ledger:
@@ -206,6 +242,11 @@ def open_ledger(settings: Settings, now: datetime) -> Ledger:
 def open_reader(settings: Settings) -> Reader:
     """Return a reader of the site's ledger. Raises LedgerUnavailable when there is none yet."""
     return Reader.of(database(settings.state_dir), settings.work_dir)
+
+
+def open_lists(settings: Settings) -> Lists:
+    """Return what lists the jobs and manifests of the site. Raises LedgerUnavailable when there is none yet."""
+    return Lists.of(database(settings.state_dir))
 
 
 def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) -> Agent:
@@ -318,28 +359,6 @@ def _present(inbox: Inbox) -> list[tuple[str, str]]:
     return found
 
 
-def drop(file: Path, inbox: Path) -> Path:
-    """Copy a manifest into an inbox, whole or not at all; return its new path. Raises what kept it from arriving."""
-    if not manifest.is_manifest(file.name):
-        kinds = ", ".join(sorted(manifest.SUFFIXES))
-        raise WrongUse(f"{file.name} is not a manifest: the agent reads {kinds}.")
-    if is_passed_over(file.name) or deliver.is_ours(file.name):
-        raise WrongUse(
-            f"{file.name} would never be looked at in an inbox: it is named like one of the agent's own files, or like "
-            "a hidden or temporary one. Give it another name."
-        )
-    if not (inbox / MARKER).is_file():
-        raise InboxUnavailable(f"The inbox {inbox} is not there, or no agent has been bound to it yet.")
-    if (inbox / file.name).exists():
-        raise WrongUse(f"There is a {file.name} in {inbox} already. Give yours another name, so that both are kept.")
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise AgentError(f"{file} cannot be read: {error.strerror}. Nothing was submitted.") from error
-    deliver.write(inbox, file.name, content)
-    return inbox / file.name
-
-
 def write_template(file: Path, by: Examiner, now: datetime) -> Path:
     """Write an empty workbook to fill in; return its path. Raises DeliveryFailed."""
     deliver.write(file.parent, file.name, template.template_bytes(by.known(by.load_presets(), now)))
@@ -374,10 +393,11 @@ def doubts(settings: Settings) -> list[str]:
 
 def _preset_troubles(settings: Settings) -> list[str]:
     try:
-        broken = presets_in(settings.presets.folder)().broken
+        found = job_types(settings)()
     except AgentError as error:
         return [str(error)]
-    return [f"Job type {name} cannot be used: {reason}" for name, reason in sorted(broken.items())]
+    broken = [f"Job type {name} cannot be used: {reason}" for name, reason in sorted(found.broken.items())]
+    return [found.trouble, *broken] if found.trouble else broken
 
 
 def troubles(reader: Reader, settings: Settings) -> list[str]:
@@ -414,7 +434,7 @@ def web_app(settings: Settings) -> FastAPI:
     """Return the web page on this site's ledger. Raises LedgerUnavailable when there is none yet."""
     from dropbox_agent import web  # FastAPI takes a while to import, and no other command needs it
 
-    read = WebReader(open_reader(settings), presets_in(settings.presets.folder))
+    read = WebReader(open_reader(settings), job_types(settings))
     made = web.app(web.Parts(read, pages(settings)))
     made.mount("/api", api_app(settings))
     return made
@@ -424,19 +444,21 @@ def api_app(settings: Settings) -> FastAPI:
     """Return the API on this site's ledger. Raises LedgerUnavailable when there is none yet."""
     from dropbox_agent.web import api
 
-    reader, by = open_reader(settings), examiner(settings, manifest.Room(upstream=settings.compat == "upstream"))
+    reader, shares = open_reader(settings), places(settings)
+    by = examiner(settings, manifest.Room(upstream=settings.compat == "upstream"), shares)
     return api.application(
         api.ApiParts(
             reader=reader,
-            lists=Lists.of(database(settings.state_dir)),
+            lists=open_lists(settings),
             examiner=by,
             presets=by.load_presets,
             template=lambda: template.template_bytes(by.known(by.load_presets(), utc_now())),
             changed=partial(_preset_changed, settings.presets.folder),
             now=utc_now,
             rates=api.Rates(settings.api.requests_per_minute),
+            places=shares,
             access=_access(settings),
-            desk=_desk(settings, reader, by),
+            desk=_desk(settings, reader, by, shares),
         )
     )
 
@@ -450,7 +472,7 @@ def _access(settings: Settings) -> Access:
     return api.Access(settings.api.submit, tuple(tokens), proxy)
 
 
-def _desk(settings: Settings, reader: Reader, by: Examiner) -> Desk | None:
+def _desk(settings: Settings, reader: Reader, by: Examiner, shares: Places) -> Desk | None:
     from dropbox_agent.web import api
 
     if not settings.api.submit:
@@ -458,7 +480,7 @@ def _desk(settings: Settings, reader: Reader, by: Examiner) -> Desk | None:
     if not settings.inboxes:
         raise WrongUse(f"{settings.origin}: api.submit is on, and no inbox is set ('inboxes') to put manifests into.")
     receipts = api.Receipts(settings.state_dir / "submissions.sqlite")
-    return api.Desk(settings.inboxes[0].path, orders_in(settings), reader, by, receipts)
+    return api.Desk(settings.inboxes[0].path, orders_in(settings), reader, by, receipts, shares)
 
 
 def _preset_changed(folder: Path, job_type: str) -> datetime | None:

@@ -89,7 +89,14 @@ class DeliveryFailed(AgentError):
 
 
 class TaskFailed(Exception):
-    """A built-in task ended badly. The message is for the scientist: what happened, what to do."""
+    """A built-in task ended badly. The message is for the scientist: what happened, what to do.
+
+    ``passes``: what was in the way may pass by itself, so that the same task may succeed later.
+    """
+
+    def __init__(self, message: str, *, passes: bool = False) -> None:
+        self.passes = passes
+        super().__init__(message)
 
 
 class TaskSkipped(Exception):

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import s3_server
 from cluster import Cluster, missing_programs, running_cluster
 from images import build_image
+from s3_server import Place, Server
 from workspace import COMMAND, Workspace
 
 from dropbox_agent import demonstration, manifest
@@ -73,3 +75,32 @@ def _shared_cluster() -> Iterator[Cluster]:
 def cluster(_shared_cluster: Cluster) -> Iterator[Cluster]:
     yield _shared_cluster
     _shared_cluster.mend()
+
+
+@pytest.fixture(scope="session")
+def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The S3 server that refuses what arrives with a wrong checksum."""
+    with s3_server.seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session", params=list(s3_server.SERVERS))
+def s3(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Every S3 server, one after the other."""
+    if request.param == "seaweedfs":
+        yield request.getfixturevalue("seaweedfs")
+        return
+    with s3_server.SERVERS[request.param](tmp_path_factory.mktemp(request.param)) as server:
+        yield server
+
+
+@pytest.fixture
+def place(s3: Server, tmp_path: Path) -> Place:
+    """An empty bucket of its own, on each of the servers."""
+    return Place(s3, tmp_path / "credentials")
+
+
+@pytest.fixture
+def strict(seaweedfs: Server, tmp_path: Path) -> Place:
+    """An empty bucket on the server that checks."""
+    return Place(seaweedfs, tmp_path / "credentials")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -12,6 +14,7 @@ from typing import Any
 
 import openpyxl
 import pytest
+import yaml
 from workspace import a_row, write_csv
 
 from dropbox_agent import assembly, deliver, demonstration, report, settings
@@ -658,3 +661,112 @@ def test_an_annotated_copy_corrected_in_place_is_read_and_never_removed(agent: A
     states = {standing.name: standing.state for standing in agent.ledger.drops()}
     assert states == {"s.csv": DropState.REFUSED, "s.csv.errors.xlsx": DropState.SUCCEEDED}
     assert copy.read_bytes() == theirs
+
+
+# --- files that are waited for ---------------------------------------------------------------------------------------
+
+
+def status_of(agent: Agent, name: str) -> dict[str, Any] | None:
+    path = inbox_of(agent) / f"{name}.status.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def told_as(agent: Agent, name: str) -> str | None:
+    status = status_of(agent, name)
+    return None if status is None else status["state"]
+
+
+def test_a_file_that_is_waited_for_is_told_of_until_it_is_taken(agent: Agent, row: dict[str, str]) -> None:
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    (inbox_of(agent) / ".~lock.s.csv#").touch()
+    run(agent, 0, 1)
+    assert told_as(agent, "s.csv") is None
+    run(agent, 2)
+    status = status_of(agent, "s.csv")
+    assert status is not None
+    assert (status["state"], status["sha256"], status["jobs"]) == ("settling", "", [])
+    assert "Save it and close it there" in status["summary"]
+    (inbox_of(agent) / ".~lock.s.csv#").unlink()
+    run(agent, 4, 5, 6, 7)
+    assert told_as(agent, "s.csv") == "succeeded"
+
+
+def test_the_status_of_a_file_that_was_waited_for_goes_when_the_file_does(agent: Agent, site: Path) -> None:
+    (inbox_of(agent) / "s.csv").touch()
+    run(agent, 0, 11)
+    assert told_as(agent, "s.csv") == "settling"
+    (inbox_of(agent) / "s.csv").unlink()
+    agent.ledger.close()
+    again = open_agent(site)
+    run(again, 20, 40)
+    assert told_as(again, "s.csv") is None
+    assert list(inbox_of(again).glob("s.csv*")) == []
+    again.ledger.close()
+
+
+def test_a_file_that_turns_out_to_be_no_news_gets_its_old_status_back(agent: Agent, row: dict[str, str]) -> None:
+    path = inbox_of(agent) / "s.csv"
+    write_csv(path, [row])
+    content = path.read_bytes()
+    run(agent, 0, 2, 3, 4, 5, 6)
+    assert told_as(agent, "s.csv") == "succeeded"
+    path.write_bytes(b"")
+    run(agent, 20, 31)
+    assert told_as(agent, "s.csv") == "settling"
+    path.write_bytes(content)
+    run(agent, 40, 42, 43)
+    assert told_as(agent, "s.csv") == "succeeded"
+    assert [standing.drop_id for standing in agent.ledger.drops()] == [1]
+
+
+# --- inboxes that move -----------------------------------------------------------------------------------------------
+
+
+def with_inboxes(site: Path, *paths: Path) -> Agent:
+    stored = yaml.safe_load(site.read_text())
+    site.write_text(yaml.safe_dump({**stored, "inboxes": [{"path": str(path)} for path in paths]}))
+    return open_agent(site)
+
+
+def test_the_files_of_an_inbox_whose_path_changed_are_no_news(
+    agent: Agent, site: Path, row: dict[str, str], tmp_path: Path
+) -> None:
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, 2, 3, 4, 5, 6)
+    agent.ledger.close()
+    moved = inbox_of(agent).rename(tmp_path / "mounted elsewhere")
+    again = with_inboxes(site, moved)
+    run(again, 20, 23, 24)
+    assert [(standing.drop_id, standing.inbox) for standing in again.ledger.drops()] == [(1, moved)]
+    assert again.trouble() == []
+    again.ledger.close()
+
+
+def test_a_copy_of_an_inbox_beside_it_is_refused_until_somebody_adopts_it(
+    agent: Agent, site: Path, tmp_path: Path
+) -> None:
+    run(agent, 0)
+    agent.ledger.close()
+    copy = tmp_path / "copy"
+    shutil.copytree(inbox_of(agent), copy)
+    again = with_inboxes(site, inbox_of(agent), copy)
+    run(again, 20)
+    (trouble,) = again.trouble()
+    assert f"{copy} has the marker of {inbox_of(agent)}" in trouble
+    again.ledger.close()
+    assembly.adopt(settings.load(site, {}), copy, "process", later(30))
+    last = open_agent(site)
+    run(last, 40)
+    assert last.trouble() == []
+    last.ledger.close()
+
+
+def test_a_job_that_ended_is_said_in_the_log(
+    agent: Agent, row: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, 2, 3, 4, 5, 6, 7)
+    (job,) = agent.ledger.jobs()
+    ended = [record for record in caplog.records if getattr(record, "action", None) == "ended"]
+    assert [record.getMessage() for record in ended] == [f"{job.job_id}: succeeded."]

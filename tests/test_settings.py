@@ -252,7 +252,14 @@ def test_the_error_names_the_file_in_every_line(tmp_path: Path) -> None:
         ("buckets: {default: 'file://host/x'}", 'buckets.default: "file://host/x" is not an address of a folder; write'
          " file:///folder with three slashes."),
         ("buckets: {default: 'gs://x'}", 'buckets.default: "gs://x" is not an address this version knows; write'
-         " file:///folder."),
+         " s3://bucket or file:///folder."),
+        ("buckets: {default: 's3://X'}", 'buckets.default: "s3://X" does not name a bucket as S3 does; write s3://name,'
+         " of 3 to 63 a-z, 0-9, dots and dashes."),
+        ("buckets: {default: 's3://aind/a//b'}", 'buckets.default: "s3://aind/a//b" has a prefix of other characters'
+         " than letters, digits and ._=- between single slashes."),
+        ("s3: {endpoint_url: 'https://key:secret@s3.lab'}", "s3.endpoint_url: \"https://key:secret@s3.lab\" has a"
+         " name or password in it; keys belong into a profile or a credentials file."),
+        ("s3: {buckets: {open: {keys: x}}}", "s3.buckets.open.keys is not a setting."),
         ("web: {port: 1, port: 2}", '"port" is there twice, also in line 1; keep one of them.'),
         ("a: &a 1\nsite: {name: *a}", "*a is an alias; write the value out here."),
         ("site: {name: !!python/name:os.system }", "!!python/name:os.system is a tag; leave it out, values need none."),
@@ -282,10 +289,6 @@ def test_a_bad_character_is_said(tmp_path: Path) -> None:
          " http://host:port or unix:/path."),
         ("executor: {kind: slurm, via: rest, url: 'slurm:6820'}", 'executor.url: "slurm:6820" is not where a slurmrestd'
          " listens; write http://host:port or unix:/path."),
-        ("presets: {kind: ssm, prefix: /x}", "presets.kind: ssm is not in this version; yaml is."),
-        ("buckets: {default: 's3://x'}", 'buckets.default: "s3://x" is in S3, which is not in this version;'
-         " file:///folder is."),
-        ("s3: {}", "s3 is not in this version; buckets are folders here (file:///folder)."),
         ("codeocean: {domain: x}", "codeocean is not in this version; the Code Ocean tasks are skipped."),
         ("docdb:", "docdb is not in this version; the DocDB task is skipped."),
         ("projects_url: http://x", "projects_url is not in this version; projects is a list in this file."),
@@ -396,16 +399,16 @@ def test_a_wrong_variable_is_named_and_not_the_line_it_overrides(tmp_path: Path)
         "DROPBOX_AGENT_WEB__PORT": "x",
         "DROPBOX_AGENT_PROJECTS": "a,b",
         "DROPBOX_AGENT_INBOXES__0__PATH": "x",
-        "DROPBOX_AGENT_PRESETS__KIND": "ssm",
+        "DROPBOX_AGENT_PRESETS__KIND": "ini",
     }
     assert findings(tmp_path, "web: {port: 1}\n", **environ) == (
         'DROPBOX_AGENT_PROJECTS: "a,b" is not JSON; lists and sections are written as JSON, for example'
         ' ["one", "two"].',
-        "DROPBOX_AGENT_PRESETS__KIND: presets.kind: ssm is not in this version; yaml is.",
         "DROPBOX_AGENT_SITE__NAM: site.nam is not a setting. Did you mean name?",
         "DROPBOX_AGENT_WEP: wep is not a setting. Did you mean web?",
         'DROPBOX_AGENT_INBOXES__0__PATH: inboxes: a section is not a list; write one line "- value" for each, or []'
         " for none.",
+        'DROPBOX_AGENT_PRESETS__KIND: presets.kind: "ini" is not known. Known: yaml, ssm.',
         'DROPBOX_AGENT_WEB__PORT: web.port: "x" is not a whole number.',
     )
 
@@ -514,6 +517,9 @@ def test_a_workspace_that_cannot_be_made_is_said(tmp_path: Path, name: str, reas
          'mail.password_env: "not a name" is not the name of an environment variable.'),
         ("mail: {kind: smtp, host: mail, security: ssl}",
          'mail.security: "ssl" is not known. Known: starttls, tls, none.'),
+        ("presets: {kind: ssm}", "presets.kind: ssm needs the beginning of the parameters' names (presets.prefix)."),
+        ("presets: {prefix: job_types/}", 'presets.prefix: "job_types/" is not the beginning of a parameter\'s name;'
+         " write /name/name, without a slash at the end."),
         ("mail: {password: geheim}", "mail.password is not a setting. Did you mean password_env?"),
     ],
 )  # fmt: skip

@@ -26,7 +26,10 @@ LOG_END_BYTES = 4096
 LOG_END_LINES = 10
 """How much of the end of a failed task's log is shown."""
 KEPT_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR")
-"""What a task sees of the agent's environment; nothing else is handed on."""
+"""What a task sees of the agent's environment; nothing else is handed on but CREDENTIALS."""
+CREDENTIALS = "AWS_"
+"""How the names of variables begin that lead to keys. The built-in tasks get them from the environment they start in;
+they are written nowhere, and no script gets them."""
 
 
 @dataclass(frozen=True)

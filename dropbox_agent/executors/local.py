@@ -16,6 +16,7 @@ from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.executors import wrapper
 from dropbox_agent.executors.folder import (
     ATTEMPT_VARIABLE,
+    CREDENTIALS,
     Node,
     close_to_late_copies,
     has_started,
@@ -51,7 +52,7 @@ class LocalExecutor:
 
     def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
         """Start the attempt's wrapper; return ``boot:pid:start``, which names this process and no later one."""
-        folder = prepare(attempt, settings, Node(environ=self._environ))
+        folder = prepare(attempt, settings, Node(environ=self._environ, inherits=(CREDENTIALS,)))
         argv = [sys.executable, "-I", str(folder.wrapper), str(folder.allocation)]
         try:
             with folder.wrapper_log.open("ab") as log:
@@ -182,7 +183,9 @@ class LocalExecutor:
                 self._children.discard(pid)
 
     def _kept(self) -> dict[str, str]:
-        return {name: self._environ[name] for name in ("PATH", "HOME") if name in self._environ}
+        own = {name: self._environ[name] for name in ("PATH", "HOME") if name in self._environ}
+        # They go from process to process, and into no file of the run folder.
+        return own | {name: value for name, value in self._environ.items() if name.startswith(CREDENTIALS)}
 
 
 def _names_a_living_process(name: str) -> bool:

@@ -22,26 +22,27 @@ MARKER_BYTES = 4096
 """More of a marker is never read."""
 
 
-def guard(path: Path, ledger_id: str) -> None:
-    """Raise InboxUnavailable unless the folder is there and its marker names this ledger."""
+def guard(path: Path, ledger_id: str) -> str | None:
+    """Return the inbox's id. Raises InboxUnavailable unless the folder is there and its marker names this ledger."""
     if not os.path.isdir(path):
         raise InboxUnavailable(
             f"The inbox {path} is not there. Nothing is made in its place: mount the share, or correct 'inboxes'."
         )
     try:
-        found = _ledger_named_in(path / MARKER)
+        inbox_id, found = _named_in(path / MARKER)
     except FileNotFoundError:
         raise InboxUnavailable(
             f"The inbox {path} has no marker ({MARKER}): either its share is not mounted, or it is new to this agent. "
             f"If it is new, say what to do with the files in it: dropbox-agent adopt {path} --baseline seen|process"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InboxUnavailable(f"The marker {path / MARKER} cannot be read: {error}.") from error
     if found != ledger_id:
         raise InboxUnavailable(
             f"The inbox {path} belongs to another ledger ({found}, ours is {ledger_id}). Use that agent's state_dir, "
             f"or take the inbox over: dropbox-agent adopt {path} --baseline seen|process"
         )
+    return inbox_id
 
 
 def beside(places: Places, inbox: Path, ledger_id: str, write: Callable[[], T]) -> T:
@@ -57,12 +58,17 @@ def beside(places: Places, inbox: Path, ledger_id: str, write: Callable[[], T]) 
     return places.ask(inbox, guarded)
 
 
-def _ledger_named_in(marker: Path) -> object:
-    """Whoever can write into the inbox can put a link, a pipe or a huge file in the marker's place."""
+def _named_in(marker: Path) -> tuple[str | None, object]:
+    """Return the ids of the inbox and of its ledger.
+
+    Whoever can write into the inbox can put a link, a pipe or a huge file in the marker's place.
+    """
     if marker.parent.is_symlink():
         raise OSError(errno.ELOOP, "it lies behind a link", str(marker.parent))
     with open_regular(marker) as file:
-        return json.loads(file.read(MARKER_BYTES))["ledger_id"]
+        read = json.loads(file.read(MARKER_BYTES))
+    inbox_id = read.get("inbox_id")
+    return (inbox_id if isinstance(inbox_id, str) else None), read["ledger_id"]
 
 
 def mark(path: Path, ledger_id: str) -> None:

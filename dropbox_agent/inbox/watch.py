@@ -65,15 +65,18 @@ class Inbox:
 
     # --- the path ----------------------------------------------------------------------------------------------------
 
-    def settled(self, now: datetime, ledger_id: str) -> Iterator[Drop]:
+    def settled(
+        self, now: datetime, ledger_id: str, bind: Callable[[str], None] = lambda inbox_id: None
+    ) -> Iterator[Drop]:
         """Yield each file that has settled and was not ``taken`` as it is, copied into the spool.
 
-        Raises InboxUnavailable when the folder cannot be listed or is not bound to this ledger.
+        ``bind`` is told which inbox it is, and may refuse it. Raises InboxUnavailable when the folder cannot be
+        listed or is not bound to this ledger.
         """
         if not self.is_due(now):
             return
         self._hint.clear()
-        names = self._names_listed(ledger_id)
+        names = self._names_listed(ledger_id, bind)
         if self._clock_went_back(now):
             self._begin_settling_anew(now)
         self._notice(names, now)
@@ -130,8 +133,10 @@ class Inbox:
         ]
 
     def is_gone(self, name: str) -> bool:
-        """Return whether a file that was there has been missing long enough to be believed gone."""
-        return name in self._sightings and self._sightings[name].missed >= ABSENT_SCANS
+        """Return whether a file is not there, and has been missing for long enough to be believed."""
+        if name not in self._sightings:
+            return self.last_complete_scan is not None
+        return self._sightings[name].missed >= ABSENT_SCANS
 
     def left_alone(self) -> list[tuple[str, str]]:
         """Return (name, reason) of the files with a manifest's suffix that are never taken as they are."""
@@ -146,13 +151,14 @@ class Inbox:
 
     # --- listing -----------------------------------------------------------------------------------------------------
 
-    def _names_listed(self, ledger_id: str) -> dict[str, Signature]:
-        def look() -> Listing:
-            guard(self.path, ledger_id)
-            return listing(self.path, self._rules)
+    def _names_listed(self, ledger_id: str, bind: Callable[[str], None]) -> dict[str, Signature]:
+        def look() -> tuple[str | None, Listing]:
+            return guard(self.path, ledger_id), listing(self.path, self._rules)
 
         try:
-            found = self._ask(look)
+            inbox_id, found = self._ask(look)
+            if inbox_id is not None:
+                bind(inbox_id)
         except InboxUnavailable as error:
             self.trouble = str(error)
             raise

@@ -14,6 +14,7 @@ from dropbox_agent.ledger import orders
 from dropbox_agent.ledger.attempts import Attempts
 from dropbox_agent.ledger.database import LONGEST_WAIT, as_text, backoff, is_due, open_for_writing, until
 from dropbox_agent.ledger.drops import Drops
+from dropbox_agent.ledger.inboxes import Inboxes
 from dropbox_agent.ledger.write import lock_or_refuse
 from dropbox_agent.model import Mail
 
@@ -42,7 +43,7 @@ class DueMail:
     tries: int
 
 
-class Ledger(Drops, Attempts):
+class Ledger(Drops, Attempts, Inboxes):
     """The agent's ledger: drops, attempts, orders, and the answers that are due."""
 
     @classmethod

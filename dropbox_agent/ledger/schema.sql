@@ -85,6 +85,19 @@ CREATE TABLE seen (                   -- what lay in an inbox when it was adopte
     PRIMARY KEY (inbox, name, sha256)
 ) WITHOUT ROWID;
 
+-- Which folder an inbox is: its marker has the id, so a folder whose path changes keeps what is known of its files.
+CREATE TABLE inboxes (
+    inbox_id TEXT PRIMARY KEY,
+    path     TEXT NOT NULL UNIQUE
+) WITHOUT ROWID;
+
+-- Files of which is told, in a status beside them, that they are waited for. Written down before they are told.
+CREATE TABLE settling (
+    inbox TEXT NOT NULL,
+    name  TEXT NOT NULL,
+    PRIMARY KEY (inbox, name)
+) WITHOUT ROWID;
+
 CREATE TABLE jobs (
     job_id      TEXT PRIMARY KEY,
     drop_id     INTEGER NOT NULL REFERENCES drops,

@@ -9,6 +9,29 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 
+class S3Access(BaseModel):
+    """How tasks reach a bucket in S3. It says where the credentials are, never what they are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    endpoint_url: str | None = None
+    """None: Amazon's own, or what the profile names."""
+    region: str | None = None
+    profile: str | None = None
+    credentials_file: Path | None = None
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    """auto: path where an endpoint is named, else what boto3 finds right."""
+    ca_file: Path | None = None
+    connections: int = 16
+    request_seconds: float = 60.0
+    give_up_seconds: float = 600.0
+    """How long a request is tried again, and how long nothing may move."""
+    deadline_hours: float = 72.0
+    compare: Literal["receipts", "checksums", "content"] = "receipts"
+    """receipts: size and ETag as answered; checksums: also S3's stored checksum against the file read anew; content:
+    every byte is read back."""
+
+
 class Container(BaseModel):
     """What a script runs in."""
 
@@ -41,7 +64,9 @@ class TaskSettings(BaseModel):
     """The modality of a mapped task."""
     s3_prefix: str
     bucket: str
-    """The bucket's address: ``file:///srv/bucket`` (``s3://bucket`` once there is an S3 engine)."""
+    """The bucket's address: ``file:///srv/bucket`` or ``s3://bucket``."""
+    s3: S3Access | None = None
+    """How the bucket is reached, when it is in S3."""
     run_folder: Path
     attempt_key: str
     sources: dict[str, Path]

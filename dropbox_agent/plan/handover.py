@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dropbox_agent.errors import SubmitFailed
-from dropbox_agent.model import JobStanding, Plan, PlannedTask, RunFolder, TaskSettings
+from dropbox_agent.model import JobStanding, Plan, PlannedTask, RunFolder, S3Access, TaskSettings
 from dropbox_agent.plan import containers
 from dropbox_agent.plan.containers import NO_CONTAINERS, Containers
 from dropbox_agent.plan.expansion import script_values
@@ -28,6 +28,8 @@ class Context:
     """What %ENV_FILE stands for."""
     protected: tuple[Path, ...] = ()
     """The service's own folders, which no link in a source may lead into."""
+    s3: Mapping[str, S3Access] = field(default_factory=dict)
+    """How the buckets in S3 are reached, by their names in the settings."""
     containers: Containers = NO_CONTAINERS
 
 
@@ -50,6 +52,7 @@ def task_settings(job: JobStanding, task: PlannedTask, attempt_key: str, context
         s3_prefix=job.s3_prefix,
         # The bucket as it was when the job was accepted: that is what people have been told.
         bucket=job.location.removesuffix(f"/{job.s3_prefix}"),
+        s3=context.s3.get(job.bucket),
         run_folder=run_folder.path,
         attempt_key=attempt_key,
         sources={one.modality: Path(one.path) for one in job.plan.source_folders() if one.modality is not None},

@@ -11,6 +11,8 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
 ADDRESS = re.compile(r"[^@\s,;<>\"]+@[^@\s,;<>\"]+")
+S3_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+S3_PREFIX_PART = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9._=-]*")
 BUCKET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 TASK_FIELDS = ("skip_task", "image", "image_version", "image_resources", "job_settings", "command_script")
 """What a manifest may set of a task (the fields of ``model.Task``; a test compares the two)."""
@@ -59,18 +61,28 @@ def _path(value: Any) -> Any:
 
 
 def _bucket(value: str) -> str:
-    """Return ``file:///absolute/folder``, or a relative folder as it is."""
+    """Return ``s3://name/prefix``, ``file:///absolute/folder``, or a relative folder as it is."""
     if value.startswith("s3://"):
-        raise ValueError("is in S3, which is not in this version; file:///folder is")
+        return _s3_bucket(value)
     if not value.startswith("file:"):
         if "://" in value:
-            raise ValueError("is not an address this version knows; write file:///folder")
+            raise ValueError("is not an address this version knows; write s3://bucket or file:///folder")
         folder = _path(value)
         return str(folder) if not folder.is_absolute() else absolute_address(folder)
     parts = urlsplit(value)
     if parts.netloc not in ("", "localhost") or not parts.path.startswith("/") or parts.query or parts.fragment:
         raise ValueError("is not an address of a folder; write file:///folder with three slashes")
     return absolute_address(Path(_text(unquote(parts.path))))
+
+
+def _s3_bucket(value: str) -> str:
+    name, _, prefix = value.removeprefix("s3://").partition("/")
+    if not S3_NAME.fullmatch(name) or ".." in name:
+        raise ValueError("does not name a bucket as S3 does; write s3://name, of 3 to 63 a-z, 0-9, dots and dashes")
+    parts = prefix.rstrip("/").split("/") if prefix.rstrip("/") else []
+    if not all(S3_PREFIX_PART.fullmatch(part) for part in parts):
+        raise ValueError("has a prefix of other characters than letters, digits and ._=- between single slashes")
+    return "/".join(["s3:/", name, *parts])
 
 
 def absolute_address(folder: Path) -> str:
@@ -96,6 +108,15 @@ def _web_address(value: str) -> str:
     return value
 
 
+def _endpoint(value: str) -> str:
+    parts = urlsplit(_web_address(value))
+    if "@" in parts.netloc:
+        raise ValueError("has a name or password in it; keys belong into a profile or a credentials file")
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        raise ValueError("is more than the address of a server; write https://host:port")
+    return value.rstrip("/")
+
+
 def _rest_address(value: str) -> str:
     if not re.fullmatch(r"https?://[A-Za-z0-9.\[\]:_-]+(/[^\s?#]*)?|unix:/[^\s/][^\n]*", value):
         raise ValueError("is not where a slurmrestd listens; write http://host:port or unix:/path")
@@ -116,6 +137,12 @@ def _variable_name(value: str) -> str:
     return value
 
 
+def _parameter_prefix(value: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._-]+)+", value):
+        raise ValueError("is not the beginning of a parameter's name; write /name/name, without a slash at the end")
+    return value
+
+
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Seconds = Annotated[float, BeforeValidator(_no_switch), Field(gt=0, allow_inf_nan=False)]
 Number = Annotated[int, BeforeValidator(_no_switch), Field(ge=1)]
@@ -127,9 +154,11 @@ BucketName = Annotated[str, AfterValidator(_bucket_name)]
 BucketAddress = Annotated[str, AfterValidator(_bucket)]
 MailAddress = Annotated[str, AfterValidator(_mail_address)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+ParameterPrefix = Annotated[str, AfterValidator(_parameter_prefix)]
 RestAddress = Annotated[str, AfterValidator(_rest_address)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 """The name of an environment variable that holds a secret; never the secret itself."""
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
 TaskField = Annotated[str, AfterValidator(_task_field)]
 AllOrSome = Annotated[
     Annotated[Literal["all"], Tag("all")] | Annotated[tuple[TaskField, ...], Tag("some")],

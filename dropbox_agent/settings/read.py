@@ -35,13 +35,9 @@ SECRET_NAMES = ("sha256",)
 """Settings whose values are never shown."""
 
 LATER_NAMES: Mapping[KeyPath, str] = {
-    ("s3",): "buckets are folders here (file:///folder)",
     ("projects_url",): "projects is a list in this file",
     ("codeocean",): "the Code Ocean tasks are skipped",
     ("docdb",): "the DocDB task is skipped",
-}
-LATER_VALUES: Mapping[tuple[KeyPath, str], str] = {
-    (("presets", "kind"), "ssm"): "yaml is",
 }
 """What later versions will know, and what this version has instead."""
 
@@ -154,13 +150,7 @@ class _Reading:
         known: dict[str, Any] = {}
         for name, value in tree.items():
             here = (*path, name)
-            later = LATER_VALUES.get((here, value)) if isinstance(value, str) else None
-            if later:
-                self.found(here, f"{_where(here)}: {value} is not in this version; {later}.")
-                if path:
-                    # The rest of the section belongs to what is not there yet.
-                    return {}
-            elif name in section.model_fields:
+            if name in section.model_fields:
                 known.update(self._known_value(name, value, section, here))
             else:
                 self.found(here, _unknown(here, section))
@@ -172,6 +162,8 @@ class _Reading:
             return {name: value}
         if isinstance(section.model_fields[name].default, tuple):
             return {name: self._known_entries(value, inner, path)}
+        if isinstance(section.model_fields[name].default, Mapping):
+            return {name: self._known_by_name(value, inner, path)}
         if value is None:
             # "site:" with everything below it commented out.
             return {}
@@ -182,6 +174,11 @@ class _Reading:
             return value
         entries = enumerate(value)
         return [self.known_names(v, section, (*path, n)) if isinstance(v, dict) else v for n, v in entries]
+
+    def _known_by_name(self, value: Any, section: type[BaseModel], path: KeyPath) -> Any:
+        if not isinstance(value, dict):
+            return {} if value is None else value
+        return {k: self.known_names(v, section, (*path, k)) if isinstance(v, dict) else v for k, v in value.items()}
 
     # --- values ------------------------------------------------------------------------------------------------------
 
@@ -325,7 +322,8 @@ def _own_folders(settings: Settings) -> Iterator[tuple[KeyPath, Path]]:
     yield ("work_dir",), settings.work_dir
     yield ("state_dir",), settings.state_dir
     for name, address in settings.buckets.items():
-        yield ("buckets", name), Path(url2pathname(urlsplit(address).path))
+        if address.startswith("file:"):
+            yield ("buckets", name), Path(url2pathname(urlsplit(address).path))
     yield ("presets", "folder"), settings.presets.folder
     if settings.containers.images:
         yield ("containers", "images"), settings.containers.images

@@ -18,6 +18,7 @@ from dropbox_agent.settings.kinds import (
     Folder,
     FolderText,
     Number,
+    ParameterPrefix,
     Port,
     RestAddress,
     Seconds,
@@ -28,6 +29,7 @@ from dropbox_agent.settings.kinds import (
     absolute_address,
 )
 from dropbox_agent.settings.packaged import packaged
+from dropbox_agent.settings.s3 import S3
 from dropbox_agent.settings.services import Mail
 
 ENVIRONMENT_PREFIX = "DROPBOX_AGENT_"
@@ -129,10 +131,23 @@ def _or_shipped(value: Any) -> Any:
 class Presets(Section):
     """Where the job types are."""
 
-    kind: Literal["yaml"] = Field("yaml", description="yaml reads a folder with one file per job type.")
+    kind: Literal["yaml", "ssm"] = Field(
+        "yaml", description="yaml reads a folder with one file per job type; ssm an AWS Parameter Store."
+    )
     folder: Annotated[Folder, BeforeValidator(_or_shipped)] = Field(
         default_factory=job_types_shipped,
         description="The folder of the job types (NAME.yaml each); null: those that come with the program.",
+    )
+    prefix: ParameterPrefix | None = Field(
+        None, description="What the names of the parameters begin with, before /v2/JOB_TYPE/tasks/TASK (ssm)."
+    )
+    region: Text | None = Field(None, description="The AWS region of the store; null: that of AWS's own settings.")
+    profile: Text | None = Field(None, description="The profile in ~/.aws to use; null: the default one.")
+    endpoint_url: WebAddress | None = Field(
+        None, description="Another address of the store, of a private endpoint for example; null: AWS's own."
+    )
+    refresh_seconds: Seconds = Field(
+        60.0, description="How old the job types of the store may be; while it is away, the last ones are used."
     )
 
 
@@ -202,8 +217,10 @@ class Settings(BaseSettings):
     presets: Presets = Field(default_factory=Presets, description="Where the job types are.")
     buckets: Mapping[BucketName, BucketAddress] = Field(
         {"default": "buckets/default", "private": "buckets/private", "open": "buckets/open"},
-        description="The buckets a manifest may name, each with its address: file:///folder, or a folder.",
+        description="The buckets a manifest may name, each with its address: s3://bucket or s3://bucket/prefix,"
+        " file:///folder, or a folder.",
     )
+    s3: S3 = Field(S3(), description="How buckets in S3 are reached.")
     projects: tuple[Text, ...] = Field(
         (), description="The project names that are accepted; empty: any well-formed one."
     )
@@ -279,11 +296,13 @@ def _absolute(value: Any, folder: Path) -> Any:
         )
     if isinstance(value, tuple):
         return tuple(_absolute(part, folder) for part in value)
+    if isinstance(value, Mapping):
+        return {name: _absolute(part, folder) for name, part in value.items()}
     return value
 
 
 def _absolute_address(address: str, folder: Path) -> str:
-    return address if address.startswith("file:") else absolute_address(folder / address)
+    return address if address.startswith(("file:", "s3:")) else absolute_address(folder / address)
 
 
 def section_in(annotation: Any) -> type[BaseModel] | None:

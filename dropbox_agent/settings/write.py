@@ -175,7 +175,9 @@ def _table_rows(section: type[BaseModel], above: str) -> Iterator[str]:
         if inner is None:
             yield f"| `{above}{name}` | {_default(setting)} | {setting.description} |"
         else:
-            many = "[]" if isinstance(setting.default, tuple) else ""
+            many = (
+                "[]" if isinstance(setting.default, tuple) else ".NAME" if isinstance(setting.default, Mapping) else ""
+            )
             yield f"| `{above}{name}` | | {setting.description} |"
             yield from _table_rows(inner, f"{above}{name}{many}.")
 

@@ -72,7 +72,7 @@ def _outcome(name: str, settings: TaskSettings, progress: Progress) -> TaskOutco
     except TaskSkipped as skipped:
         outcome = TaskOutcome(state="skipped", message=str(skipped))
     except TaskFailed as failed:
-        outcome = TaskOutcome(state="failed", message=str(failed))
+        outcome = TaskOutcome(state="failed", message=str(failed), facts={"passes": True} if failed.passes else {})
     except Stopped:
         outcome = TaskOutcome(state="failed", message=f"{name} was cancelled: it was told to stop before it was done.")
     except Exception as error:

@@ -14,7 +14,7 @@ from dropbox_agent.tasks.progress import Progress
 
 def run(settings: TaskSettings, progress: Progress) -> TaskOutcome:
     """Return succeeded when nothing would be overwritten."""
-    with closing(open_bucket(settings.bucket)) as bucket:
+    with closing(open_bucket(settings.bucket, settings.s3)) as bucket:
         return _look(settings, bucket, progress)
 
 

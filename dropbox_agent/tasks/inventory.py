@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from dropbox_agent.model import TaskSettings
-from dropbox_agent.tasks.bucket import RECORDS, Bucket
+from dropbox_agent.tasks.bucket import RECORDS, Bucket, Receipt
 
 
 @dataclass(frozen=True)
@@ -19,32 +18,18 @@ class Sent:
 
     path: str
     """Below the asset."""
-    size: int
     mtime_ns: int
-    crc64nvme: str
-    """Base64 of the eight bytes, most significant first: as S3 writes it."""
+    receipt: Receipt
+
+    def as_json(self) -> dict[str, Any]:
+        """Return its line of the inventory."""
+        receipt = self.receipt
+        facts = {"path": self.path, "size": receipt.size, "mtime_ns": self.mtime_ns, "crc64nvme": receipt.crc64nvme}
+        return {**facts, **({"etag": receipt.etag} if receipt.etag else {}), **_version(receipt)}
 
 
-class Checksum:
-    """CRC64NVME of what has been fed so far, and its length."""
-
-    def __init__(self) -> None:
-        # The import takes a tenth of a second, which only an upload has to pay.
-        from awscrt.checksums import crc64nvme
-
-        self._next = crc64nvme
-        self._value = 0
-        self.size = 0
-
-    def of(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """Pass the chunks on, feeding each."""
-        for chunk in chunks:
-            self._value = self._next(chunk, self._value)
-            self.size += len(chunk)
-            yield chunk
-
-    def text(self) -> str:
-        return base64.b64encode(self._value.to_bytes(8, "big")).decode("ascii")
+def _version(receipt: Receipt) -> dict[str, str]:
+    return {"version_id": receipt.version_id} if receipt.version_id else {}
 
 
 def marker_key(s3_prefix: str) -> str:
@@ -73,9 +58,6 @@ def as_json(settings: TaskSettings, sent: Iterable[Sent], folders: Iterable[str]
         "s3_prefix": settings.s3_prefix,
         "location": f"{settings.bucket}/{settings.s3_prefix}",
         "written": now.isoformat(),
-        "files": [
-            {"path": one.path, "size": one.size, "mtime_ns": one.mtime_ns, "crc64nvme": one.crc64nvme}
-            for one in sorted(sent, key=lambda one: one.path)
-        ],
+        "files": [one.as_json() for one in sorted(sent, key=lambda one: one.path)],
         "empty_folders": sorted(folders),
     }

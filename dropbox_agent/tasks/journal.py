@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from io import TextIOWrapper
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from dropbox_agent.tasks.bucket import Receipt
 from dropbox_agent.tasks.staging import full_or_unwritable
 from dropbox_agent.tasks.tree import Stamp
 
@@ -19,7 +21,7 @@ class Entry:
     """A file as it was when it was stored."""
 
     stamp: Stamp
-    crc64nvme: str
+    receipt: Receipt
 
 
 class Journal:
@@ -29,6 +31,7 @@ class Journal:
         self.entries: dict[str, Entry] = {}
         self._path = path
         self._file: TextIOWrapper | None = None
+        self._one_writes = threading.Lock()
 
     def __enter__(self) -> Journal:
         self.entries = dict(_read(self._path))
@@ -37,18 +40,20 @@ class Journal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._file is not None:
+        with self._one_writes:
+            file, self._file = self._file, None
+        if file is not None:
             try:
-                self._file.close()
+                file.close()
             except OSError:
                 # What could not be written is sent again; the failure that is under way says more.
                 if kind is None:
                     raise
 
-    def add(self, name: str, stamp: Stamp, crc64nvme: str) -> None:
-        """Note that a file is stored."""
-        self.entries[name] = Entry(stamp, crc64nvme)
-        self._write({"name": name, "stamp": asdict(stamp), "crc64nvme": crc64nvme})
+    def add(self, name: str, stamp: Stamp, receipt: Receipt) -> None:
+        """Note that a file is stored. Several threads may do so."""
+        self._write({"name": name, "stamp": asdict(stamp), "receipt": asdict(receipt)})
+        self.entries[name] = Entry(stamp, receipt)
 
     def forget(self, name: str) -> None:
         """Note that a file has to be sent again."""
@@ -56,12 +61,14 @@ class Journal:
         self._write({"name": name})
 
     def _write(self, line: dict[str, Any]) -> None:
-        assert self._file is not None
-        try:
-            self._file.write(json.dumps(line) + "\n")
-            self._file.flush()
-        except OSError as error:
-            raise full_or_unwritable(error, self._path.parent, "The upload's journal") from error
+        with self._one_writes:
+            if self._file is None:
+                return  # The upload was given up; what this thread had stored meanwhile is sent again.
+            try:
+                self._file.write(json.dumps(line) + "\n")
+                self._file.flush()
+            except OSError as error:
+                raise full_or_unwritable(error, self._path.parent, "The upload's journal") from error
 
 
 def _read(path: Path) -> Iterator[tuple[str, Entry]]:
@@ -76,7 +83,7 @@ def _read(path: Path) -> Iterator[tuple[str, Entry]]:
             name, stamp = value["name"], value.get("stamp")
             found.pop(name, None)
             if stamp is not None:
-                found[name] = Entry(Stamp(**stamp), value["crc64nvme"])
+                found[name] = Entry(Stamp(**stamp), Receipt(**value["receipt"]))
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
     yield from found.items()

@@ -28,8 +28,9 @@ def name_fault(name: str) -> str | None:
     """Return why no bucket takes this name of a file or folder, or None."""
     if any(0xD800 <= ord(character) <= 0xDFFF for character in name):
         return "its name is not valid UTF-8; rename it"
-    if any(unicodedata.category(character) == "Cc" for character in name):
-        return "its name has a control character (a line break, a tab); rename it"
+    # XML, in which S3 lists what it holds, has no other control characters.
+    if any(unicodedata.category(character) == "Cc" and character not in "\n\r\t" for character in name):
+        return "its name has a control character; rename it"
     if "\\" in name:
         return "its name has a backslash, which buckets take for a folder; rename it"
     return None

@@ -16,13 +16,18 @@ def write_json(path: Path, value: Any, by_way_of: Path | None = None) -> None:
     temporary = (by_way_of or path.parent) / f".{path.name}.{os.getpid()}.tmp"
     try:
         with temporary.open("wb") as file:
-            file.write(json.dumps(value, indent=1, ensure_ascii=False, default=str).encode("utf-8", "replace"))
+            file.write(as_bytes(value))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def as_bytes(value: Any) -> bytes:
+    """Return a value as these files have it."""
+    return json.dumps(value, indent=1, ensure_ascii=False, default=str).encode("utf-8", "replace")
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

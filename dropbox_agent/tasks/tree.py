@@ -51,6 +51,14 @@ class File:
         """Return a descriptor to read this very file, whatever its path has become since."""
         return os.open(_by_descriptor(self.pin), READ)
 
+    def kept(self) -> File:
+        """Return the same file for after the walk has gone on; whoever keeps it has to ``let_go`` of it."""
+        return replace(self, pin=os.dup(self.pin))
+
+    def let_go(self) -> None:
+        """Give back what ``kept`` took."""
+        os.close(self.pin)
+
 
 @dataclass(frozen=True)
 class EmptyFolder:

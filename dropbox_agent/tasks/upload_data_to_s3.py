@@ -5,25 +5,27 @@ A file is sent once: what an earlier attempt of this job stored, and what has no
 
 from __future__ import annotations
 
-import json
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from dropbox_agent.errors import TaskFailed
 from dropbox_agent.model import RunFolder, TaskOutcome, TaskSettings
-from dropbox_agent.tasks import inventory, tree
-from dropbox_agent.tasks.bucket import NO_OBJECT, Bucket, open_bucket
-from dropbox_agent.tasks.inventory import Checksum, Sent
+from dropbox_agent.tasks import inventory
+from dropbox_agent.tasks.bucket import NO_OBJECT, Bucket, Stored, open_bucket
+from dropbox_agent.tasks.crew import Crew
+from dropbox_agent.tasks.inventory import Sent
 from dropbox_agent.tasks.journal import Journal
 from dropbox_agent.tasks.names import counted, listed, shown, size_shown
 from dropbox_agent.tasks.progress import Progress
-from dropbox_agent.tasks.records import read_json, write_json
+from dropbox_agent.tasks.records import as_bytes, read_json, write_json
+from dropbox_agent.tasks.sending import Patience, Sender
 from dropbox_agent.tasks.staging import content_of, full_or_unwritable
-from dropbox_agent.tasks.tree import EmptyFolder, File, Finding, SourceTrouble, Stamp, allowed, walk
+from dropbox_agent.tasks.tree import EmptyFolder, File, Finding, Stamp, allowed, walk
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Staged:
 def run(settings: TaskSettings, progress: Progress) -> TaskOutcome:
     """Return succeeded when the bucket holds every byte; the inventory is written as the last act."""
     content = content_of(settings)
-    with closing(open_bucket(settings.bucket)) as bucket:
+    with closing(open_bucket(settings.bucket, settings.s3)) as bucket:
         return _upload(settings, content, bucket, progress)
 
 
@@ -53,14 +55,23 @@ def _upload(settings: TaskSettings, content: Path, bucket: Bucket, progress: Pro
     _refuse_foreign(settings, bucket)
     print(f"Uploads {len(staged.files)} files, {staged.size} bytes, to {settings.bucket}/{settings.s3_prefix}.")
     progress.begin("Uploads", staged.size, len(staged.files))
-    bucket.put(inventory.marker_key(settings.s3_prefix), [_json(_marker(settings))])
+    _claim(settings, bucket)
     with Journal(_journal_path(settings)) as journal:
-        sent, trouble = _send(settings, content, bucket, journal, progress)
+        sender = Sender(bucket, settings.s3_prefix, journal, progress, Patience.of(settings.s3, progress))
+        sent, trouble = sender.send(_walk(settings, content))
         trouble += _changed(staged, _look(settings, content))
         _refuse_changed(trouble)
         extra = _compare(settings, bucket, sent, staged.empty_folders, journal, progress)
-    _write_inventory(settings, bucket, sent, staged)
-    return _outcome(settings, sent, staged, extra, progress)
+    digest = _write_inventory(settings, bucket, sent, staged)
+    return _outcome(settings, sent, staged, extra, digest, progress, bucket)
+
+
+def _claim(settings: TaskSettings, bucket: Bucket) -> None:
+    """Leave the job's marker; what an earlier attempt of this very job left half sent is removed."""
+    ours = inventory.owner(bucket, inventory.marker_key(settings.s3_prefix)) == settings.job_id
+    if ours and (count := bucket.forget_cut_off(settings.s3_prefix)):
+        print(f"Removed {counted(count, 'file')} that an earlier attempt had sent in part.")
+    _put_json(bucket, inventory.marker_key(settings.s3_prefix), _marker(settings))
 
 
 def _look(settings: TaskSettings, content: Path) -> Staged:
@@ -112,53 +123,6 @@ def _was_checked(settings: TaskSettings) -> bool:
     return any((read_json(path) or {}).get("state") == "succeeded" for path in records)
 
 
-# --- sending ---------------------------------------------------------------------------------------------------------
-
-
-def _send(
-    settings: TaskSettings, content: Path, bucket: Bucket, journal: Journal, progress: Progress
-) -> tuple[dict[str, Sent], list[str]]:
-    """Return what the bucket now holds of the files, and a sentence for each that could not be read in peace."""
-    stored = dict(bucket.listing(settings.s3_prefix)) if journal.entries else {}
-    sent: dict[str, Sent] = {}
-    trouble: list[str] = []
-    for found in _walk(settings, content):
-        if isinstance(found, EmptyFolder):
-            bucket.put_folder(f"{settings.s3_prefix}/{found.name}")
-        elif isinstance(found, File):
-            try:
-                sent[found.name] = _sent(found, settings.s3_prefix, bucket, journal, stored, progress)
-            except SourceTrouble as error:
-                trouble.append(str(error))
-    return sent, trouble
-
-
-def _sent(
-    file: File,
-    asset: str,
-    bucket: Bucket,
-    journal: Journal,
-    stored: Mapping[str, int | None],
-    progress: Progress,
-) -> Sent:
-    key = f"{asset}/{file.name}"
-    before = journal.entries.get(file.name)
-    if before is not None and before.stamp == file.stamp and stored.get(key) == file.stamp.size:
-        progress.add(file.stamp.size, 1)
-        return Sent(file.name, file.stamp.size, file.stamp.mtime_ns, before.crc64nvme)
-    checksum = Checksum()
-    bucket.put(key, checksum.of(_counted(tree.content(file), progress)))
-    progress.add(done_files=1)
-    journal.add(file.name, file.stamp, checksum.text())
-    return Sent(file.name, file.stamp.size, file.stamp.mtime_ns, checksum.text())
-
-
-def _counted(chunks: Iterator[bytes], progress: Progress) -> Iterator[bytes]:
-    for chunk in chunks:
-        progress.add(len(chunk))
-        yield chunk
-
-
 # --- comparing -------------------------------------------------------------------------------------------------------
 
 
@@ -206,12 +170,16 @@ def _compare(
 ) -> list[str]:
     """Read back every file; return what else lies in the asset. Raises TaskFailed when something is not as sent."""
     asset = settings.s3_prefix
-    listing = {key.removeprefix(f"{asset}/"): size for key, size in bucket.listing(asset)}
+    listing = {key.removeprefix(f"{asset}/"): stored for key, stored in bucket.listing(asset)}
     wrong: list[str] = []
-    for number, one in enumerate(sent.values()):
-        progress.say(f"Compares what the bucket holds: {number} of {len(sent)} files")
-        difference = _bucket_differs(bucket, f"{asset}/{one.path}", one, listing.get(one.path))
-        if difference is not None:
+    with Crew(bucket.hands) as crew:
+        looks = [
+            (one, crew.give(partial(_bucket_differs, bucket, f"{asset}/{one.path}", one, listing.get(one.path))))
+            for one in _said(sent.values(), progress)
+        ]
+        crew.finish()
+    for one, look in looks:
+        if (difference := look.result()) is not None:
             wrong.append(f"{shown(one.path)} {difference}")
             journal.forget(one.path)
     wrong += [f"the empty folder {shown(name)} is missing" for name in sorted(empty_folders - listing.keys())]
@@ -224,38 +192,48 @@ def _compare(
     return sorted(listing.keys() - sent.keys() - empty_folders)
 
 
-def _bucket_differs(bucket: Bucket, key: str, one: Sent, size: int | None) -> str | None:
-    if size is None or size == NO_OBJECT:
-        return "is missing" if size is None else "is no file there"
-    if size != one.size:
-        return f"has {size} bytes instead of {one.size}"
-    checksum = Checksum()
-    deque(checksum.of(bucket.chunks(key)), maxlen=0)
-    if (checksum.size, checksum.text()) == (one.size, one.crc64nvme):
-        return None
-    return f"has CRC64NVME {checksum.text()} instead of {one.crc64nvme}"
+def _said(sent: Collection[Sent], progress: Progress) -> Iterator[Sent]:
+    for number, one in enumerate(sent):
+        progress.say(f"Compares what the bucket holds: {number} of {len(sent)} files")
+        yield one
+
+
+def _bucket_differs(bucket: Bucket, key: str, one: Sent, stored: Stored | None) -> str | None:
+    if stored is None or stored.size == NO_OBJECT or stored.size is None:
+        return "is missing" if stored is None else "is no file there"
+    if stored.size != one.receipt.size:
+        return f"has {stored.size} bytes instead of {one.receipt.size}"
+    return bucket.difference(key, one.receipt, stored=stored)
 
 
 # --- what is left behind ---------------------------------------------------------------------------------------------
 
 
-def _write_inventory(settings: TaskSettings, bucket: Bucket, sent: Mapping[str, Sent], staged: Staged) -> None:
+def _write_inventory(settings: TaskSettings, bucket: Bucket, sent: Mapping[str, Sent], staged: Staged) -> str:
+    """Write the inventory beside the data and into the run folder; return its sha256, which the ledger keeps."""
     folder = RunFolder(settings.run_folder)
     written = inventory.as_json(settings, sent.values(), staged.empty_folders, datetime.now(timezone.utc))
     try:
         write_json(folder.inventory, written)
     except OSError as error:
         raise full_or_unwritable(error, folder.path, "The inventory") from error
-    bucket.put(inventory.inventory_key(settings.s3_prefix), [_json(written)])
+    _put_json(bucket, inventory.inventory_key(settings.s3_prefix), written)
     bucket.settle()
+    return hashlib.sha256(as_bytes(written)).hexdigest()
 
 
 def _outcome(
-    settings: TaskSettings, sent: Mapping[str, Sent], staged: Staged, extra: Sequence[str], progress: Progress
+    settings: TaskSettings,
+    sent: Mapping[str, Sent],
+    staged: Staged,
+    extra: Sequence[str],
+    digest: str,
+    progress: Progress,
+    bucket: Bucket,
 ) -> TaskOutcome:
     message = (
         f"{counted(len(sent), 'file')} ({size_shown(staged.size)}) arrived in"
-        f" {shown(f'{settings.bucket}/{settings.s3_prefix}')}; each was read back and compared."
+        f" {shown(f'{settings.bucket}/{settings.s3_prefix}')}; {bucket.compared}."
     )
     if extra:
         also = listed([shown(name) for name in extra])
@@ -267,6 +245,7 @@ def _outcome(
         "empty_folders": len(staged.empty_folders),
         "not_from_this_upload": len(extra),
         "inventory": str(RunFolder(settings.run_folder).inventory),
+        "inventory_sha256": digest,
     }
     return TaskOutcome(state="succeeded", message=message, facts=facts)
 
@@ -280,8 +259,9 @@ def _journal_path(settings: TaskSettings) -> Path:
     return settings.run_folder / "upload.journal"
 
 
-def _json(value: object) -> bytes:
-    return json.dumps(value, indent=1, ensure_ascii=False).encode("utf-8")
+def _put_json(bucket: Bucket, key: str, value: object) -> None:
+    content = as_bytes(value)
+    bucket.put(key, [content], len(content))
 
 
 def _more(sentences: Sequence[str]) -> str:

@@ -63,8 +63,7 @@ def test_a_marker_that_is_not_this_jobs_is_somebody_elses(job: OneJob, marker: b
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        ("s3://aind-bucket", "is in S3, which is not in this version"),
-        ("file://host/share", "is not understood; file:///an/absolute/folder would be right"),
+        ("file://host/share", "is not understood; file:///an/absolute/folder or s3://bucket would be right"),
         ("/plain/folder", "is not understood"),
         ("file:///not/there", "cannot be opened (no such file or directory): is it mounted?"),
         ("file:///etc/passwd", "cannot be opened (not a directory)"),

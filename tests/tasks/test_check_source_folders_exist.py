@@ -44,7 +44,8 @@ def test_everything_that_is_wrong_is_told_at_once(job: OneJob, monkeypatch: pyte
     os.symlink("/etc/passwd", source / "passwd")
     os.mkfifo(source / "pipe")
     (source / "back\\slash").touch()
-    (source / "line\nbreak").touch()
+    (source / "bell\a").touch()
+    (source / "line\nbreak and\ttab").touch()
     (source / os.fsdecode(b"caf\xe9")).touch()
     (source / "u\u0308ber").touch()
     (source / "\u00fcber").touch()
@@ -55,10 +56,10 @@ def test_everything_that_is_wrong_is_told_at_once(job: OneJob, monkeypatch: pyte
         for text in (
             "u\u0308ber: 'u\\u0308ber' and '\\xfcber' look the same; rename all but one",
             "back\\slash: its name has a backslash, which buckets take for a folder; rename it",
+            "bell\\x07: its name has a control character; rename it",
             "broken link: this link leads nowhere; remove it, or bring back what it leads to",
             "caf\\xe9: its name is not valid UTF-8; rename it",
             "etc: this link leads to /etc, outside the folders that may be uploaded",
-            "line\\x0abreak: its name has a control character (a line break, a tab); rename it",
             "link through a file: this link leads nowhere; remove it, or bring back what it leads to",
             "passwd: this link leads to /etc/passwd, outside the folders that may be uploaded",
             "pipe: this is a pipe (FIFO), not a file",

@@ -57,9 +57,9 @@ def test_skipped_is_exit_code_0(job: OneJob) -> None:
 
 
 def test_failure_is_exit_code_1(job: OneJob) -> None:
-    ran = job.command("check_s3_folder_exists", bucket="s3://aind")
+    ran = job.command("check_s3_folder_exists", bucket="ftp://aind")
     assert (ran.code, ran.outcome and ran.outcome.state) == (1, "failed")
-    assert "S3, which is not in this version" in ran.message
+    assert "The bucket's address ftp://aind is not understood" in ran.message
 
 
 def test_what_nobody_thought_of_is_a_plain_sentence_and_a_traceback_in_the_log(job: OneJob) -> None:
@@ -146,8 +146,25 @@ def test_progress_is_written_at_once_and_then_at_most_five_times_a_second(tmp_pa
         "done_files": 0,
         "total_files": 2,
         "text": "Uploads",
+        "seconds_left": None,
     }
     assert [path.name for path in tmp_path.iterdir()] == ["progress.json"]
+
+
+def test_how_long_it_takes_is_told_by_what_is_slower_and_not_by_what_was_there_before() -> None:
+    now = [100.0]
+    progress = Progress(clock=lambda: now[0])
+    progress.begin("Uploads", total_bytes=1000, total_files=100)
+    progress.passed_over(500)
+    progress.add(100, 1)
+    assert progress.as_json()["seconds_left"] is None
+    now[0] += 10
+    # 400 bytes at 10 a second would take 40 s; 98 files at one in ten seconds take longer.
+    assert progress.as_json()["seconds_left"] == 980
+    progress.add(0, 49)
+    assert progress.as_json()["seconds_left"] == 40
+    progress.add(400, 49)
+    assert progress.as_json()["seconds_left"] is None
 
 
 def test_progress_that_cannot_be_written_is_told_once_and_stops_nothing(

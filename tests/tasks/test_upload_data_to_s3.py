@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import resource
@@ -20,7 +21,7 @@ from one_job import CONTENT, JOB, PREFIX, OneJob, tree, without_override, write
 from dropbox_agent.errors import TaskFailed
 from dropbox_agent.model import TaskOutcome
 from dropbox_agent.tasks import upload_data_to_s3
-from dropbox_agent.tasks.bucket import FolderBucket
+from dropbox_agent.tasks.bucket import FolderBucket, Stored
 from dropbox_agent.tasks.progress import Progress
 
 TASK = "upload_data_to_s3"
@@ -72,6 +73,7 @@ def test_every_file_and_every_empty_folder_arrives_as_it_is(job: OneJob) -> None
             "empty_folders": 1,
             "not_from_this_upload": 0,
             "inventory": str(job.run_folder.inventory),
+            "inventory_sha256": hashlib.sha256(job.run_folder.inventory.read_bytes()).hexdigest(),
         },
     )
     assert tree(job.asset) == ARRIVED
@@ -82,6 +84,7 @@ def test_every_file_and_every_empty_folder_arrives_as_it_is(job: OneJob) -> None
         "done_files": 4,
         "total_files": 4,
         "text": "Done",
+        "seconds_left": None,
     }
 
 
@@ -257,6 +260,12 @@ def test_nothing_staged_is_no_upload(job: OneJob) -> None:
 # --- going on after an interruption ----------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def one_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are stored one after the other, so that it is known which were."""
+    monkeypatch.setattr(FolderBucket, "hands", 1)
+
+
 def interrupted(job: OneJob, files: int) -> None:
     """Upload until so many files are done, then lose the bucket's disk."""
 
@@ -272,6 +281,7 @@ def stored_at(job: OneJob) -> dict[str, int]:
     return {str(path.relative_to(job.asset)): path.stat().st_ino for path in files}
 
 
+@pytest.mark.usefixtures("one_hand")
 def test_what_is_there_already_is_not_sent_again(job: OneJob) -> None:
     job.staged()
     interrupted(job, files=3)
@@ -284,6 +294,7 @@ def test_what_is_there_already_is_not_sent_again(job: OneJob) -> None:
     assert tree(job.asset) == ARRIVED
 
 
+@pytest.mark.usefixtures("one_hand")
 def test_what_changed_since_is_sent_again(job: OneJob) -> None:
     job.staged()
     interrupted(job, files=4)
@@ -418,9 +429,9 @@ def test_a_bucket_that_cannot_be_written_is_said(job: OneJob) -> None:
 
 def test_a_bucket_lists_files_with_sizes_and_empty_folders(job: OneJob) -> None:
     with closing(FolderBucket(job.bucket)) as bucket:
-        bucket.put("a/b/c", [b"12", b"345"])
+        bucket.put("a/b/c", [b"12", b"345"], 5)
         bucket.put_folder("a/d")
-        assert list(bucket.listing("a")) == [("a/b/c", 5), ("a/d", None)]
+        assert list(bucket.listing("a")) == [("a/b/c", Stored(5)), ("a/d", Stored(None))]
         assert list(bucket.listing("b")) == []
         assert (bucket.get("a/b/c"), bucket.get("a/b/x"), bucket.get("x/y")) == (b"12345", None, None)
 

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dropbox_agent.errors import SubmitFailed
-from dropbox_agent.executors.folder import Node, has_started, look, owner_of, prepare, resources_of
+from dropbox_agent.executors.folder import CREDENTIALS, Node, has_started, look, owner_of, prepare, resources_of
 from dropbox_agent.executors.slurm import judging
 from dropbox_agent.executors.slurm.jobs import Cluster, JobRequest, Refused, SlurmJob, Unanswered, Why
 from dropbox_agent.executors.slurm.line import Line
@@ -31,7 +31,7 @@ AT_ONCE = 50
 """How many jobs are submitted in one tick; the manifests that came meanwhile are then looked at."""
 INHERITED = (
     "PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "SLURM", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES",
-    "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL",
+    "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL", CREDENTIALS,
 )  # fmt: skip
 """What a task sees of the environment that Slurm gives its job."""
 BEATS_IN_GRACE = 4

@@ -1,0 +1,168 @@
+"""Real S3 servers on this machine, each a process of its own with free ports: SeaweedFS, rclone and moto."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from dropbox_agent.model import S3Access
+
+KEY, SECRET = "AKIDEXAMPLE00001", "canarySecret0123456789"
+PROGRAMS = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers."""
+
+    name: str
+    endpoint: str
+
+    @property
+    def checks_checksums(self) -> bool:
+        return self.name == "seaweedfs"
+
+    @property
+    def keeps_odd_names(self) -> bool:
+        """moto's routes lose a key with a line break; rclone keeps a folder's mark as an empty file."""
+        return self.name != "moto"
+
+    def client(self, endpoint: str | None = None) -> Any:
+        quick = Config(
+            s3={"addressing_style": "path"}, connect_timeout=2, read_timeout=20,
+            retries={"mode": "standard", "total_max_attempts": 1},
+        )  # fmt: skip
+        return boto3.client(
+            "s3", endpoint_url=endpoint or self.endpoint, aws_access_key_id=KEY, aws_secret_access_key=SECRET,
+            region_name="us-east-1", config=quick,
+        )  # fmt: skip
+
+
+@dataclass
+class Place:
+    """One empty bucket on a server, and the file that has the keys to it."""
+
+    server: Server
+    credentials: Path
+    name: str = field(default_factory=lambda: f"b-{uuid.uuid4().hex[:16]}")
+
+    def __post_init__(self) -> None:
+        self.client = self.server.client()
+        self.client.create_bucket(Bucket=self.name)
+        self.credentials.write_text(f"[default]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n")
+
+    @property
+    def address(self) -> str:
+        return f"s3://{self.name}"
+
+    def access(self, **changes: Any) -> S3Access:
+        facts = {"endpoint_url": self.server.endpoint, "credentials_file": self.credentials, "give_up_seconds": 3.0}
+        return S3Access(**{**facts, "request_seconds": 10.0, "connections": 4, **changes})
+
+    def keys(self, prefix: str = "") -> list[str]:
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
+        return [one["Key"] for page in pages for one in page.get("Contents", ())]
+
+    def objects(self, prefix: str = "") -> dict[str, bytes]:
+        """Return every object below a prefix with its content."""
+        return {key: self.client.get_object(Bucket=self.name, Key=key)["Body"].read() for key in self.keys(prefix)}
+
+    def cut_off(self) -> list[str]:
+        """Return the keys of uploads in parts that nobody has ended."""
+        found = self.client.list_multipart_uploads(Bucket=self.name).get("Uploads", ())
+        return [one["Key"] for one in found]
+
+
+@contextmanager
+def seaweedfs(folder: Path) -> Iterator[Server]:
+    """The only one of the three that refuses what arrives with a wrong checksum."""
+    ports = iter(free_ports(8))
+    rights = {"name": "t", "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin"]}
+    config = folder / "s3.json"
+    config.write_text(json.dumps({"identities": [rights]}))
+    port = next(ports)
+    argv = [
+        "weed", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false",
+        f"-master.port={next(ports)}", f"-master.port.grpc={next(ports)}", f"-volume.port={next(ports)}",
+        f"-volume.port.grpc={next(ports)}", "-volume.max=100", "-master.volumeSizeLimitMB=256", "-filer",
+        f"-filer.port={next(ports)}", f"-filer.port.grpc={next(ports)}", f"-filer.localSocket={folder}/f.sock", "-s3",
+        f"-s3.port={port}", f"-s3.port.grpc={next(ports)}", "-s3.port.lance=0", "-s3.port.iceberg=0",
+        f"-s3.config={config}", "-s3.autoCreateBucket=false",
+    ]  # fmt: skip
+    with running(argv, folder, f"http://127.0.0.1:{port}", "seaweedfs") as server:
+        yield server
+
+
+@contextmanager
+def rclone(folder: Path) -> Iterator[Server]:
+    (port,) = free_ports(1)
+    data = folder / "data"
+    data.mkdir()
+    argv = [
+        "rclone", "serve", "s3", "--config", "/dev/null", "--auth-key", f"{KEY},{SECRET}", "--addr",
+        f"127.0.0.1:{port}", "--vfs-cache-mode", "off", str(data),
+    ]  # fmt: skip
+    with running(argv, folder, f"http://127.0.0.1:{port}", "rclone") as server:
+        yield server
+
+
+@contextmanager
+def moto(folder: Path) -> Iterator[Server]:
+    (port,) = free_ports(1)
+    argv = ["moto_server", "-H", "127.0.0.1", "-p", str(port)]
+    with running(argv, folder, f"http://127.0.0.1:{port}", "moto") as server:
+        yield server
+
+
+SERVERS: dict[str, Callable[[Path], Any]] = {"seaweedfs": seaweedfs, "rclone": rclone, "moto": moto}
+
+
+@contextmanager
+def running(argv: list[str], folder: Path, endpoint: str, name: str) -> Iterator[Server]:
+    """Start a server, yield it once it takes an object, kill it at the end."""
+    program = PROGRAMS / argv[0]
+    assert program.exists(), f"{program} is not there; the test extra has it"
+    with ExitStack() as stack:
+        log = stack.enter_context((folder / "server.log").open("wb"))
+        child = subprocess.Popen([str(program), *argv[1:]], stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.callback(child.wait, 20)
+        stack.callback(child.kill)
+        server = Server(name, endpoint)
+        _wait_until_ready(server, child, folder / "server.log")
+        yield server
+
+
+def _wait_until_ready(server: Server, child: subprocess.Popen[bytes], log: Path) -> None:
+    client = server.client()
+    until = time.monotonic() + 60
+    while True:
+        try:
+            client.create_bucket(Bucket="ready-bucket")
+            client.put_object(Bucket="ready-bucket", Key="ready", Body=b"x")
+            return
+        except (BotoCoreError, ClientError) as error:
+            assert child.poll() is None and time.monotonic() < until, f"{error}: {log.read_text()[-2000:]}"
+            time.sleep(0.1)
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
