@@ -216,4 +216,8 @@ def now() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    try:
+        code = main(sys.argv[1])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # its handler goes before the process does
+    sys.exit(code)
