@@ -33,7 +33,7 @@ from dropbox_agent.executors import (
     Token,
 )
 from dropbox_agent.furnish import furnishing
-from dropbox_agent.inbox import Inbox, beside, guard, mark, open_regular
+from dropbox_agent.inbox import Inbox, beside, guard, mark, open_regular, sweep_spool
 from dropbox_agent.ledger import Ledger, Lists, Reader
 from dropbox_agent.manifest import schema, template
 from dropbox_agent.model import Order, Presets, S3Access, Secret
@@ -259,6 +259,7 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
     shares = places(settings)
     how, by = pages(settings), examiner(settings, room, shares)
     ledger = open_ledger(settings, now)
+    sweep_spool(settings.state_dir / "spool")
     return Agent(
         ledger=ledger,
         inboxes=inboxes(settings, shares),

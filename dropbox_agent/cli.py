@@ -331,6 +331,24 @@ def adopt(
     print(f"{inbox} is now watched by this agent; {left} files in it are left alone as they are.")
 
 
+@app.command()
+def fsck(
+    config: Config = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is derived; no agent may run meanwhile.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False,
+) -> None:
+    """Check that what must always be true of ledger, spool, run folders and status files is true."""
+    from dropbox_agent import fsck as check  # needed by no other command
+
+    settings = _settings(config)
+    found = check.mend(settings, assembly.utc_now()) if repair else check.look(settings)
+    if as_json:
+        print(json.dumps([vars(one) for one in found], indent=1))
+    for one in found if not as_json else ():
+        print(f"{'mended' if one.mended else 'WRONG':7} {one.invariant}: {one.sentence} ({one.what})")
+    raise typer.Exit(0 if all(one.mended for one in found) else 1)
+
+
 def _settings(config: Path | None) -> Settings:
     return site.load(config, os.environ)
 

@@ -28,12 +28,12 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("furnish",),
     ("agent", "web", "submission"),
     ("assembly", "terminal"),
-    ("demonstration", "doctor", "preset_commands"),
+    ("demonstration", "doctor", "fsck", "preset_commands"),
     ("cli",),
     ("__main__",),
 )
 """The rooms of the house, from the ground up."""
-FRONT_DOOR = ("assembly", "demonstration", "doctor", "preset_commands", "cli", "__main__")
+FRONT_DOOR = ("assembly", "demonstration", "doctor", "fsck", "preset_commands", "cli", "__main__")
 """Who may read the settings."""
 FOR_TASKS = ("model", "states", "errors")
 """What a task may import."""

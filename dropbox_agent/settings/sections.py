@@ -242,9 +242,10 @@ class Settings(BaseSettings):
     jobs_per_manifest: Number = Field(
         50, description="How many jobs of one manifest are worked on at a time; the others wait for their turn."
     )
-    share_seconds: Seconds = Field(
+    share_seconds: Seconds | None = Field(
         30.0,
-        description="How long a share may take to answer; then the agent goes on, and asks it again later.",
+        description="How long a share may take to answer; then the agent goes on, and asks it again later. null: for"
+        " ever, and nothing goes on meanwhile.",
     )
     compat: Literal["none", "upstream"] = Field(
         "none",

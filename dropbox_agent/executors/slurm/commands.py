@@ -179,9 +179,10 @@ def jobs_in(output: str) -> list[SlurmJob]:
     """Return the jobs that squeue printed."""
     rows = (line.split("|", COLUMNS.count("|")) for line in output.splitlines())
     return [
-        SlurmJob(row[1], name=row[8], state=row[4], reason=row[5], nodes=row[6], limit=_length(row[7]))
+        # The id of an array, not of its element.
+        SlurmJob(row[2], name=row[8], state=row[4], reason=row[5], nodes=row[6], limit=_length(row[7]))
         for row in rows
-        if len(row) == 9 and row[1].isdigit()
+        if len(row) == 9 and row[2].isdigit()
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from dropbox_agent.executors.folder import read_json
+from dropbox_agent.executors.records import read_json
 from dropbox_agent.model import Attempt, AttemptFolder
 
 
