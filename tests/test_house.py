@@ -23,7 +23,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("patience", "remembered"),
     ("model", "settings"),
     ("validate", "plan", "policy", "report"),
-    ("inbox", "manifest", "presets", "ledger", "executors", "deliver", "orders"),
+    ("inbox", "manifest", "presets", "projects", "ledger", "executors", "deliver", "orders"),
     ("examine", "obey", "settling"),
     ("furnish",),
     ("agent", "web", "submission"),

@@ -224,6 +224,11 @@ class Settings(BaseSettings):
     projects: tuple[Text, ...] = Field(
         (), description="The project names that are accepted; empty: any well-formed one."
     )
+    projects_url: WebAddress | None = Field(
+        None,
+        description="Where more project names are asked for (a JSON list), at most every ten minutes; while it is away,"
+        " the last answer is used.",
+    )
     policy: Policy = Field(Policy(), description="Who may set what, and which folders may be uploaded.")
     site: Site = Field(Site(), description="How the site presents itself on pages and in mails.")
     path_map: Mapping[Text, FolderText] = Field(
@@ -244,7 +249,7 @@ class Settings(BaseSettings):
     )
     share_seconds: Seconds | None = Field(
         30.0,
-        description="How long a share may take to answer; then the agent goes on, and asks it again later. null: for"
+        description="How long a share may take to answer; then the agent goes on, and asks it again later; null: for"
         " ever, and nothing goes on meanwhile.",
     )
     compat: Literal["none", "upstream"] = Field(
