@@ -147,6 +147,13 @@ def test_the_shipped_job_types_are_run_again_after_what_a_cluster_does(tmp_path:
     }  # fmt: skip
 
 
+def test_the_documented_retries_are_those_that_are_shipped(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    example = (root / "docs" / "retries.md").read_text().split("```")[1].removeprefix("yaml\n")
+    shipped = load_folder(root / "config" / "job_types", plan.task_ids(), ("ecephys",))
+    assert loaded(tmp_path, example).job_types["x"].retries == shipped.job_types["default"].retries
+
+
 def test_a_plan_keeps_its_retries() -> None:
     made = replace(a_plan("x"), retries=POLICY)
     assert plan.from_json(plan.to_json(made)) == made
