@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from dropbox_agent import deliver, manifest, orders, plan, policy, report
+from dropbox_agent import deliver, manifest, orders, plan, policy, presets, projects, report
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent, database
 from dropbox_agent.errors import AgentError, InboxUnavailable, NoAnswer, OrderRefused, SettingsError, WrongUse
-from dropbox_agent.examine import Examiner, presets_in
+from dropbox_agent.examine import Examiner, presets_in, presets_of
 from dropbox_agent.executors import (
     Asked,
     Executor,
@@ -32,14 +32,16 @@ from dropbox_agent.executors import (
     SlurmExecutor,
     SlurmRest,
     Token,
+    bound,
 )
 from dropbox_agent.furnish import furnishing
-from dropbox_agent.inbox import MARKER, Inbox, beside, guard, is_passed_over, mark, open_regular
+from dropbox_agent.inbox import Inbox, beside, guard, mark, open_regular, sweep_spool
 from dropbox_agent.ledger import Ledger, Lists, Reader
 from dropbox_agent.manifest import schema, template
 from dropbox_agent.model import Order, Presets, Removal, S3Access, Secret
 from dropbox_agent.patience import Places
 from dropbox_agent.presets.folder import SUFFIXES as PRESET_SUFFIXES
+from dropbox_agent.remembered import Answer, Remembered
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
 
@@ -49,6 +51,10 @@ if TYPE_CHECKING:
     from dropbox_agent.web.api import Access, Desk
 
 SHELL_SAFE = re.compile(r"[A-Za-z0-9/._-]+")
+PROJECTS_SECONDS = 600.0
+"""How old the list of projects may be."""
+AGENT_PATIENCE_SECONDS, COMMAND_PATIENCE_SECONDS = 2.0, 20.0
+"""How long a service is waited for that has answered before: nothing else goes on in an agent meanwhile."""
 LOOK_SECONDS = 5.0
 """How long `status` waits for a share to answer."""
 SLOTS = {"local": 2, "slurm": 1000}
@@ -62,10 +68,12 @@ def places(settings: Settings) -> Places:
 
 def examiner(settings: Settings, room: manifest.Room | None = None, shares: Places | None = None) -> Examiner:
     """Return what examines manifests by this site's rules, reading them in ``room`` or each in a process of its own."""
+    names = project_names(settings, keeps=room is not None)
     return Examiner(
-        load_presets=presets_in(settings.presets.folder),
+        load_presets=job_types(settings, keeps=room is not None),
         buckets=settings.buckets,
         projects=tuple(settings.projects),
+        more_projects=names,
         rules=rules(settings),
         default_email=settings.mail.default_to,
         env_file=_env_file(settings),
@@ -74,6 +82,48 @@ def examiner(settings: Settings, room: manifest.Room | None = None, shares: Plac
         read=partial(manifest.read, upstream=settings.compat == "upstream") if room is None else room.read,
         places=shares or places(settings),
     )
+
+
+def job_types(settings: Settings, *, keeps: bool = False) -> Callable[[], Presets]:
+    """Return what loads the job types; ``keeps``: what a store said is written down, for when it is away."""
+    store = preset_store(settings.presets)
+    if settings.presets.kind == "yaml" or store is None:
+        return presets_in(settings.presets.folder)
+    remembered = Remembered(
+        what=f"The Parameter Store below {store.prefix}/v2",
+        ask=lambda: [one.as_json() for one in store.read()],
+        file=settings.state_dir / f"parameters-{hashlib.sha256(repr(store).encode()).hexdigest()[:12]}.json",
+        clock=utc_now,
+        keeps=keeps,
+        kept=presets.to_keep,
+        refresh_seconds=settings.presets.refresh_seconds,
+        patience_seconds=AGENT_PATIENCE_SECONDS if keeps else COMMAND_PATIENCE_SECONDS,
+    )
+    return presets_of(store.prefix, remembered.answer)
+
+
+def project_names(settings: Settings, *, keeps: bool = False) -> Callable[[], Answer] | None:
+    """Return what asks for the names of the projects, or None where no address is set; ``keeps``: as above."""
+    url = settings.projects_url
+    if url is None:
+        return None
+    remembered = Remembered(
+        what=f"The list of projects at {url} (projects_url)",
+        ask=partial(projects.fetch, url),
+        file=settings.state_dir / f"projects-{hashlib.sha256(url.encode()).hexdigest()[:12]}.json",
+        clock=utc_now,
+        keeps=keeps,
+        refresh_seconds=PROJECTS_SECONDS,
+        patience_seconds=AGENT_PATIENCE_SECONDS if keeps else COMMAND_PATIENCE_SECONDS,
+    )
+    return remembered.answer
+
+
+def preset_store(chosen: site.Presets) -> presets.Store | None:
+    """Return the Parameter Store that the settings name, or None."""
+    if chosen.prefix is None:
+        return None
+    return presets.Store(chosen.prefix, chosen.region, chosen.profile, chosen.endpoint_url)
 
 
 def containers(settings: Settings) -> plan.Containers:
@@ -235,6 +285,11 @@ def open_reader(settings: Settings) -> Reader:
     return Reader.of(database(settings.state_dir), settings.work_dir)
 
 
+def open_lists(settings: Settings) -> Lists:
+    """Return what lists the jobs and manifests of the site. Raises LedgerUnavailable when there is none yet."""
+    return Lists.of(database(settings.state_dir))
+
+
 def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) -> Agent:
     """Return an agent that holds the site's ledger. Raises what an operator has to mend first."""
     if not settings.inboxes:
@@ -245,11 +300,13 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
     shares = places(settings)
     how, by = pages(settings), examiner(settings, room, shares)
     ledger = open_ledger(settings, now)
+    sweep_spool(settings.state_dir / "spool")
+    bound.bind_if_new(settings.work_dir, ledger.ledger_id, ledger.all_job_ids())
     return Agent(
         ledger=ledger,
         inboxes=inboxes(settings, shares),
         examiner=by,
-        executor=Patient(executor(settings, environ), settings.work_dir, shares),
+        executor=Patient(executor(settings, environ), settings.work_dir, shares, ledger.ledger_id),
         places=shares,
         pages=how,
         sender=settings.mail.sender,
@@ -305,6 +362,7 @@ def initialise(folder: Path, now: datetime) -> Path:
     settings = site.load(file, {})
     ledger = open_ledger(settings, now)
     try:
+        bound.bind(settings.work_dir, ledger.ledger_id)
         for inbox in settings.inboxes:
             mark(inbox.path, ledger.ledger_id)
     finally:
@@ -313,7 +371,9 @@ def initialise(folder: Path, now: datetime) -> Path:
 
 
 def adopt(settings: Settings, folder: Path, baseline: str, now: datetime) -> int:
-    """Bind an existing inbox to this site's ledger; return how many files in it are left alone (``baseline: seen``)."""
+    """Bind an existing inbox (or the work folder) to this site's ledger; return how many files in it are left alone."""
+    if folder.resolve() == settings.work_dir.resolve():
+        return _adopt_work_dir(settings, now)
     known = {inbox.path.resolve(): inbox for inbox in inboxes(settings)}
     inbox = known.get(folder.resolve())
     if inbox is None:
@@ -332,6 +392,15 @@ def adopt(settings: Settings, folder: Path, baseline: str, now: datetime) -> int
     return len(present)
 
 
+def _adopt_work_dir(settings: Settings, now: datetime) -> int:
+    ledger = open_ledger(settings, now)
+    try:
+        bound.bind(settings.work_dir, ledger.ledger_id)
+    finally:
+        ledger.close()
+    return 0
+
+
 def _present(inbox: Inbox) -> list[tuple[str, str]]:
     found = []
     for name in sorted(os.listdir(inbox.path)):
@@ -343,28 +412,6 @@ def _present(inbox: Inbox) -> list[tuple[str, str]]:
         except OSError:
             continue
     return found
-
-
-def drop(file: Path, inbox: Path) -> Path:
-    """Copy a manifest into an inbox, whole or not at all; return its new path. Raises what kept it from arriving."""
-    if not manifest.is_manifest(file.name):
-        kinds = ", ".join(sorted(manifest.SUFFIXES))
-        raise WrongUse(f"{file.name} is not a manifest: the agent reads {kinds}.")
-    if is_passed_over(file.name) or deliver.is_ours(file.name):
-        raise WrongUse(
-            f"{file.name} would never be looked at in an inbox: it is named like one of the agent's own files, or like "
-            "a hidden or temporary one. Give it another name."
-        )
-    if not (inbox / MARKER).is_file():
-        raise InboxUnavailable(f"The inbox {inbox} is not there, or no agent has been bound to it yet.")
-    if (inbox / file.name).exists():
-        raise WrongUse(f"There is a {file.name} in {inbox} already. Give yours another name, so that both are kept.")
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise AgentError(f"{file} cannot be read: {error.strerror}. Nothing was submitted.") from error
-    deliver.write(inbox, file.name, content)
-    return inbox / file.name
 
 
 def write_template(file: Path, by: Examiner, now: datetime) -> Path:
@@ -380,7 +427,7 @@ def manifest_schema(by: Examiner, now: datetime) -> dict[str, Any]:
 
 def warnings(settings: Settings) -> list[str]:
     """Return what an operator should know before an agent runs, a sentence each."""
-    return [*doubts(settings), *_preset_troubles(settings)]
+    return [*doubts(settings), *_preset_troubles(settings), *_project_troubles(settings)]
 
 
 def doubts(settings: Settings) -> list[str]:
@@ -401,10 +448,22 @@ def doubts(settings: Settings) -> list[str]:
 
 def _preset_troubles(settings: Settings) -> list[str]:
     try:
-        broken = presets_in(settings.presets.folder)().broken
+        found = job_types(settings)()
     except AgentError as error:
         return [str(error)]
-    return [f"Job type {name} cannot be used: {reason}" for name, reason in sorted(broken.items())]
+    broken = [f"Job type {name} cannot be used: {reason}" for name, reason in sorted(found.broken.items())]
+    return [found.trouble, *broken] if found.trouble else broken
+
+
+def _project_troubles(settings: Settings) -> list[str]:
+    names = project_names(settings)
+    if names is None:
+        return []
+    try:
+        trouble = names().trouble
+    except AgentError as error:
+        return [f"{error} Until it can, no manifest is taken in."]
+    return [trouble] if trouble else []
 
 
 def troubles(reader: Reader, settings: Settings) -> list[str]:
@@ -418,7 +477,7 @@ def troubles(reader: Reader, settings: Settings) -> list[str]:
     if not _is_there(settings.work_dir, shares):
         found.append(f"The work folder {settings.work_dir} is not there: nothing new is started until it is back.")
     found += [f"{name}: {error}" for name, error in [*reader.not_taken(), *reader.undelivered()]]
-    return [*found, *_preset_troubles(settings)]
+    return [*found, *_preset_troubles(settings), *_project_troubles(settings)]
 
 
 def _is_there(folder: Path, shares: Places) -> bool:
@@ -441,7 +500,7 @@ def web_app(settings: Settings) -> FastAPI:
     """Return the web page on this site's ledger. Raises LedgerUnavailable when there is none yet."""
     from dropbox_agent import web  # FastAPI takes a while to import, and no other command needs it
 
-    read = WebReader(open_reader(settings), presets_in(settings.presets.folder))
+    read = WebReader(open_reader(settings), job_types(settings))
     made = web.app(web.Parts(read, pages(settings)))
     made.mount("/api", api_app(settings))
     return made
@@ -451,19 +510,21 @@ def api_app(settings: Settings) -> FastAPI:
     """Return the API on this site's ledger. Raises LedgerUnavailable when there is none yet."""
     from dropbox_agent.web import api
 
-    reader, by = open_reader(settings), examiner(settings, manifest.Room(upstream=settings.compat == "upstream"))
+    reader, shares = open_reader(settings), places(settings)
+    by = examiner(settings, manifest.Room(upstream=settings.compat == "upstream"), shares)
     return api.application(
         api.ApiParts(
             reader=reader,
-            lists=Lists.of(database(settings.state_dir)),
+            lists=open_lists(settings),
             examiner=by,
             presets=by.load_presets,
             template=lambda: template.template_bytes(by.known(by.load_presets(), utc_now())),
             changed=partial(_preset_changed, settings.presets.folder),
             now=utc_now,
             rates=api.Rates(settings.api.requests_per_minute),
+            places=shares,
             access=_access(settings),
-            desk=_desk(settings, reader, by),
+            desk=_desk(settings, reader, by, shares),
         )
     )
 
@@ -477,7 +538,7 @@ def _access(settings: Settings) -> Access:
     return api.Access(settings.api.submit, tuple(tokens), proxy)
 
 
-def _desk(settings: Settings, reader: Reader, by: Examiner) -> Desk | None:
+def _desk(settings: Settings, reader: Reader, by: Examiner, shares: Places) -> Desk | None:
     from dropbox_agent.web import api
 
     if not settings.api.submit:
@@ -485,7 +546,7 @@ def _desk(settings: Settings, reader: Reader, by: Examiner) -> Desk | None:
     if not settings.inboxes:
         raise WrongUse(f"{settings.origin}: api.submit is on, and no inbox is set ('inboxes') to put manifests into.")
     receipts = api.Receipts(settings.state_dir / "submissions.sqlite")
-    return api.Desk(settings.inboxes[0].path, orders_in(settings), reader, by, receipts)
+    return api.Desk(settings.inboxes[0].path, orders_in(settings), reader, by, receipts, shares)
 
 
 def _preset_changed(folder: Path, job_type: str) -> datetime | None:

@@ -6,14 +6,18 @@ not there.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
+import secrets
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -23,13 +27,19 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
-from dropbox_agent import assembly, demonstration, doctor, examine, terminal
+from dropbox_agent import assembly, demonstration, doctor, examine, preset_commands, report, submission, terminal
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent
 from dropbox_agent.errors import AgentError, WrongUse
+from dropbox_agent.model import JobSearch, Standing
 from dropbox_agent.settings import Settings
+from dropbox_agent.states import FINAL_DROP_STATES, DropState, JobState
 
 SHOWN_MANIFESTS = 15
+LOOK_SECONDS = 0.5
+"""How often a manifest that is followed is looked at."""
+NOBODY_SECONDS = 15.0
+"""After how long a manifest that nobody has recorded is worth a word."""
 
 app = typer.Typer(
     help="Drop a filled spreadsheet into a watched folder: it is checked, uploaded, verified and answered beside it.",
@@ -124,7 +134,10 @@ def check(
     settings = _settings(config)
     if not file.is_file():
         raise typer.BadParameter(f"{file} is not a file.")
-    found = assembly.examiner(settings).examine(file, file.name, assembly.utc_now())
+    by = assembly.examiner(settings)
+    found = by.examine(file, file.name, assembly.utc_now())
+    if trouble := by.load_presets().trouble:
+        Console(stderr=True).print(Text(trouble), soft_wrap=True)
     if as_json:
         print(json.dumps(examine.as_json(found), indent=1, default=str))
     else:
@@ -133,14 +146,88 @@ def check(
 
 
 @app.command()
-def submit(file: Annotated[Path, typer.Argument(help="A manifest.")], config: Config = None) -> None:
+def submit(
+    file: Annotated[Path, typer.Argument(help="A manifest.")],
+    config: Config = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Show what becomes of it, until it has ended.")] = False,
+) -> None:
     """Drop a manifest into the (first) inbox, whole or not at all. A running agent takes it from there."""
     settings = _settings(config)
     if not file.is_file():
         raise typer.BadParameter(f"{file} is not a file.")
     if not settings.inboxes:
         raise WrongUse(f"{settings.origin}: no inbox is set ('inboxes').")
-    print(assembly.drop(file, settings.inboxes[0].path))
+    if not follow:
+        print(submission.drop(file, settings.inboxes[0].path))
+        return
+    reader = assembly.open_reader(settings)
+    try:
+        following = submission.Following(reader, file, settings.inboxes[0].path)
+        print(submission.drop(file, settings.inboxes[0].path), flush=True)
+        ended = _followed(following)
+        print(f"{ended.name}: {report.summary(ended)}")
+        raise typer.Exit(0 if ended.state is DropState.SUCCEEDED else 1)
+    finally:
+        reader.close()
+
+
+def _followed(following: submission.Following) -> Standing:
+    """Show how a manifest stands until it has ended; return how it ended. Ctrl-C ends the showing, not the work."""
+    waited = 0.0
+    with terminal.Follower(_console()) as follower:
+        while True:
+            standing = following.standing()
+            if standing is not None:
+                follower.show([standing])
+                if standing.state in FINAL_DROP_STATES:
+                    return standing
+            elif waited == NOBODY_SECONDS:
+                follower.say("Nobody has taken it so far. If no agent runs, 'dropbox-agent run' starts one.")
+            time.sleep(LOOK_SECONDS)
+            waited += LOOK_SECONDS
+
+
+@app.command()
+def summary(
+    config: Config = None,
+    days: Annotated[int, typer.Option(min=1, max=366, help="How many days back.")] = 14,
+    as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False,
+) -> None:
+    """Count the jobs by state: of each day, and of each job type."""
+    lists = assembly.open_lists(_settings(config))
+    try:
+        since = (assembly.utc_now() - timedelta(days=days - 1)).date()
+        by_day = sorted(lists.days(JobSearch(), since).items())
+        found = {
+            "days": {day.isoformat(): _by_name(counts) for day, counts in by_day},
+            "job_types": {name: _by_name(counts) for name, counts in lists.job_types(since).items()},
+        }
+    finally:
+        lists.close()
+    if as_json:
+        print(json.dumps(found, indent=1))
+    else:
+        terminal.summary(found, _console())
+
+
+def _by_name(counts: Mapping[JobState, int]) -> dict[str, int]:
+    """Every state has its number, also 0: a program need not ask whether it is there."""
+    return {state.value: counts.get(state, 0) for state in JobState}
+
+
+@app.command()
+def token(
+    name: Annotated[str, typer.Argument(help="Whom it is for: a person, a rig, a script.")],
+    email: Annotated[str | None, typer.Option(help="Who is told about jobs that name no address.")] = None,
+) -> None:
+    """Make a token with which somebody may submit through the API. It is shown this once and kept nowhere."""
+    if not site.TOKEN_NAME.fullmatch(name):
+        raise typer.BadParameter(f"{name} is no name for a token: at most 40 lower-case letters, digits and dashes.")
+    made = secrets.token_urlsafe(32)
+    entry = {"name": name, "sha256": hashlib.sha256(made.encode()).hexdigest(), "user_email": email}
+    print(f"The token for {name}. It is not shown again:\n\n  {made}\n")
+    print("What agent.yaml gets, below 'api:' (with 'submit: true'), before serve is started again:\n\n  tokens:")
+    print("    - " + "\n      ".join(f"{key}: {value}" for key, value in entry.items() if value))
 
 
 @app.command()
@@ -196,17 +283,7 @@ def look_after(
     raise typer.Exit(doctor.exit_code(found))
 
 
-@app.command()
-def presets(config: Config = None) -> None:
-    """List the job types, and those whose file is wrong with the reason."""
-    settings = _settings(config)
-    stored = examine.presets_in(settings.presets.folder)()
-    console = _console()
-    for name, job_type in sorted(stored.job_types.items()):
-        console.print(Text(f"{name:20} {job_type.description}"), soft_wrap=True)
-    for name, reason in sorted(stored.broken.items()):
-        console.print(Text(f"{name:20} cannot be used: {reason}", style="bold red"), soft_wrap=True)
-    raise typer.Exit(1 if stored.broken else 0)
+app.add_typer(preset_commands.commands, name="presets")
 
 
 @app.command()
@@ -252,6 +329,24 @@ def adopt(
     """Bind an existing folder to this agent's ledger, and say what to do with the files in it."""
     left = assembly.adopt(_settings(config), inbox, baseline.value, assembly.utc_now())
     print(f"{inbox} is now watched by this agent; {left} files in it are left alone as they are.")
+
+
+@app.command()
+def fsck(
+    config: Config = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is derived; no agent may run meanwhile.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False,
+) -> None:
+    """Check that what must always be true of ledger, spool, run folders and status files is true."""
+    from dropbox_agent import fsck as check  # needed by no other command
+
+    settings = _settings(config)
+    found = check.mend(settings, assembly.utc_now()) if repair else check.look(settings)
+    if as_json:
+        print(json.dumps([vars(one) for one in found], indent=1))
+    for one in found if not as_json else ():
+        print(f"{'mended' if one.mended else 'WRONG':7} {one.invariant}: {one.sentence} ({one.what})")
+    raise typer.Exit(0 if all(one.mended for one in found) else 1)
 
 
 def _settings(config: Path | None) -> Settings:

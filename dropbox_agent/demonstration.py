@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from dropbox_agent import assembly, deliver, terminal
+from dropbox_agent import assembly, deliver, submission, terminal
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent
 from dropbox_agent.errors import AgentError
@@ -60,7 +60,7 @@ def run(folder: Path | None, console: Console, environ: Mapping[str, str]) -> in
     )
     with _agent(settings, environ, now) as agent:
         workbook = make_manifest(agent, sources, workspace / "session.xlsx", now)
-        dropped = assembly.drop(workbook, settings.inboxes[0].path)
+        dropped = submission.drop(workbook, settings.inboxes[0].path)
         console.print(Text(f"Dropped {dropped.name} into {dropped.parent}. Working:\n"), soft_wrap=True)
         standing = _work(agent, console)
     return _tell(standing, sources, workspace, console)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -40,7 +40,11 @@ def _add_manifest(table: Table, standing: Standing) -> None:
 
 
 def _state(state: str) -> Text:
-    return Text(state, style=STYLES.get(state, ""))
+    return Text(state, style=_style(state))
+
+
+def _style(state: str) -> str:
+    return STYLES.get(state, "")
 
 
 def now_doing(job: JobStanding) -> str:
@@ -104,6 +108,22 @@ def _task_lines(task: PlannedTask) -> list[Text]:
     return lines
 
 
+def summary(found: Mapping[str, Mapping[str, Mapping[str, int]]], console: Console) -> None:
+    """Print how many jobs there are of each state, by day and by job type."""
+    for heading in ("days", "job_types"):
+        table = Table(box=None, pad_edge=False)
+        table.add_column({"days": "submitted on (UTC)", "job_types": "job type"}[heading], header_style="dim")
+        for state in JobState:
+            table.add_column(state.value, justify="right", header_style="dim")
+        for name, counts in found[heading].items():
+            numbers = [
+                Text(str(n) if (n := counts[state.value]) else "", style=_style(state.value)) for state in JobState
+            ]
+            table.add_row(Text(name), *numbers)
+        console.print(table if found[heading] else Text("No job was submitted in this time."))
+        console.print()
+
+
 class Follower:
     """Shows standings live while an agent works; plain lines where the output is no terminal."""
 
@@ -129,6 +149,10 @@ class Follower:
             return
         for standing in standings:
             self._print_news(standing)
+
+    def say(self, words: str) -> None:
+        """Print a line for whoever watches."""
+        self._console.print(Text(words, style="yellow"), soft_wrap=True)
 
     def _print_news(self, standing: Standing) -> None:
         lines = {standing.name: f"{standing.name}: {report.summary(standing)}"}

@@ -9,12 +9,16 @@ from typing import Any
 
 import openpyxl
 import pytest
+import yaml
+from api_site import ApiSite
 from typer.testing import CliRunner, Result
 from workspace import a_row, an_entry, write_csv
 
 from dropbox_agent import demonstration
 from dropbox_agent.cli import OneLine, app
 from dropbox_agent.errors import AgentError, SettingsError, WrongUse
+from dropbox_agent.settings import load
+from dropbox_agent.web.api.access import fingerprint
 
 
 def agent(*words: str | Path) -> Result:
@@ -153,3 +157,42 @@ def test_a_name_in_the_log_cannot_look_like_a_line_of_the_log() -> None:
     record = logging.LogRecord("x", logging.INFO, "x.py", 1, "%s: accepted für dich.", (name,), None)
     line = OneLine("%(levelname)s %(message)s").format(record)
     assert line == "INFO s\\n2026-01-31 ERROR forged\\x1b[31m\\u202e.csv: accepted für dich."
+
+
+# --- summary, token --------------------------------------------------------------------------------------------------
+
+
+def test_summary_counts_by_day_and_by_job_type(tmp_path: Path, one_room: None) -> None:
+    made = ApiSite.made(tmp_path)
+    made.post("/api/manifests", made.request("1", "2"))
+    made.run()
+    config = made.folder / "agent.yaml"
+    counts = {"accepted": 0, "running": 0, "succeeded": 2, "failed": 0, "cancelled": 0}
+    told = json.loads(agent("summary", "--json", "--config", config).stdout)
+    assert (list(told["days"].values()), told["job_types"]) == ([counts], {"ecephys": counts})
+    shown = agent("summary", "--config", config).stdout
+    assert "job type accepted running succeeded failed cancelled" in " ".join(shown.split())
+    assert [line.split() for line in shown.splitlines() if line.startswith("ecephys")] == [["ecephys", "2"]]
+
+
+def test_summary_says_when_there_is_nothing_to_count(site: Path) -> None:
+    assert "No job was submitted in this time." in agent("summary", "--config", site / "agent.yaml").stdout
+
+
+def test_a_token_is_shown_once_with_the_lines_that_the_settings_get(site: Path) -> None:
+    shown = agent("token", "rig-3", "--email", "rig3@example.org").stdout
+    token = next(line.strip() for line in shown.splitlines() if line.startswith("  ") and len(line.strip()) == 43)
+    lines = shown[shown.index("  tokens:") :]
+    settings = yaml.safe_load((site / "agent.yaml").read_text())
+    settings["api"] = {"submit": True, **yaml.safe_load(lines)}
+    (site / "agent.yaml").write_text(yaml.safe_dump(settings))
+    (entry,) = load(site / "agent.yaml", {}).api.tokens
+    assert (entry.name, entry.user_email, entry.sha256) == ("rig-3", "rig3@example.org", fingerprint(token))
+    assert token not in (site / "agent.yaml").read_text()
+    assert agent("token", "rig-3").stdout.splitlines()[2] != shown.splitlines()[2]
+
+
+def test_a_token_is_for_a_name_that_fits(site: Path) -> None:
+    result = agent("token", "Rig 3")
+    assert result.exit_code == 2
+    assert "at most 40 lower-case letters" in " ".join(result.output.replace("│", " ").split())

@@ -15,6 +15,8 @@ from typing import Any
 
 from dropbox_agent import plan
 from dropbox_agent.errors import SubmitFailed
+from dropbox_agent.executors import elements
+from dropbox_agent.executors.records import read_json, write
 from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskObservation, TaskSettings
 from dropbox_agent.states import FINAL_TASK_STATES, AttemptState, TaskState
 
@@ -55,10 +57,12 @@ def prepare(attempt: Attempt, settings: Mapping[str, TaskSettings], node: Node) 
                 f"The work folder {work_dir} is not there, so nothing was started. It is tried again.", retry=True
             )
         folder.path.mkdir(parents=True, exist_ok=True)
+        if elements.array_of(attempt):
+            folder.elements.mkdir(exist_ok=True)
         for task in attempt.tasks:
-            _write(folder.settings(task.key), settings[task.key].model_dump_json(indent=1))
-        _write(folder.wrapper, resources.files(__package__).joinpath("wrapper.py").read_text("utf-8"))
-        _write(folder.allocation, json.dumps(_allocation(attempt, folder, node), indent=1))
+            write(folder.settings(task.key), settings[task.key].model_dump_json(indent=1))
+        write(folder.wrapper, resources.files(__package__).joinpath("wrapper.py").read_text("utf-8"))
+        write(folder.allocation, json.dumps(_allocation(attempt, folder, node), indent=1))
     except OSError as error:
         raise SubmitFailed(
             f"The run folder {attempt.folder} could not be written: {error.strerror}. It is tried again.", retry=True
@@ -82,6 +86,7 @@ def _allocation(attempt: Attempt, folder: AttemptFolder, node: Node) -> dict[str
         "end": str(folder.end),
         "inherits": list(node.inherits),
         "environment": _environment(attempt, node.environ),
+        **_elements(attempt, folder),
         "tasks": [
             {
                 "key": task.key,
@@ -98,6 +103,13 @@ def _allocation(attempt: Attempt, folder: AttemptFolder, node: Node) -> dict[str
     }  # fmt: skip
 
 
+def _elements(attempt: Attempt, folder: AttemptFolder) -> dict[str, Any]:
+    array = elements.array_of(attempt)
+    if array is None:
+        return {}
+    return {"elements": array.numbers, "at_once": array.at_once, "elements_in": str(folder.elements)}
+
+
 def _environment(attempt: Attempt, environ: Mapping[str, str]) -> dict[str, str]:
     kept = {name: environ[name] for name in KEPT_VARIABLES if name in environ}
     asked = plan.resource_environment(resources_of(attempt))
@@ -111,15 +123,6 @@ def resources_of(attempt: Attempt) -> Mapping[str, Any]:
     return asked
 
 
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
 def look(attempt: Attempt) -> Observation:
     """Return what the attempt's folder says. ``seen`` is False when nothing shows that it ever started.
 
@@ -131,7 +134,9 @@ def look(attempt: Attempt) -> Observation:
     ended = read_json(folder.end) is not None
     state = AttemptState.ENDED if ended else AttemptState.RUNNING
     tasks = tuple(seen for task in attempt.tasks if (seen := _task(folder, task.key)) is not None)
-    return Observation(attempt, True, state, tasks)
+    found = Observation(attempt, True, state, tasks)
+    array = elements.array_of(attempt)
+    return found if array is None else elements.look(found, array)
 
 
 def owner_of(attempt: Attempt) -> Mapping[str, Any] | None:
@@ -161,11 +166,12 @@ def has_started(folder: AttemptFolder) -> bool:
 
 def close_to_late_copies(folder: AttemptFolder) -> bool:
     """Take the start token of an attempt that is given up, so that no late copy runs; False when one just started."""
+    no_element_started = elements.close(folder)
     try:
         os.mkdir(folder.token)
     except FileExistsError:
         return False
-    return True
+    return no_element_started
 
 
 def _task(folder: AttemptFolder, key: str) -> TaskObservation | None:
@@ -194,15 +200,6 @@ def _end_state(end: dict[str, Any] | None) -> TaskState:
     except ValueError:
         return TaskState.RUNNING
     return state if state in FINAL_TASK_STATES else TaskState.RUNNING
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object in a file, or None when it is missing or not whole."""
-    try:
-        value = json.loads(path.read_text("utf-8"), parse_constant=lambda _: None)
-    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _time(text: object) -> datetime | None:

@@ -55,8 +55,17 @@ class Inboxes(Writer):
         """Write down that a file is not waited for any more; what is known of it is told again."""
         with self._transaction():
             self._do("DELETE FROM settling WHERE inbox = ? AND name = ?", (str(inbox), name))
-            self._do(
-                "UPDATE drops SET changes = changes + 1, tell_at = NULL WHERE drop_id ="
-                " (SELECT drop_id FROM drops WHERE inbox = ? AND name = ? ORDER BY version DESC LIMIT 1)",
+            latest = self._one(
+                "SELECT drop_id FROM drops WHERE inbox = ? AND name = ? ORDER BY version DESC LIMIT 1",
                 (str(inbox), name),
             )
+            if latest is not None:
+                self._tell_again(latest["drop_id"])
+
+    def tell_again(self, drop_id: int) -> None:
+        """Have the status of a drop written once more, although nothing has changed."""
+        with self._transaction():
+            self._tell_again(drop_id)
+
+    def _tell_again(self, drop_id: int) -> None:
+        self._do("UPDATE drops SET changes = changes + 1, tell_at = NULL WHERE drop_id = ?", (drop_id,))

@@ -101,6 +101,18 @@ class Lists:
             found.setdefault(date.fromisoformat(row["day"]), {})[JobState(row["state"])] = row["n"]
         return found
 
+    def job_types(self, since: date) -> Mapping[str, Mapping[JobState, int]]:
+        """Return for each job type how many jobs were submitted since that day (UTC), by state."""
+        rows = self._rows(
+            f"SELECT job_type, state, count(*) AS n {LISTED} WHERE created >= ? GROUP BY job_type, state"
+            " ORDER BY job_type COLLATE NOCASE",
+            (since.isoformat(),),
+        )
+        found: dict[str, dict[JobState, int]] = {}
+        for row in rows:
+            found.setdefault(row["job_type"], {})[JobState(row["state"])] = row["n"]
+        return found
+
     def choices(self) -> Choices:
         """Return what the newest jobs name."""
         rows = self._rows(

@@ -19,6 +19,7 @@ from dropbox_agent.settings.kinds import (
     Folder,
     FolderText,
     Number,
+    ParameterPrefix,
     Port,
     RestAddress,
     Seconds,
@@ -131,10 +132,23 @@ def _or_shipped(value: Any) -> Any:
 class Presets(Section):
     """Where the job types are."""
 
-    kind: Literal["yaml"] = Field("yaml", description="yaml reads a folder with one file per job type.")
+    kind: Literal["yaml", "ssm"] = Field(
+        "yaml", description="yaml reads a folder with one file per job type; ssm an AWS Parameter Store."
+    )
     folder: Annotated[Folder, BeforeValidator(_or_shipped)] = Field(
         default_factory=job_types_shipped,
         description="The folder of the job types (NAME.yaml each); null: those that come with the program.",
+    )
+    prefix: ParameterPrefix | None = Field(
+        None, description="What the names of the parameters begin with, before /v2/JOB_TYPE/tasks/TASK (ssm)."
+    )
+    region: Text | None = Field(None, description="The AWS region of the store; null: that of AWS's own settings.")
+    profile: Text | None = Field(None, description="The profile in ~/.aws to use; null: the default one.")
+    endpoint_url: WebAddress | None = Field(
+        None, description="Another address of the store, of a private endpoint for example; null: AWS's own."
+    )
+    refresh_seconds: Seconds = Field(
+        60.0, description="How old the job types of the store may be; while it is away, the last ones are used."
     )
 
 
@@ -219,6 +233,11 @@ class Settings(BaseSettings):
     projects: tuple[Text, ...] = Field(
         (), description="The project names that are accepted; empty: any well-formed one."
     )
+    projects_url: WebAddress | None = Field(
+        None,
+        description="Where more project names are asked for (a JSON list), at most every ten minutes; while it is away,"
+        " the last answer is used.",
+    )
     policy: Policy = Field(Policy(), description="Who may set what, and which folders may be uploaded.")
     site: Site = Field(Site(), description="How the site presents itself on pages and in mails.")
     path_map: Mapping[Text, FolderText] = Field(
@@ -237,9 +256,10 @@ class Settings(BaseSettings):
     jobs_per_manifest: Number = Field(
         50, description="How many jobs of one manifest are worked on at a time; the others wait for their turn."
     )
-    share_seconds: Seconds = Field(
+    share_seconds: Seconds | None = Field(
         30.0,
-        description="How long a share may take to answer; then the agent goes on, and asks it again later.",
+        description="How long a share may take to answer; then the agent goes on, and asks it again later; null: for"
+        " ever, and nothing goes on meanwhile.",
     )
     compat: Literal["none", "upstream"] = Field(
         "none",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ import psutil
 import pytest
 from cluster import NODES, Cluster, running_cluster
 from cluster_site import GATED, Site, a_site, write_job_type
+from killing import killing_proxy, killing_sbatch
 from workspace import QUICK, Workspace, a_row, drop, wait_for, write_xlsx
 
 from dropbox_agent import demonstration
@@ -38,6 +37,7 @@ def site(workspace: Workspace, cluster: Cluster, tmp_path: Path, way: str) -> It
 # --- the way through -------------------------------------------------------------------------------------------------
 
 
+@EACH_WAY
 def test_a_session_is_uploaded_by_the_cluster(
     site: Site, workspace: Workspace, sources: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -73,31 +73,24 @@ def test_mapped_tasks_run_at_the_same_time_on_different_nodes(site: Site) -> Non
 
 # --- killed around a submission --------------------------------------------------------------------------------------
 
-KILLER = """#!/bin/sh
-# Stands before the real sbatch, and kills the agent once: at call number {number}, {when} it.
-n=1; while ! mkdir {folder}/call-$n 2>/dev/null; do n=$((n + 1)); done
-[ {when} = before ] && [ $n = {number} ] && kill -9 $PPID && exit 1
-{sbatch} "$@" > {folder}/answer-$n
-code=$?
-[ {when} = after ] && [ $n = {number} ] && kill -9 $PPID && exit 1
-cat {folder}/answer-$n
-exit $code
-"""
 
-
-@pytest.mark.parametrize(("when", "number"), [("before", 1), ("after", 1), ("after", 3)])
+@pytest.mark.parametrize(
+    ("way", "when", "number"),
+    [("cli", "before", 1), ("cli", "after", 1), ("cli", "after", 3), ("rest", "before", 1), ("rest", "after", 1)],
+)
 def test_killed_around_a_submission_nothing_is_lost_and_nothing_starts_twice(
-    site: Site, tmp_path: Path, when: str, number: int
+    site: Site, tmp_path: Path, way: str, when: str, number: int
 ) -> None:
-    own = tmp_path / "bin" / "sbatch"
-    own.parent.mkdir()
-    own.write_text(KILLER.format(when=when, number=number, folder=own.parent, sbatch=shutil.which("sbatch")))
-    own.chmod(0o755)
-    site.workspace.environ = {**site.workspace.environ, "PATH": f"{own.parent}:{os.environ['PATH']}"}
     site.gate.touch()
     site.drop()
-    first = site.workspace.start()
-    assert first.wait(60) == -signal.SIGKILL
+    if way == "cli":
+        site.workspace.environ.update(killing_sbatch(tmp_path, when, number))
+        assert site.workspace.start().wait(60) == -signal.SIGKILL
+    else:
+        with killing_proxy(site.cluster, when, number, lambda: site.workspace.children[0].kill()) as url:
+            site.workspace.change(executor={"url": url})
+            assert site.workspace.start().wait(60) == -signal.SIGKILL
+        site.workspace.change(executor={"url": site.cluster.rest.url})
     site.workspace.until_idle()
     assert site.status()["state"] == "succeeded", site.status()
     assert len(site.runs()) == 3
@@ -110,6 +103,7 @@ def test_killed_around_a_submission_nothing_is_lost_and_nothing_starts_twice(
 # --- what a controller does ------------------------------------------------------------------------------------------
 
 
+@EACH_WAY
 def test_a_controller_that_forgets_and_hands_an_id_out_again_fools_nobody(site: Site) -> None:
     site.cluster.let_start(False)
     agent = psutil.Process(site.workspace.start().pid)
@@ -132,12 +126,13 @@ def test_a_controller_that_forgets_and_hands_an_id_out_again_fools_nobody(site: 
     assert site.cluster.live_jobs() == {another: "another"}
 
 
+@EACH_WAY
 def test_manifests_that_come_while_the_controller_is_down_are_answered_and_run_later(site: Site) -> None:
     site.cluster.stop_controller()
     site.workspace.start()
     site.gate.touch()
     site.drop("ecephys")
-    site.wait_for_message("Slurm did not take it: Batch job submission failed: Unable to contact slurm controller")
+    site.wait_for_message("Unable to contact slurm controller (connect failure). It is handed over once Slurm answers.")
     assert site.status()["state"] == "running"
     site.cluster.start_controller()
     site.wait_for_state("succeeded", "failed")
@@ -145,12 +140,13 @@ def test_manifests_that_come_while_the_controller_is_down_are_answered_and_run_l
     site.each_attempt_started_once()
 
 
+@EACH_WAY
 def test_a_job_that_a_hanging_controller_takes_after_all_is_not_submitted_twice(site: Site) -> None:
     site.gate.touch()
     site.workspace.start()
     with site.cluster.controller_stopped():
         site.drop("ecephys")
-        site.wait_for_message("Slurm did not take it: Batch job submission failed: Socket timed out")
+        site.wait_for_message("Socket timed out on send/recv operation. It is looked for")
     site.wait_for_state("succeeded", "failed")
     assert site.status()["state"] == "succeeded", site.status()
     site.each_attempt_started_once()
@@ -205,6 +201,7 @@ def test_whether_somebody_or_a_limit_stopped_a_task_is_told(site: Site) -> None:
     )
 
 
+@EACH_WAY
 def test_a_job_that_is_cancelled_in_slurm_before_it_starts_is_shown_as_cancelled(site: Site) -> None:
     site.cluster.let_start(False)
     site.workspace.start()
@@ -222,6 +219,7 @@ def test_a_job_that_is_cancelled_in_slurm_before_it_starts_is_shown_as_cancelled
     )
 
 
+@EACH_WAY
 def test_a_job_that_is_cancelled_here_ends_in_slurm_too(site: Site) -> None:
     site.workspace.start()
     site.drop("ecephys", "behavior")
@@ -234,6 +232,7 @@ def test_a_job_that_is_cancelled_here_ends_in_slurm_too(site: Site) -> None:
     site.cluster.wait_for(lambda: not site.cluster.live_jobs(), "empty queue")
 
 
+@EACH_WAY
 def test_a_partition_that_is_not_there_fails_the_job_in_slurms_own_words(site: Site) -> None:
     resources = "    image_resources: {{partition: purple, cpus: 2}}\n"
     write_job_type(site, GATED + resources)
@@ -241,10 +240,11 @@ def test_a_partition_that_is_not_there_fails_the_job_in_slurms_own_words(site: S
     site.workspace.until_idle()
     task = site.tasks()["compress_data[ecephys]"]
     assert site.status()["state"] == task["state"] == "failed"
-    assert "Slurm refused it: invalid partition specified: purple;" in task["message"]
+    assert task["message"].startswith("Slurm refused it: ")
     assert "Invalid partition name specified. What it asks of the cluster has to be changed" in task["message"]
 
 
+@EACH_WAY
 def test_what_a_task_asks_for_is_what_its_job_gets(site: Site) -> None:
     write_job_type(site, GATED + "    image_resources: {{cpus: 3, memory: 500M, time: 90, name: x}}\n")
     site.workspace.change(executor={"partition": "short"})

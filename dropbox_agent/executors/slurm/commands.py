@@ -179,9 +179,10 @@ def jobs_in(output: str) -> list[SlurmJob]:
     """Return the jobs that squeue printed."""
     rows = (line.split("|", COLUMNS.count("|")) for line in output.splitlines())
     return [
-        SlurmJob(job_id=row[1], name=row[7], state=row[4], reason=row[5], nodes=row[6])
+        # The id of an array, not of its element.
+        SlurmJob(job_id=row[2], name=row[7], state=row[4], reason=row[5], nodes=row[6])
         for row in rows
-        if len(row) == 8 and row[1].isdigit()
+        if len(row) == 8 and row[2].isdigit()
     ]
 
 

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dropbox_agent.errors import SubmitFailed
+from dropbox_agent.executors import elements
 from dropbox_agent.executors.folder import CREDENTIALS, Node, has_started, look, owner_of, prepare, resources_of
 from dropbox_agent.executors.slurm import judging
 from dropbox_agent.executors.slurm.jobs import Cluster, JobRequest, Refused, SlurmJob, Unanswered, Why
@@ -172,10 +173,11 @@ class SlurmExecutor:
     def _request(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> JobRequest:
         folder = prepare(attempt, settings, self._node)
         command = shlex.join([self._node.python, "-I", str(folder.wrapper), str(folder.allocation)])
+        element = ' "$SLURM_ARRAY_TASK_ID"' if elements.array_of(attempt) else ""
         return JobRequest(
             name=attempt.key,
             comment=f"{attempt.key} {attempt.job_id} {' '.join(task.key for task in attempt.tasks)}",
-            script=f"#!/bin/sh\nexec {command}\n",
+            script=f"#!/bin/sh\nexec {command}{element}\n",
             log=folder.wrapper_log,
             resources={**self._asked.resources(), **resources_of(attempt)},
         )
@@ -235,8 +237,18 @@ class SlurmExecutor:
         if poll is not None:
             self._pace.asked(now, self._is_calm(open_looks))
         asked_about = poll.keys if poll is not None else set()
+        for seen in looks:
+            self._end_siblings(seen)
         judged = (self._judged(seen, now, seen.attempt.key in asked_about) for seen in looks)
         return [observation for observation in judged if observation is not None]
+
+    def _end_siblings(self, seen: Observation) -> None:
+        """One element that ended badly ends the others of its array, also one that Slurm killed without a record."""
+        if elements.array_of(seen.attempt) is None or judging.has_ended(seen):
+            return
+        killed = any(judging.badness(job) for job in self._known.get(seen.attempt.key, ()))
+        if killed or elements.are_failing(seen):
+            self.stop(seen.attempt, hard=False)
 
     def _judged(self, seen: Observation, now: datetime, fresh: bool) -> Observation | None:
         job = self._job_of(seen.attempt)
@@ -298,10 +310,16 @@ class SlurmExecutor:
     _states: tuple[tuple[str, str] | None, ...] = ()
 
     def _job_of(self, attempt: Attempt) -> SlurmJob | None:
-        """Return the Slurm job of an attempt: the one that lives, else the one of its handle, else the latest."""
+        """Return the Slurm job of an attempt: the one that lives, else the one of its handle, else the latest.
+
+        The elements of an array are jobs of one id: of those that are over, the one that ended worst.
+        """
         jobs = self._known.get(attempt.key, ())
         own = slurm_job_id(attempt.handle)
-        order = [(state_of(job).stand is not Stand.OVER, job.job_id == own, int(job.job_id)) for job in jobs]
+        order = [
+            (state_of(job).stand is not Stand.OVER, job.job_id == own, int(job.job_id), judging.badness(job))
+            for job in jobs
+        ]
         return jobs[order.index(max(order))] if jobs else None
 
     def _tell_once(self, what: str, words: str) -> None:

@@ -69,6 +69,13 @@ class Judge:
         return _given_up(seen, f"{words} See {log}.", ends_as)
 
 
+def badness(job: SlurmJob) -> int:
+    """Return how badly a job ended, for comparing; 0 when it lives, or ended well."""
+    if state_of(job).stand is not Stand.OVER or job.state == "COMPLETED":
+        return 0
+    return {"CANCELLED": 1, "FAILED": 2}.get(job.state, 3)
+
+
 def is_away(seen: Observation) -> bool:
     """Return whether its run folder does not answer: then nothing is concluded."""
     return seen.seen and seen.text is not None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dropbox_agent.inbox import open_regular
 from dropbox_agent.ledger import Lists, Reader
+from dropbox_agent.patience import Places
 
 MOST_BYTES = 4_000_000
 """How much of a log is sent at once: its end."""
@@ -26,12 +28,13 @@ class Log:
         return self.sent_bytes == self.total_bytes
 
 
-def of_task(reader: Reader, lists: Lists, job_id: str, key: str, attempt: int) -> Log | None:
-    """Return the log of one try at a task; None when it has none (yet)."""
+def of_task(reader: Reader, lists: Lists, places: Places, job_id: str, key: str, attempt: int) -> Log | None:
+    """Return the log of one try at a task; None when it has none (yet). Raises NoAnswer when its share hangs."""
     attempt_key = lists.attempt_key(job_id, key, attempt)
     if attempt_key is None:
         return None
-    return end_of(reader.run_folder(job_id).attempt(attempt_key).log(key))
+    path = reader.run_folder(job_id).attempt(attempt_key).log(key)
+    return places.ask(path.parent, partial(end_of, path))
 
 
 def end_of(path: Path, most_bytes: int = MOST_BYTES) -> Log | None:

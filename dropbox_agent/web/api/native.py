@@ -94,7 +94,7 @@ def _add_one_job(made: APIRouter, parts: ApiParts) -> None:
         if task is None:
             raise HTTPException(404, f"Job {job_id} has no task {key}.")
         number = attempt or task.attempt
-        text = logs.of_task(parts.reader, parts.lists, job_id, key, number)
+        text = logs.of_task(parts.reader, parts.lists, parts.places, job_id, key, number)
         if text is None:
             raise HTTPException(404, f"Try {number} of {key} has no log, or none yet.")
         facts = {"total_bytes": text.total_bytes, "is_whole": text.is_whole, "log": text.text}

@@ -9,6 +9,7 @@ from datetime import datetime
 from dropbox_agent.examine import Examiner
 from dropbox_agent.ledger import Lists, Reader
 from dropbox_agent.model import Presets
+from dropbox_agent.patience import Places
 from dropbox_agent.web.api.access import Access
 from dropbox_agent.web.api.rates import Rates
 from dropbox_agent.web.api.submitting import Desk
@@ -28,6 +29,8 @@ class ApiParts:
     """When a job type was last changed, where that is known."""
     now: Callable[[], datetime]
     rates: Rates
+    places: Places
+    """How the share with the logs is asked."""
     access: Access = field(default_factory=Access)
     desk: Desk | None = None
     """Where requests are handed in; None while submitting is closed."""

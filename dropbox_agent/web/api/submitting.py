@@ -13,13 +13,15 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from dropbox_agent import deliver, orders
 from dropbox_agent.examine import Examination, Examiner, with_claims
-from dropbox_agent.inbox import guard
+from dropbox_agent.inbox import beside
 from dropbox_agent.ledger import Reader
 from dropbox_agent.model import JobStanding, Order
+from dropbox_agent.patience import Places
 from dropbox_agent.states import JobState
 from dropbox_agent.web.api import requests
 from dropbox_agent.web.api.access import Refused, Submitter
@@ -48,6 +50,8 @@ class Desk:
     reader: Reader
     examiner: Examiner
     receipts: Receipts
+    places: Places
+    """How the share of the inbox is asked."""
 
     # --- submit ------------------------------------------------------------------------------------------------------
 
@@ -80,11 +84,13 @@ class Desk:
 
     def _place(self, receipt: Receipt, now: datetime) -> None:
         """Put the file into the inbox, unless it is or was there: whoever was here before may have been killed."""
-        guard(self.inbox, self.reader.ledger_id)
-        was_there = os.path.lexists(self.inbox / receipt.manifest)
-        if not was_there and self.reader.latest(self.inbox, receipt.manifest) is None:
-            deliver.write(self.inbox, receipt.manifest, receipt.content)
+        if self.reader.latest(self.inbox, receipt.manifest) is None:
+            beside(self.places, self.inbox, self.reader.ledger_id, partial(self._write_unless_there, receipt))
         self.receipts.placed(receipt.manifest, now)
+
+    def _write_unless_there(self, receipt: Receipt) -> None:
+        if not os.path.lexists(self.inbox / receipt.manifest):
+            deliver.write(self.inbox, receipt.manifest, receipt.content)
 
     # --- cancel ------------------------------------------------------------------------------------------------------
 
