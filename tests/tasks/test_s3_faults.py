@@ -132,10 +132,7 @@ def test_keys_that_are_not_there_are_told_without_asking_the_server(
     assert "An operator has to give the agent's account valid keys" in message
 
 
-def test_an_upload_that_stands_still_is_given_up(
-    staged: OneJob, strict: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("dropbox_agent.tasks.crew.LOOK_SECONDS", 0.05)
+def test_an_upload_that_takes_too_long_is_given_up(staged: OneJob, strict: Place) -> None:
     with proxied(strict.server.endpoint) as proxy:
         access = through(proxy, strict, deadline_hours=0.00001)
         with pytest.raises(TaskFailed, match=r"took longer than 1e-05 hours \(s3.deadline_hours\)") as failed:

@@ -170,6 +170,15 @@ class S3Bucket:
         with self._bodies:
             return self._put_whole(key, b"".join(chunks))
 
+    def refuses_wrong(self, key: str, content: bytes) -> bool:
+        """Return whether the server refuses a content that comes with the checksum of another one."""
+        wrong = {"Body": content, "ChecksumCRC64NVME": checksum_of(content + b"?")}
+        try:
+            self._client.put_object(Bucket=self.name, Key=self._base + key, **wrong)
+        except FAILURES:
+            return True
+        return False
+
     def put_folder(self, key: str) -> None:
         self._put_whole(f"{key}/", b"")
 
