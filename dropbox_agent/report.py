@@ -34,7 +34,7 @@ NOTE_CHARACTERS = 400
 UPLOAD = "upload_data_to_s3"
 LINE_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 """Manifests whose places are lines, not rows of a table."""
-SITE: Mapping[str, Any] = {"name": "", "help_url": "", "contact": ""}
+SITE: Mapping[str, Any] = {"name": "", "help_url": "", "contact": "", "bug_report_url": "", "job_type_url": ""}
 """What a template may say of the site, when the settings say nothing."""
 
 
@@ -232,8 +232,8 @@ def job_progress(job: JobStanding) -> tuple[float, int, int]:
 
 
 def fraction(progress: Mapping[str, Any] | None) -> float | None:
-    """Return how far a task is (0 to 1), by bytes or else by files; None when it does not say."""
-    for unit in ("bytes", "files"):
+    """Return how far a task is (0 to 1), by elements, bytes or else files; None when it does not say."""
+    for unit in ("elements", "bytes", "files"):
         done, total = _number(progress, f"done_{unit}"), _number(progress, f"total_{unit}")
         if done is not None and total:
             return min(max(done / total, 0.0), 1.0)

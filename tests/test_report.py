@@ -626,3 +626,9 @@ def test_every_text_stands_out_from_its_ground_by_day_and_by_night() -> None:
         if contrast(colours[text], colours[ground]) < 4.5
     ]
     assert weak == []
+
+
+def test_an_array_tells_how_its_elements_stand() -> None:
+    progress = {"text": "4 elements: 1 running, 3 succeeded", "done_elements": 3, "total_elements": 4}
+    assert report.fraction(progress) == 0.75
+    assert report.progress_text(progress) == "4 elements: 1 running, 3 succeeded"

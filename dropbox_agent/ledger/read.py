@@ -132,6 +132,10 @@ class Reader:
             (str(inbox), name, before),
         )
 
+    def all_job_ids(self) -> list[str]:
+        """Return every job there is, oldest first."""
+        return [row["job_id"] for row in self._all("SELECT job_id FROM jobs ORDER BY created, position")]
+
     def count_jobs(self) -> Mapping[str, int]:
         """Return how many jobs are in each state; states without jobs are 0."""
         counts = {state.value: 0 for state in JobState}

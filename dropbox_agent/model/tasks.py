@@ -82,6 +82,10 @@ class TaskSettings(BaseModel):
     job_settings: dict[str, Any] = {}
     script: str | None = None
     """The rendered command_script."""
+    elements: list[int] = []
+    """The elements of an array task: its script runs once for each, then the task is brought to its end."""
+    element: int | None = None
+    """Which of them this process is."""
     container: Container | None = None
     """What the script runs in; None: on the node itself."""
     metadata_required: bool = False

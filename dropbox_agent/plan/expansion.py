@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from dropbox_agent.model import SOURCE_SETTINGS, Job, Level, Place, Plan, PlannedTask, Presets, Problem, Row
-from dropbox_agent.plan import containers, merging, resources, retries, script
+from dropbox_agent.plan import arrays, containers, merging, resources, retries, script
 from dropbox_agent.plan.containers import Containers
 from dropbox_agent.plan.paths import PathMap, map_path
 from dropbox_agent.plan.pipeline import BY_MODALITY, PIPELINE, Step
@@ -212,6 +212,7 @@ def _problems(
         if draft.skip is None:
             yield from _source_problems(job, draft)
             yield from _resource_problems(job, draft)
+            yield from _array_problems(job, draft)
             yield from _script_problems(job, draft, location, env_file)
             yield from _container_problems(job, draft, site)
 
@@ -305,6 +306,21 @@ def _resource_problems(job: Job, draft: _Draft) -> Iterator[Problem]:
         level = Level.WARNING if fault.passed_over else Level.ERROR
         place = _place(job, draft, "image_resources", fault.name)
         yield Problem(level, place, words, found=str(asked[fault.name])[:200], suggestion=fault.suggestion)
+
+
+def _array_problems(job: Job, draft: _Draft) -> Iterator[Problem]:
+    """Only a script knows what its elements are."""
+    asked = draft.settings.get("image_resources") or {}
+    if arrays.array_of(asked) is None or (draft.step.task_id in SCRIPTED and draft.settings.get("command_script")):
+        return
+    by = _who(_origin(draft, "image_resources", "array"))
+    yield Problem(
+        Level.ERROR,
+        _place(job, draft, "image_resources", "array"),
+        f"array in image_resources of {draft.key}, set by {by}, needs a command_script, which is run once for each"
+        " element. Take it out.",
+        found=str(asked["array"])[:200],
+    )
 
 
 def _set_by_manifest(draft: _Draft) -> frozenset[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.model import JobStanding, Plan, PlannedTask, RunFolder, S3Access, TaskSettings
-from dropbox_agent.plan import containers
+from dropbox_agent.plan import arrays, containers
 from dropbox_agent.plan.containers import NO_CONTAINERS, Containers
 from dropbox_agent.plan.expansion import script_values
 from dropbox_agent.plan.script import Unrenderable, render_script
@@ -64,10 +64,16 @@ def task_settings(job: JobStanding, task: PlannedTask, attempt_key: str, context
         image_version=task.settings.get("image_version"),
         job_settings=dict(task.settings.get("job_settings") or {}),
         script=_script(job, task, run_folder, attempt_key, context),
+        elements=_elements(task),
         container=containers.container(task.settings, context.containers, _read_in_container(job, task, context)),
         metadata_required=context.metadata_required,
         metadata_strict=context.metadata_strict,
     )
+
+
+def _elements(task: PlannedTask) -> list[int]:
+    array = arrays.array_of(task.settings.get("image_resources") or {})
+    return [] if array is None else list(array.numbers)
 
 
 def _read_in_container(job: JobStanding, task: PlannedTask, context: Context) -> tuple[Path, ...]:

@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from dropbox_agent.errors import SubmitFailed
+from dropbox_agent.executors import elements
 from dropbox_agent.executors.folder import CREDENTIALS, Node, has_started, look, owner_of, prepare, resources_of
 from dropbox_agent.executors.slurm import judging
 from dropbox_agent.executors.slurm.jobs import Cluster, JobRequest, Refused, SlurmJob, Unanswered, Why
@@ -23,7 +24,7 @@ from dropbox_agent.executors.slurm.line import Line
 from dropbox_agent.executors.slurm.pace import Pace
 from dropbox_agent.executors.slurm.states import STATES, UNKNOWN, Stand, sentence, state_of
 from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskSettings, slurm_job_id
-from dropbox_agent.states import AttemptState
+from dropbox_agent.states import GOOD_ENDS, AttemptState
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +35,12 @@ INHERITED = (
     "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL", CREDENTIALS,
 )  # fmt: skip
 """What a task sees of the environment that Slurm gives its job."""
+BEATS_IN_GRACE = 4
 PATIENCE_SECONDS = 1.0
 """How long a tick waits for an answer of the cluster; what comes later is taken at a later tick."""
+
+
+SURVIVED = "The try before, whose node had failed, ended well after all; this one was not needed."
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,8 @@ class SlurmExecutor:
         self._line = Line()
         self._patience = patience_seconds
         self._slots = slots
-        self._node = Node(python, inherits=INHERITED)
+        # Often enough for its silence to be believed after the grace.
+        self._node = Node(python, inherits=INHERITED, heartbeat_seconds=grace_seconds / BEATS_IN_GRACE)
         self._asked = asked or Asked()
         self._judge = judging.Judge(timedelta(seconds=grace_seconds))
         self._pace = Pace(timedelta(seconds=poll_seconds))
@@ -172,10 +178,11 @@ class SlurmExecutor:
     def _request(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> JobRequest:
         folder = prepare(attempt, settings, self._node)
         command = shlex.join([self._node.python, "-I", str(folder.wrapper), str(folder.allocation)])
+        element = ' "$SLURM_ARRAY_TASK_ID"' if elements.array_of(attempt) else ""
         return JobRequest(
             name=attempt.key,
             comment=f"{attempt.key} {attempt.job_id} {' '.join(task.key for task in attempt.tasks)}",
-            script=f"#!/bin/sh\nexec {command}\n",
+            script=f"#!/bin/sh\nexec {command}{element}\n",
             log=folder.wrapper_log,
             resources={**self._asked.resources(), **resources_of(attempt)},
         )
@@ -235,8 +242,18 @@ class SlurmExecutor:
         if poll is not None:
             self._pace.asked(now, self._is_calm(open_looks))
         asked_about = poll.keys if poll is not None else set()
+        for seen in looks:
+            self._end_siblings(seen)
         judged = (self._judged(seen, now, seen.attempt.key in asked_about) for seen in looks)
         return [observation for observation in judged if observation is not None]
+
+    def _end_siblings(self, seen: Observation) -> None:
+        """One element that ended badly ends the others of its array, also one that Slurm killed without a record."""
+        if elements.array_of(seen.attempt) is None or judging.has_ended(seen):
+            return
+        killed = any(judging.badness(job) for job in self._known.get(seen.attempt.key, ()))
+        if killed or elements.are_failing(seen):
+            self.stop(seen.attempt, hard=False)
 
     def _judged(self, seen: Observation, now: datetime, fresh: bool) -> Observation | None:
         job = self._job_of(seen.attempt)
@@ -248,6 +265,8 @@ class SlurmExecutor:
 
     def _look(self, attempt: Attempt) -> Observation:
         try:
+            if (survived := self._survived(attempt)) is not None:
+                return survived
             seen = look(attempt)
             owner = owner_of(attempt) if seen.seen and attempt.handle is None else None
         except OSError as error:
@@ -257,6 +276,23 @@ class SlurmExecutor:
             return Observation(attempt, True, attempt.state, text=text)
         job_id = (owner or {}).get("slurm_job_id")
         return replace(seen, handle=judging.handle_of(str(job_id), attempt)) if job_id else seen
+
+    def _survived(self, attempt: Attempt) -> Observation | None:
+        """Return the end of an attempt that is not needed: one whose node had failed ended well after all.
+
+        Raises OSError when a folder does not answer.
+        """
+        if not attempt.survivors or has_started(AttemptFolder(attempt.folder)):
+            return None
+        keys = {task.key for task in attempt.tasks}
+        for folder in attempt.survivors:
+            before = look(replace(attempt, folder=folder))
+            good = {task.key for task in before.tasks if task.state in GOOD_ENDS}
+            if judging.has_ended(before) and keys <= good and judging.close(attempt):
+                self._end((attempt.key, False))
+                tasks = tuple(task for task in before.tasks if task.key in keys)
+                return Observation(attempt, True, AttemptState.ENDED, tasks, text=SURVIVED, facts=before.facts)
+        return None
 
     def _polled(self, wanted: bool, now: datetime) -> _Poll | None:
         """Ask Slurm for its jobs when that is due; return the poll that was answered since the last look, or None."""
@@ -298,10 +334,16 @@ class SlurmExecutor:
     _states: tuple[tuple[str, str] | None, ...] = ()
 
     def _job_of(self, attempt: Attempt) -> SlurmJob | None:
-        """Return the Slurm job of an attempt: the one that lives, else the one of its handle, else the latest."""
+        """Return the Slurm job of an attempt: the one that lives, else the one of its handle, else the latest.
+
+        The elements of an array are jobs of one id: of those that are over, the one that ended worst.
+        """
         jobs = self._known.get(attempt.key, ())
         own = slurm_job_id(attempt.handle)
-        order = [(state_of(job).stand is not Stand.OVER, job.job_id == own, int(job.job_id)) for job in jobs]
+        order = [
+            (state_of(job).stand is not Stand.OVER, job.job_id == own, int(job.job_id), judging.badness(job))
+            for job in jobs
+        ]
         return jobs[order.index(max(order))] if jobs else None
 
     def _tell_once(self, what: str, words: str) -> None:
