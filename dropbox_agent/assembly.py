@@ -173,7 +173,7 @@ def executor(settings: Settings, environ: Mapping[str, str]) -> Executor:
 def slurm(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmExecutor:
     """Return the way to a cluster that the settings name."""
     return SlurmExecutor(
-        _rest(chosen, environ) if chosen.via == "rest" else SlurmCommands(environ),
+        way_to_cluster(chosen, environ),
         slots=chosen.slots or SLOTS["slurm"],
         python=str(chosen.python or sys.executable),
         asked=Asked(chosen.partition, chosen.account, chosen.qos),
@@ -190,6 +190,11 @@ def post(settings: Settings, environ: Mapping[str, str], shares: Places, ledger_
 
     server = mail_server(settings.mail)
     return deliver.FilePost(put) if server is None else deliver.SmtpPost(server, environ)
+
+
+def way_to_cluster(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmCommands | SlurmRest:
+    """Return how the cluster is talked to: by its commands on this machine, or by slurmrestd."""
+    return _rest(chosen, environ) if chosen.via == "rest" else SlurmCommands(environ)
 
 
 def _rest(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmRest:
