@@ -482,16 +482,6 @@ def state_of_the_site(reader: Reader, settings: Settings) -> dict[str, Any]:
     }
 
 
-def web_app(settings: Settings) -> FastAPI:
-    """Return the web page on this site's ledger. Raises LedgerUnavailable when there is none yet."""
-    from dropbox_agent import web  # FastAPI takes a while to import, and no other command needs it
-
-    read = WebReader(open_reader(settings), job_types(settings))
-    made = web.app(web.Parts(read, pages(settings)))
-    made.mount("/api", api_app(settings))
-    return made
-
-
 def api_app(settings: Settings) -> FastAPI:
     """Return the API on this site's ledger. Raises LedgerUnavailable when there is none yet."""
     from dropbox_agent.web import api
@@ -541,14 +531,6 @@ def _preset_changed(folder: Path, job_type: str) -> datetime | None:
         with suppress(OSError):
             return datetime.fromtimestamp((folder / f"{job_type}{suffix}").stat().st_mtime, timezone.utc)
     return None
-
-
-class WebReader:
-    """What the web page asks: the ledger, and the presets as they are now."""
-
-    def __init__(self, reader: Reader, load_presets: Callable[[], Presets]) -> None:
-        self.jobs, self.job, self.drops, self.count_jobs = reader.jobs, reader.job, reader.drops, reader.count_jobs
-        self.presets = load_presets
 
 
 def utc_now() -> datetime:

@@ -174,6 +174,8 @@ class Site(Section):
     contact: Text | None = Field(
         None, description="Whom to ask when something is wrong: a name, an address, a channel."
     )
+    bug_report_url: WebAddress | None = Field(None, description="A web page where people report what does not work.")
+    job_type_url: WebAddress | None = Field(None, description="A web page where people ask for a new job type.")
 
 
 class Web(Section):
@@ -183,6 +185,9 @@ class Web(Section):
         "127.0.0.1", description="The address to listen on; 127.0.0.1 is reachable from this machine only."
     )
     port: Port = Field(8000, description="The port to listen on; 0 takes a free one.")
+    in_run: Switch = Field(
+        False, description="Whether 'dropbox-agent run' serves the pages too, so that no 'serve' is needed beside it."
+    )
 
 
 class Metadata(Section):
