@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from dropbox_agent import deliver, manifest, orders, plan, policy, presets, report
+from dropbox_agent import deliver, manifest, orders, plan, policy, presets, projects, report
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent, database
 from dropbox_agent.errors import AgentError, InboxUnavailable, NoAnswer, OrderRefused, WrongUse
@@ -40,7 +40,7 @@ from dropbox_agent.manifest import schema, template
 from dropbox_agent.model import Order, Presets, S3Access, Secret
 from dropbox_agent.patience import Places
 from dropbox_agent.presets.folder import SUFFIXES as PRESET_SUFFIXES
-from dropbox_agent.remembered import Remembered
+from dropbox_agent.remembered import Answer, Remembered
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
 
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
     from dropbox_agent.web.api import Access, Desk
 
 SHELL_SAFE = re.compile(r"[A-Za-z0-9/._-]+")
+PROJECTS_SECONDS = 600.0
+"""How old the list of projects may be."""
 AGENT_PATIENCE_SECONDS, COMMAND_PATIENCE_SECONDS = 2.0, 20.0
 """How long a service is waited for that has answered before: nothing else goes on in an agent meanwhile."""
 LOOK_SECONDS = 5.0
@@ -65,10 +67,12 @@ def places(settings: Settings) -> Places:
 
 def examiner(settings: Settings, room: manifest.Room | None = None, shares: Places | None = None) -> Examiner:
     """Return what examines manifests by this site's rules, reading them in ``room`` or each in a process of its own."""
+    names = project_names(settings, keeps=room is not None)
     return Examiner(
         load_presets=job_types(settings, keeps=room is not None),
         buckets=settings.buckets,
         projects=tuple(settings.projects),
+        more_projects=names,
         rules=rules(settings),
         default_email=settings.mail.default_to,
         env_file=_env_file(settings),
@@ -95,6 +99,23 @@ def job_types(settings: Settings, *, keeps: bool = False) -> Callable[[], Preset
         patience_seconds=AGENT_PATIENCE_SECONDS if keeps else COMMAND_PATIENCE_SECONDS,
     )
     return presets_of(store.prefix, remembered.answer)
+
+
+def project_names(settings: Settings, *, keeps: bool = False) -> Callable[[], Answer] | None:
+    """Return what asks for the names of the projects, or None where no address is set; ``keeps``: as above."""
+    url = settings.projects_url
+    if url is None:
+        return None
+    remembered = Remembered(
+        what=f"The list of projects at {url} (projects_url)",
+        ask=partial(projects.fetch, url),
+        file=settings.state_dir / f"projects-{hashlib.sha256(url.encode()).hexdigest()[:12]}.json",
+        clock=utc_now,
+        keeps=keeps,
+        refresh_seconds=PROJECTS_SECONDS,
+        patience_seconds=AGENT_PATIENCE_SECONDS if keeps else COMMAND_PATIENCE_SECONDS,
+    )
+    return remembered.answer
 
 
 def preset_store(chosen: site.Presets) -> presets.Store | None:
@@ -387,7 +408,7 @@ def manifest_schema(by: Examiner, now: datetime) -> dict[str, Any]:
 
 def warnings(settings: Settings) -> list[str]:
     """Return what an operator should know before an agent runs, a sentence each."""
-    return [*doubts(settings), *_preset_troubles(settings)]
+    return [*doubts(settings), *_preset_troubles(settings), *_project_troubles(settings)]
 
 
 def doubts(settings: Settings) -> list[str]:
@@ -415,6 +436,17 @@ def _preset_troubles(settings: Settings) -> list[str]:
     return [found.trouble, *broken] if found.trouble else broken
 
 
+def _project_troubles(settings: Settings) -> list[str]:
+    names = project_names(settings)
+    if names is None:
+        return []
+    try:
+        trouble = names().trouble
+    except AgentError as error:
+        return [f"{error} Until it can, no manifest is taken in."]
+    return [trouble] if trouble else []
+
+
 def troubles(reader: Reader, settings: Settings) -> list[str]:
     """Return what an operator has to act on now, a sentence each."""
     found, shares = [], Places(LOOK_SECONDS)
@@ -426,7 +458,7 @@ def troubles(reader: Reader, settings: Settings) -> list[str]:
     if not _is_there(settings.work_dir, shares):
         found.append(f"The work folder {settings.work_dir} is not there: nothing new is started until it is back.")
     found += [f"{name}: {error}" for name, error in [*reader.not_taken(), *reader.undelivered()]]
-    return [*found, *_preset_troubles(settings)]
+    return [*found, *_preset_troubles(settings), *_project_troubles(settings)]
 
 
 def _is_there(folder: Path, shares: Places) -> bool:
@@ -443,16 +475,6 @@ def state_of_the_site(reader: Reader, settings: Settings) -> dict[str, Any]:
         "manifests": [report.status(standing) for standing in reader.drops()],
         "troubles": troubles(reader, settings),
     }
-
-
-def web_app(settings: Settings) -> FastAPI:
-    """Return the web page on this site's ledger. Raises LedgerUnavailable when there is none yet."""
-    from dropbox_agent import web  # FastAPI takes a while to import, and no other command needs it
-
-    read = WebReader(open_reader(settings), job_types(settings))
-    made = web.app(web.Parts(read, pages(settings)))
-    made.mount("/api", api_app(settings))
-    return made
 
 
 def api_app(settings: Settings) -> FastAPI:
@@ -504,14 +526,6 @@ def _preset_changed(folder: Path, job_type: str) -> datetime | None:
         with suppress(OSError):
             return datetime.fromtimestamp((folder / f"{job_type}{suffix}").stat().st_mtime, timezone.utc)
     return None
-
-
-class WebReader:
-    """What the web page asks: the ledger, and the presets as they are now."""
-
-    def __init__(self, reader: Reader, load_presets: Callable[[], Presets]) -> None:
-        self.jobs, self.job, self.drops, self.count_jobs = reader.jobs, reader.job, reader.drops, reader.count_jobs
-        self.presets = load_presets
 
 
 def utc_now() -> datetime:

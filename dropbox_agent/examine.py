@@ -66,6 +66,8 @@ class Examiner:
     """Name -> address."""
     projects: tuple[str, ...]
     rules: policy.Rules
+    more_projects: Callable[[], Answer] | None = None
+    """Asks for the names of more projects; None: there are no others."""
     default_email: str | None = None
     env_file: str | None = None
     containers: plan.Containers = plan.NO_CONTAINERS
@@ -122,7 +124,7 @@ class Examiner:
         return Known(
             job_types=tuple(stored.job_types),
             broken_job_types=stored.broken,
-            projects=self.projects,
+            projects=self._all_projects(),
             platforms=platforms,
             modalities=modalities,
             buckets=tuple(self.buckets),
@@ -131,6 +133,10 @@ class Examiner:
             now=now,
             upstream=self.upstream,
         )
+
+    def _all_projects(self) -> tuple[str, ...]:
+        more = () if self.more_projects is None else self.more_projects().value
+        return tuple(dict.fromkeys((*self.projects, *more)))
 
 
 def presets_in(folder: Path) -> Callable[[], Presets]:

@@ -34,7 +34,7 @@ NOTE_CHARACTERS = 400
 UPLOAD = "upload_data_to_s3"
 LINE_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 """Manifests whose places are lines, not rows of a table."""
-SITE: Mapping[str, Any] = {"name": "", "help_url": "", "contact": ""}
+SITE: Mapping[str, Any] = {"name": "", "help_url": "", "contact": "", "bug_report_url": "", "job_type_url": ""}
 """What a template may say of the site, when the settings say nothing."""
 
 

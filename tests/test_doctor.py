@@ -65,6 +65,7 @@ def test_of_a_site_in_order_all_is_well(site: Workspace) -> None:
         "bucket open": "ok",
         "bucket private": "ok",
         "job types": "ok",
+        "projects": "not configured",
         "mail": "not configured",
     }
     assert set(found["checks"][0]) == {"name", "verdict", "sentence", "advice"}

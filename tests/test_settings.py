@@ -291,7 +291,6 @@ def test_a_bad_character_is_said(tmp_path: Path) -> None:
          " listens; write http://host:port or unix:/path."),
         ("codeocean: {domain: x}", "codeocean is not in this version; the Code Ocean tasks are skipped."),
         ("docdb:", "docdb is not in this version; the DocDB task is skipped."),
-        ("projects_url: http://x", "projects_url is not in this version; projects is a list in this file."),
     ],
 )  # fmt: skip
 def test_what_a_later_version_will_have_is_refused_honestly(tmp_path: Path, text: str, finding: str) -> None:

@@ -22,6 +22,7 @@ CHECKS: tuple[Check, ...] = (
     place.inboxes,
     place.buckets,
     place.job_types,
+    services.projects,
     services.mail,
 )
 """Every check, in the order in which they are shown. To add one: a function that yields findings, and a line here."""

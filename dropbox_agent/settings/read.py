@@ -35,7 +35,6 @@ SECRET_NAMES = ("sha256",)
 """Settings whose values are never shown."""
 
 LATER_NAMES: Mapping[KeyPath, str] = {
-    ("projects_url",): "projects is a list in this file",
     ("codeocean",): "the Code Ocean tasks are skipped",
     ("docdb",): "the DocDB task is skipped",
 }

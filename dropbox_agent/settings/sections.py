@@ -174,6 +174,8 @@ class Site(Section):
     contact: Text | None = Field(
         None, description="Whom to ask when something is wrong: a name, an address, a channel."
     )
+    bug_report_url: WebAddress | None = Field(None, description="A web page where people report what does not work.")
+    job_type_url: WebAddress | None = Field(None, description="A web page where people ask for a new job type.")
 
 
 class Web(Section):
@@ -183,6 +185,9 @@ class Web(Section):
         "127.0.0.1", description="The address to listen on; 127.0.0.1 is reachable from this machine only."
     )
     port: Port = Field(8000, description="The port to listen on; 0 takes a free one.")
+    in_run: Switch = Field(
+        False, description="Whether 'dropbox-agent run' serves the pages too, so that no 'serve' is needed beside it."
+    )
 
 
 class Metadata(Section):
@@ -224,6 +229,11 @@ class Settings(BaseSettings):
     projects: tuple[Text, ...] = Field(
         (), description="The project names that are accepted; empty: any well-formed one."
     )
+    projects_url: WebAddress | None = Field(
+        None,
+        description="Where more project names are asked for (a JSON list), at most every ten minutes; while it is away,"
+        " the last answer is used.",
+    )
     policy: Policy = Field(Policy(), description="Who may set what, and which folders may be uploaded.")
     site: Site = Field(Site(), description="How the site presents itself on pages and in mails.")
     path_map: Mapping[Text, FolderText] = Field(
@@ -244,7 +254,7 @@ class Settings(BaseSettings):
     )
     share_seconds: Seconds | None = Field(
         30.0,
-        description="How long a share may take to answer; then the agent goes on, and asks it again later. null: for"
+        description="How long a share may take to answer; then the agent goes on, and asks it again later; null: for"
         " ever, and nothing goes on meanwhile.",
     )
     compat: Literal["none", "upstream"] = Field(
