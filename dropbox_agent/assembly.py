@@ -41,6 +41,7 @@ from dropbox_agent.model import Order, Presets, S3Access, Secret
 from dropbox_agent.patience import Places
 from dropbox_agent.presets.folder import SUFFIXES as PRESET_SUFFIXES
 from dropbox_agent.remembered import Answer, Remembered
+from dropbox_agent.retention import Retention
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
 
@@ -303,6 +304,7 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
         annotate=room.annotated,
         orders_folder=orders_in(settings),
         furnish=furnishing(how, by),
+        retention=Retention(settings.state_dir / "spool", settings.work_dir, **settings.keep.model_dump()),
     )
 
 
