@@ -42,6 +42,7 @@ from dropbox_agent.model import Order, Presets, Removal, S3Access, Secret
 from dropbox_agent.patience import Places
 from dropbox_agent.presets.folder import SUFFIXES as PRESET_SUFFIXES
 from dropbox_agent.remembered import Answer, Remembered
+from dropbox_agent.retention import Retention
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
 
@@ -174,7 +175,7 @@ def executor(settings: Settings, environ: Mapping[str, str]) -> Executor:
 def slurm(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmExecutor:
     """Return the way to a cluster that the settings name."""
     return SlurmExecutor(
-        _rest(chosen, environ) if chosen.via == "rest" else SlurmCommands(environ),
+        way_to_cluster(chosen, environ),
         slots=chosen.slots or SLOTS["slurm"],
         python=str(chosen.python or sys.executable),
         asked=Asked(chosen.partition, chosen.account, chosen.qos),
@@ -191,6 +192,11 @@ def post(settings: Settings, environ: Mapping[str, str], shares: Places, ledger_
 
     server = mail_server(settings.mail)
     return deliver.FilePost(put) if server is None else deliver.SmtpPost(server, environ)
+
+
+def way_to_cluster(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmCommands | SlurmRest:
+    """Return how the cluster is talked to: by its commands on this machine, or by slurmrestd."""
+    return _rest(chosen, environ) if chosen.via == "rest" else SlurmCommands(environ)
 
 
 def _rest(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmRest:
@@ -317,6 +323,7 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
         annotate=room.annotated,
         orders_folder=orders_in(settings),
         furnish=furnishing(how, by),
+        retention=Retention(settings.state_dir / "spool", settings.work_dir, **settings.keep.model_dump()),
     )
 
 

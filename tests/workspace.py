@@ -56,7 +56,10 @@ class Workspace:
 
     def agent(self, *words: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        argv = [*COMMAND, *words]
+        return self.run([*COMMAND, *words], timeout)
+
+    def run(self, argv: list[str], timeout: float = 90) -> subprocess.CompletedProcess[str]:
+        """Run any command in the site's folder and environment."""
         return subprocess.run(
             argv, capture_output=True, text=True, timeout=timeout, check=False, cwd=self.folder, env=self.environment()
         )

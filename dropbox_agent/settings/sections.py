@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dropbox_agent.settings.api import Api
+from dropbox_agent.settings.keep import Keep
 from dropbox_agent.settings.kinds import (
     AllOrSome,
     BucketAddress,
@@ -261,6 +262,7 @@ class Settings(BaseSettings):
     jobs_per_manifest: Number = Field(
         50, description="How many jobs of one manifest are worked on at a time; the others wait for their turn."
     )
+    keep: Keep = Field(Keep(), description="How long what is over is kept; what the ledger knows is always kept.")
     share_seconds: Seconds | None = Field(
         30.0,
         description="How long a share may take to answer; then the agent goes on, and asks it again later; null: for"

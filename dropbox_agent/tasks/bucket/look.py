@@ -1,7 +1,7 @@
 """Look whether a bucket can be used, as a process of its own, given its address and the JSON of an S3Access.
 
-It prints ``{"failed": sentence}`` or ``{"failed": null, "refuses_wrong": bool}``. What it writes is one small object among
-the service's own records; it deletes nothing, for an account need not be allowed to.
+It prints ``{"failed": sentence}``, or ``{"failed": null, "refuses_wrong": bool}``. It writes one small object among the
+service's own records, and deletes nothing: an account need not be allowed to.
 """
 
 from __future__ import annotations
