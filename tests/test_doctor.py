@@ -191,7 +191,6 @@ def _escaped(site: Workspace) -> str:
     return os.path.realpath(site.folder).replace(" ", "\\040")
 
 
-<<<<<<< HEAD
 # --- buckets in S3 ---------------------------------------------------------------------------------------------------
 
 
@@ -221,7 +220,8 @@ def test_a_bucket_in_s3_that_is_not_there_is_a_failure(site: Workspace, strict: 
     site.change(buckets={"default": "s3://not-there"})
     found = verdicts(site)["bucket default"]
     assert (found.verdict, "there is no such bucket" in found.sentence) == (Verdict.FAILED, True)
-=======
+
+
 # --- where tasks run -------------------------------------------------------------------------------------------------
 
 
@@ -260,4 +260,3 @@ def test_a_job_type_whose_image_cannot_be_run_is_named(site: Workspace, tmp_path
     found = verdicts(site)
     assert found["containers"].verdict is Verdict.OK
     assert found["image of imaged"].sentence == f"Its image is not there: {tmp_path}/images/lab/tools.sif."
->>>>>>> main

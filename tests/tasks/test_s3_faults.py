@@ -48,7 +48,7 @@ TABLE = (
     Row("throttled", "429", "GET", LISTING, "the server asks to be asked less often", True, 3),
     Row("cut in the middle of a body", "cut", "PUT", "continuous.dat", "the connection was cut", True, 2),
     Row("a part is cut", "cut", "PUT", "partNumber=2", "the connection was cut", True, 2),
-    Row("half an answer", "half", "GET", LISTING, "something that is no answer of S3", True, 2),
+    Row("half an answer", "half", "GET", LISTING, "the server has trouble of its own (500)", True, 2),
     Row("an answer that is not S3's", "junk", "GET", LISTING, "something that is no answer of S3", True, 2),
     Row("no answer in time", "slow", "PUT", FILE, "the server did not answer in time", True, 1),
     Row("altered on the way", "flip", "PUT", "continuous.dat", "what arrived is not what was sent", True, 2),
