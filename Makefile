@@ -26,8 +26,10 @@ torture: .venv/.installed ## Prove by injected faults that nothing is lost or ru
 	@.ci/install-faults
 	$(BIN)/python -m pytest -m torture --timeout=7200
 
-benchmark: .venv/.installed ## Measure the pages with 100,000 jobs in the ledger, while an agent works; ten minutes.
+benchmark: .venv/.installed ## Measure what the agent costs on a cluster (PLANS=500), and the pages with 100,000 jobs.
 	BENCHMARK_JOBS=100000 BENCHMARK_TIMES=200 $(BIN)/python -m pytest tests/benchmarks/test_pages.py --timeout=3600
+	@.ci/install-slurm
+	$(BIN)/python -m pytest tests/benchmarks/on_cluster.py
 
 check: .venv/.installed ## Style, formatting, types, and who imports whom.
 	$(BIN)/ruff check

@@ -11,10 +11,12 @@ from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dropbox_agent.settings.api import Api
+from dropbox_agent.settings.keep import Keep
 from dropbox_agent.settings.kinds import (
     AllOrSome,
     BucketAddress,
     BucketName,
+    Days,
     Folder,
     FolderText,
     Number,
@@ -164,6 +166,14 @@ class Policy(Section):
     source_removal: Switch = Field(
         False, description="Whether a job may ask to have its source folders removed after a verified upload."
     )
+    removal_owners: tuple[Text, ...] = Field(
+        (),
+        description="Accounts, by name or number, whose folders any manifest may have removed (an instrument's); of"
+        " others only those that belong to whoever dropped the manifest.",
+    )
+    quarantine_days: Days = Field(
+        14.0, description="How long a removed source folder waits in its root before it is gone; 0: not at all."
+    )
 
 
 class Site(Section):
@@ -252,6 +262,7 @@ class Settings(BaseSettings):
     jobs_per_manifest: Number = Field(
         50, description="How many jobs of one manifest are worked on at a time; the others wait for their turn."
     )
+    keep: Keep = Field(Keep(), description="How long what is over is kept; what the ledger knows is always kept.")
     share_seconds: Seconds | None = Field(
         30.0,
         description="How long a share may take to answer; then the agent goes on, and asks it again later; null: for"
