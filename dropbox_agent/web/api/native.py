@@ -39,7 +39,7 @@ def router(parts: ApiParts) -> APIRouter:
 
 
 def _add_jobs(made: APIRouter, parts: ApiParts) -> None:
-    @made.get("/jobs", tags=["jobs"], responses=documents.native(422), response_model=tidy.JobList)
+    @made.get("/jobs", tags=["jobs"], responses=documents.native(), response_model=tidy.JobList)
     def jobs(
         q: Annotated[str, Query(max_length=200, description="Words that stand in its name, id, people or file.")] = "",
         state: Annotated[list[JobState] | None, Query(description="One or several.")] = None,
@@ -84,9 +84,7 @@ def _add_one_job(made: APIRouter, parts: ApiParts) -> None:
             raise HTTPException(404, f"There is no job {job_id}.")
         return Json(tidy.job(found))
 
-    @made.get(
-        "/jobs/{job_id}/tasks/{key}/log", tags=["jobs"], responses=documents.native(404, 422), response_model=tidy.Log
-    )
+    @made.get("/jobs/{job_id}/tasks/{key}/log", tags=["jobs"], responses=documents.native(404), response_model=tidy.Log)
     def log(job_id: Name, key: Name, attempt: Annotated[int | None, Query(ge=1, le=1_000_000)] = None) -> Response:
         """Read the log of a task (``compress_data[ecephys]``), of its last try or another one; its end, when long."""
         found = parts.reader.job(job_id)
@@ -110,7 +108,7 @@ def _add_one_job(made: APIRouter, parts: ApiParts) -> None:
 
 
 def _add_manifests(made: APIRouter, parts: ApiParts) -> None:
-    @made.get("/manifests", tags=["manifests"], responses=documents.native(422), response_model=tidy.ManifestList)
+    @made.get("/manifests", tags=["manifests"], responses=documents.native(), response_model=tidy.ManifestList)
     def manifests(
         q: Word = "",
         state: Annotated[list[DropState] | None, Query(description="One or several.")] = None,
