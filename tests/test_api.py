@@ -109,6 +109,7 @@ def test_the_list_is_filtered_by_state_and_time(busy: ApiSite) -> None:
         {"page_limit": "many"},
         {"page_offset": "-1"},
         {"execution_date_gte": "yesterday"},
+        {"execution_date_gte": "1700000000"},
         {"execution_date_gte": "0001-01-01T00:00:00+14:00"},
     ],
 )

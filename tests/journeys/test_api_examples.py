@@ -54,7 +54,9 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.timeout(300)  # a server and an agent start, on a machine that may be busy
-def test_every_example_submits_jobs_that_end_well(workspace: Workspace, sources: dict[str, Path], service: str) -> None:
+def test_every_example_submits_jobs_that_end_well(
+    workspace: Workspace, sources: dict[str, Path], service: str, run: Callable[..., list[str]]
+) -> None:
     folder = str(sources["ecephys"])
     printed = {script: run(script, service, folder) for script in SCRIPTS}
     assert printed["plain.py"][0] == "200 Submitted request to airflow"

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from pydantic import BeforeValidator
 from starlette.exceptions import HTTPException
 
 from dropbox_agent import report
@@ -22,6 +23,7 @@ from dropbox_agent.web.api.upstream import REQUEST, as_problem
 MOST_ROWS = 500
 """How many one answer lists."""
 Word = Annotated[str, Query(max_length=200)]
+Day = Annotated[date | None, BeforeValidator(asking.iso)]
 Limit = Annotated[int, Query(ge=1, le=MOST_ROWS)]
 Offset = Annotated[int, Query(ge=0, le=1_000_000)]
 Name = Annotated[str, Path(min_length=1, max_length=300)]
@@ -48,8 +50,12 @@ def _add_jobs(made: APIRouter, parts: ApiParts) -> None:
         subject: Word = "",
         job_type: Word = "",
         modality: Word = "",
-        since: Annotated[date | None, Query(description="The first day (UTC) it may have been submitted on.")] = None,
-        until: Annotated[date | None, Query(description="The last day.")] = None,
+        since: Annotated[
+            date | None,
+            BeforeValidator(asking.iso),
+            Query(description="The first day (UTC) it may have been submitted on."),
+        ] = None,
+        until: Annotated[Day, Query(description="The last day.")] = None,
         sort: JobOrder = "submitted",
         ascending: bool = False,
         limit: Limit = 50,
