@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import os
+import pwd
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -16,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
-from dropbox_agent import deliver, manifest, orders, plan, policy, report
+from dropbox_agent import deliver, manifest, orders, plan, policy, presets, projects, report
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent, database
-from dropbox_agent.errors import AgentError, InboxUnavailable, NoAnswer, OrderRefused, WrongUse
-from dropbox_agent.examine import Examiner, presets_in
+from dropbox_agent.errors import AgentError, InboxUnavailable, NoAnswer, OrderRefused, SettingsError, WrongUse
+from dropbox_agent.examine import Examiner, presets_in, presets_of
 from dropbox_agent.executors import (
     Asked,
     Executor,
@@ -31,14 +32,17 @@ from dropbox_agent.executors import (
     SlurmExecutor,
     SlurmRest,
     Token,
+    bound,
 )
 from dropbox_agent.furnish import furnishing
-from dropbox_agent.inbox import Inbox, beside, guard, mark, open_regular
+from dropbox_agent.inbox import Inbox, beside, guard, mark, open_regular, sweep_spool
 from dropbox_agent.ledger import Ledger, Lists, Reader
 from dropbox_agent.manifest import schema, template
-from dropbox_agent.model import Order, Presets, S3Access, Secret
+from dropbox_agent.model import Order, Presets, Removal, S3Access, Secret
 from dropbox_agent.patience import Places
 from dropbox_agent.presets.folder import SUFFIXES as PRESET_SUFFIXES
+from dropbox_agent.remembered import Answer, Remembered
+from dropbox_agent.retention import Retention
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
 
@@ -48,6 +52,10 @@ if TYPE_CHECKING:
     from dropbox_agent.web.api import Access, Desk
 
 SHELL_SAFE = re.compile(r"[A-Za-z0-9/._-]+")
+PROJECTS_SECONDS = 600.0
+"""How old the list of projects may be."""
+AGENT_PATIENCE_SECONDS, COMMAND_PATIENCE_SECONDS = 2.0, 20.0
+"""How long a service is waited for that has answered before: nothing else goes on in an agent meanwhile."""
 LOOK_SECONDS = 5.0
 """How long `status` waits for a share to answer."""
 SLOTS = {"local": 2, "slurm": 1000}
@@ -61,10 +69,12 @@ def places(settings: Settings) -> Places:
 
 def examiner(settings: Settings, room: manifest.Room | None = None, shares: Places | None = None) -> Examiner:
     """Return what examines manifests by this site's rules, reading them in ``room`` or each in a process of its own."""
+    names = project_names(settings, keeps=room is not None)
     return Examiner(
-        load_presets=presets_in(settings.presets.folder),
+        load_presets=job_types(settings, keeps=room is not None),
         buckets=settings.buckets,
         projects=tuple(settings.projects),
+        more_projects=names,
         rules=rules(settings),
         default_email=settings.mail.default_to,
         env_file=_env_file(settings),
@@ -73,6 +83,48 @@ def examiner(settings: Settings, room: manifest.Room | None = None, shares: Plac
         read=partial(manifest.read, upstream=settings.compat == "upstream") if room is None else room.read,
         places=shares or places(settings),
     )
+
+
+def job_types(settings: Settings, *, keeps: bool = False) -> Callable[[], Presets]:
+    """Return what loads the job types; ``keeps``: what a store said is written down, for when it is away."""
+    store = preset_store(settings.presets)
+    if settings.presets.kind == "yaml" or store is None:
+        return presets_in(settings.presets.folder)
+    remembered = Remembered(
+        what=f"The Parameter Store below {store.prefix}/v2",
+        ask=lambda: [one.as_json() for one in store.read()],
+        file=settings.state_dir / f"parameters-{hashlib.sha256(repr(store).encode()).hexdigest()[:12]}.json",
+        clock=utc_now,
+        keeps=keeps,
+        kept=presets.to_keep,
+        refresh_seconds=settings.presets.refresh_seconds,
+        patience_seconds=AGENT_PATIENCE_SECONDS if keeps else COMMAND_PATIENCE_SECONDS,
+    )
+    return presets_of(store.prefix, remembered.answer)
+
+
+def project_names(settings: Settings, *, keeps: bool = False) -> Callable[[], Answer] | None:
+    """Return what asks for the names of the projects, or None where no address is set; ``keeps``: as above."""
+    url = settings.projects_url
+    if url is None:
+        return None
+    remembered = Remembered(
+        what=f"The list of projects at {url} (projects_url)",
+        ask=partial(projects.fetch, url),
+        file=settings.state_dir / f"projects-{hashlib.sha256(url.encode()).hexdigest()[:12]}.json",
+        clock=utc_now,
+        keeps=keeps,
+        refresh_seconds=PROJECTS_SECONDS,
+        patience_seconds=AGENT_PATIENCE_SECONDS if keeps else COMMAND_PATIENCE_SECONDS,
+    )
+    return remembered.answer
+
+
+def preset_store(chosen: site.Presets) -> presets.Store | None:
+    """Return the Parameter Store that the settings name, or None."""
+    if chosen.prefix is None:
+        return None
+    return presets.Store(chosen.prefix, chosen.region, chosen.profile, chosen.endpoint_url)
 
 
 def containers(settings: Settings) -> plan.Containers:
@@ -123,7 +175,7 @@ def executor(settings: Settings, environ: Mapping[str, str]) -> Executor:
 def slurm(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmExecutor:
     """Return the way to a cluster that the settings name."""
     return SlurmExecutor(
-        _rest(chosen, environ) if chosen.via == "rest" else SlurmCommands(environ),
+        way_to_cluster(chosen, environ),
         slots=chosen.slots or SLOTS["slurm"],
         python=str(chosen.python or sys.executable),
         asked=Asked(chosen.partition, chosen.account, chosen.qos),
@@ -140,6 +192,11 @@ def post(settings: Settings, environ: Mapping[str, str], shares: Places, ledger_
 
     server = mail_server(settings.mail)
     return deliver.FilePost(put) if server is None else deliver.SmtpPost(server, environ)
+
+
+def way_to_cluster(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmCommands | SlurmRest:
+    """Return how the cluster is talked to: by its commands on this machine, or by slurmrestd."""
+    return _rest(chosen, environ) if chosen.via == "rest" else SlurmCommands(environ)
 
 
 def _rest(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmRest:
@@ -195,8 +252,26 @@ def context(settings: Settings) -> plan.Context:
         metadata_strict=settings.metadata.strict,
         env_file=_env_file(settings),
         s3={name: s3_access(settings, name) for name, at in settings.buckets.items() if at.startswith("s3:")},
+        removal=removal(settings),
         containers=containers(settings),
     )
+
+
+def removal(settings: Settings) -> Removal | None:
+    """Return what this site lets be removed; None: nothing. Raises SettingsError for an account nobody knows."""
+    if not settings.policy.source_removal:
+        return None
+    owners = [_uid(name, settings) for name in settings.policy.removal_owners]
+    days = settings.policy.quarantine_days
+    return Removal(roots=list(settings.policy.source_roots), owners=owners, quarantine_days=days)
+
+
+def _uid(name: str, settings: Settings) -> int:
+    try:
+        return int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid
+    except KeyError:
+        finding = f'policy.removal_owners: there is no account "{name}" on this machine.'
+        raise SettingsError(settings.origin, (finding,)) from None
 
 
 def s3_access(settings: Settings, bucket: str) -> S3Access:
@@ -231,11 +306,13 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
     shares = places(settings)
     how, by = pages(settings), examiner(settings, room, shares)
     ledger = open_ledger(settings, now)
+    sweep_spool(settings.state_dir / "spool")
+    bound.bind_if_new(settings.work_dir, ledger.ledger_id, ledger.all_job_ids())
     return Agent(
         ledger=ledger,
         inboxes=inboxes(settings, shares),
         examiner=by,
-        executor=Patient(executor(settings, environ), settings.work_dir, shares),
+        executor=Patient(executor(settings, environ), settings.work_dir, shares, ledger.ledger_id),
         places=shares,
         pages=how,
         sender=settings.mail.sender,
@@ -246,6 +323,7 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
         annotate=room.annotated,
         orders_folder=orders_in(settings),
         furnish=furnishing(how, by),
+        retention=Retention(settings.state_dir / "spool", settings.work_dir, **settings.keep.model_dump()),
     )
 
 
@@ -291,6 +369,7 @@ def initialise(folder: Path, now: datetime) -> Path:
     settings = site.load(file, {})
     ledger = open_ledger(settings, now)
     try:
+        bound.bind(settings.work_dir, ledger.ledger_id)
         for inbox in settings.inboxes:
             mark(inbox.path, ledger.ledger_id)
     finally:
@@ -299,7 +378,9 @@ def initialise(folder: Path, now: datetime) -> Path:
 
 
 def adopt(settings: Settings, folder: Path, baseline: str, now: datetime) -> int:
-    """Bind an existing inbox to this site's ledger; return how many files in it are left alone (``baseline: seen``)."""
+    """Bind an existing inbox (or the work folder) to this site's ledger; return how many files in it are left alone."""
+    if folder.resolve() == settings.work_dir.resolve():
+        return _adopt_work_dir(settings, now)
     known = {inbox.path.resolve(): inbox for inbox in inboxes(settings)}
     inbox = known.get(folder.resolve())
     if inbox is None:
@@ -316,6 +397,15 @@ def adopt(settings: Settings, folder: Path, baseline: str, now: datetime) -> int
     finally:
         ledger.close()
     return len(present)
+
+
+def _adopt_work_dir(settings: Settings, now: datetime) -> int:
+    ledger = open_ledger(settings, now)
+    try:
+        bound.bind(settings.work_dir, ledger.ledger_id)
+    finally:
+        ledger.close()
+    return 0
 
 
 def _present(inbox: Inbox) -> list[tuple[str, str]]:
@@ -344,7 +434,7 @@ def manifest_schema(by: Examiner, now: datetime) -> dict[str, Any]:
 
 def warnings(settings: Settings) -> list[str]:
     """Return what an operator should know before an agent runs, a sentence each."""
-    return [*doubts(settings), *_preset_troubles(settings)]
+    return [*doubts(settings), *_preset_troubles(settings), *_project_troubles(settings)]
 
 
 def doubts(settings: Settings) -> list[str]:
@@ -365,10 +455,22 @@ def doubts(settings: Settings) -> list[str]:
 
 def _preset_troubles(settings: Settings) -> list[str]:
     try:
-        broken = presets_in(settings.presets.folder)().broken
+        found = job_types(settings)()
     except AgentError as error:
         return [str(error)]
-    return [f"Job type {name} cannot be used: {reason}" for name, reason in sorted(broken.items())]
+    broken = [f"Job type {name} cannot be used: {reason}" for name, reason in sorted(found.broken.items())]
+    return [found.trouble, *broken] if found.trouble else broken
+
+
+def _project_troubles(settings: Settings) -> list[str]:
+    names = project_names(settings)
+    if names is None:
+        return []
+    try:
+        trouble = names().trouble
+    except AgentError as error:
+        return [f"{error} Until it can, no manifest is taken in."]
+    return [trouble] if trouble else []
 
 
 def troubles(reader: Reader, settings: Settings) -> list[str]:
@@ -382,7 +484,7 @@ def troubles(reader: Reader, settings: Settings) -> list[str]:
     if not _is_there(settings.work_dir, shares):
         found.append(f"The work folder {settings.work_dir} is not there: nothing new is started until it is back.")
     found += [f"{name}: {error}" for name, error in [*reader.not_taken(), *reader.undelivered()]]
-    return [*found, *_preset_troubles(settings)]
+    return [*found, *_preset_troubles(settings), *_project_troubles(settings)]
 
 
 def _is_there(folder: Path, shares: Places) -> bool:
@@ -399,16 +501,6 @@ def state_of_the_site(reader: Reader, settings: Settings) -> dict[str, Any]:
         "manifests": [report.status(standing) for standing in reader.drops()],
         "troubles": troubles(reader, settings),
     }
-
-
-def web_app(settings: Settings) -> FastAPI:
-    """Return the web page on this site's ledger. Raises LedgerUnavailable when there is none yet."""
-    from dropbox_agent import web  # FastAPI takes a while to import, and no other command needs it
-
-    read = WebReader(open_reader(settings), presets_in(settings.presets.folder))
-    made = web.app(web.Parts(read, pages(settings)))
-    made.mount("/api", api_app(settings))
-    return made
 
 
 def api_app(settings: Settings) -> FastAPI:
@@ -460,14 +552,6 @@ def _preset_changed(folder: Path, job_type: str) -> datetime | None:
         with suppress(OSError):
             return datetime.fromtimestamp((folder / f"{job_type}{suffix}").stat().st_mtime, timezone.utc)
     return None
-
-
-class WebReader:
-    """What the web page asks: the ledger, and the presets as they are now."""
-
-    def __init__(self, reader: Reader, load_presets: Callable[[], Presets]) -> None:
-        self.jobs, self.job, self.drops, self.count_jobs = reader.jobs, reader.job, reader.drops, reader.count_jobs
-        self.presets = load_presets
 
 
 def utc_now() -> datetime:

@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
@@ -27,7 +27,17 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
-from dropbox_agent import assembly, demonstration, doctor, examine, report, submission, terminal
+from dropbox_agent import (
+    assembly,
+    demonstration,
+    doctor,
+    examine,
+    preset_commands,
+    report,
+    serving,
+    submission,
+    terminal,
+)
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent
 from dropbox_agent.errors import AgentError, WrongUse
@@ -101,7 +111,8 @@ def run(
     settings = _settings(config)
     agent = assembly.open_agent(settings, os.environ, assembly.utc_now())
     try:
-        work(agent, settings, console, until_idle)
+        with serving.served_beside(settings) if settings.web.in_run else nullcontext():
+            work(agent, settings, console, until_idle)
     finally:
         agent.ledger.close()
 
@@ -113,12 +124,15 @@ def work(agent: Agent, settings: Settings, console: Console, until_idle: bool) -
         raise trouble
     for warning in assembly.warnings(settings):
         logging.getLogger(__name__).warning(warning)
-    with _stopped_by_signals(agent), terminal.Follower(console) as follower:
+    heartbeat = serving.heartbeat(agent, settings)
+    with _stopped_by_signals(agent), terminal.Follower(console) as follower, heartbeat as beat:
 
-        def show() -> None:
-            follower.show(agent.ledger.drops(SHOWN_MANIFESTS), agent.notes())
+        def each_tick() -> None:
+            beat()
+            if console.is_terminal:
+                follower.show(agent.ledger.drops(SHOWN_MANIFESTS), agent.notes())
 
-        agent.run(until_idle, show if console.is_terminal else None)
+        agent.run(until_idle, each_tick)
     undone = agent.trouble() if until_idle else []
     if undone:
         raise AgentError("\n".join(undone))
@@ -134,7 +148,10 @@ def check(
     settings = _settings(config)
     if not file.is_file():
         raise typer.BadParameter(f"{file} is not a file.")
-    found = assembly.examiner(settings).examine(file, file.name, assembly.utc_now())
+    by = assembly.examiner(settings)
+    found = by.examine(file, file.name, assembly.utc_now())
+    if trouble := by.load_presets().trouble:
+        Console(stderr=True).print(Text(trouble), soft_wrap=True)
     if as_json:
         print(json.dumps(examine.as_json(found), indent=1, default=str))
     else:
@@ -280,17 +297,7 @@ def look_after(
     raise typer.Exit(doctor.exit_code(found))
 
 
-@app.command()
-def presets(config: Config = None) -> None:
-    """List the job types, and those whose file is wrong with the reason."""
-    settings = _settings(config)
-    stored = examine.presets_in(settings.presets.folder)()
-    console = _console()
-    for name, job_type in sorted(stored.job_types.items()):
-        console.print(Text(f"{name:20} {job_type.description}"), soft_wrap=True)
-    for name, reason in sorted(stored.broken.items()):
-        console.print(Text(f"{name:20} cannot be used: {reason}", style="bold red"), soft_wrap=True)
-    raise typer.Exit(1 if stored.broken else 0)
+app.add_typer(preset_commands.commands, name="presets")
 
 
 @app.command()
@@ -315,16 +322,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="The port to listen on. Default: web.port.")] = None,
 ) -> None:
     """Serve the web page: jobs, manifests, presets. Read-only; needs neither inbox nor a running agent."""
-    import uvicorn  # heavy, and needed by no other command
-
-    settings = _settings(config)
-    # Who asks is decided by who is connected: a header that names somebody else is believed of nobody (api.proxy).
-    uvicorn.run(
-        assembly.web_app(settings),
-        host=host or settings.web.host,
-        port=settings.web.port if port is None else port,
-        proxy_headers=False,
-    )
+    serving.serve(_settings(config), host, port)
 
 
 @app.command()
@@ -336,6 +334,24 @@ def adopt(
     """Bind an existing folder to this agent's ledger, and say what to do with the files in it."""
     left = assembly.adopt(_settings(config), inbox, baseline.value, assembly.utc_now())
     print(f"{inbox} is now watched by this agent; {left} files in it are left alone as they are.")
+
+
+@app.command()
+def fsck(
+    config: Config = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what is derived; no agent may run meanwhile.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False,
+) -> None:
+    """Check that what must always be true of ledger, spool, run folders and status files is true."""
+    from dropbox_agent import fsck as check  # needed by no other command
+
+    settings = _settings(config)
+    found = check.mend(settings, assembly.utc_now()) if repair else check.look(settings)
+    if as_json:
+        print(json.dumps([vars(one) for one in found], indent=1))
+    for one in found if not as_json else ():
+        print(f"{'mended' if one.mended else 'WRONG':7} {one.invariant}: {one.sentence} ({one.what})")
+    raise typer.Exit(0 if all(one.mended for one in found) else 1)
 
 
 def _settings(config: Path | None) -> Settings:

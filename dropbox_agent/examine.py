@@ -18,6 +18,7 @@ from dropbox_agent import manifest, plan, policy, presets, validate
 from dropbox_agent.ledger import Reader
 from dropbox_agent.model import Job, Known, Level, Plan, Presets, Problem, Row
 from dropbox_agent.patience import Places
+from dropbox_agent.remembered import Answer
 from dropbox_agent.wording import shown
 
 EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
@@ -65,6 +66,8 @@ class Examiner:
     """Name -> address."""
     projects: tuple[str, ...]
     rules: policy.Rules
+    more_projects: Callable[[], Answer] | None = None
+    """Asks for the names of more projects; None: there are no others."""
     default_email: str | None = None
     env_file: str | None = None
     containers: plan.Containers = plan.NO_CONTAINERS
@@ -121,7 +124,7 @@ class Examiner:
         return Known(
             job_types=tuple(stored.job_types),
             broken_job_types=stored.broken,
-            projects=self.projects,
+            projects=self._all_projects(),
             platforms=platforms,
             modalities=modalities,
             buckets=tuple(self.buckets),
@@ -130,6 +133,10 @@ class Examiner:
             now=now,
             upstream=self.upstream,
         )
+
+    def _all_projects(self) -> tuple[str, ...]:
+        more = () if self.more_projects is None else self.more_projects().value
+        return tuple(dict.fromkeys((*self.projects, *more)))
 
 
 def presets_in(folder: Path) -> Callable[[], Presets]:
@@ -140,6 +147,24 @@ def presets_in(folder: Path) -> Callable[[], Presets]:
         return presets.load_folder(folder, plan.task_ids(), modalities)
 
     return load
+
+
+def presets_of(prefix: str, remembered: Callable[[], Answer]) -> Callable[[], Presets]:
+    """Return what loads the presets of a Parameter Store, or those it had when it answered last."""
+
+    def load() -> Presets:
+        answer = remembered()
+        return replace(presets_from(prefix, answer.value), trouble=answer.trouble)
+
+    return load
+
+
+def presets_from(prefix: str, parameters: Sequence[Mapping[str, Any]]) -> Presets:
+    """Return the job types that parameters hold."""
+    _, modalities = validate.known_names()
+    return presets.load_parameters(
+        prefix, (presets.Parameter(**one) for one in parameters), plan.task_ids(), modalities
+    )
 
 
 def look_at_folder(text: str) -> policy.SourceFacts:

@@ -770,3 +770,42 @@ def test_a_job_that_ended_is_said_in_the_log(
     (job,) = agent.ledger.jobs()
     ended = [record for record in caplog.records if getattr(record, "action", None) == "ended"]
     assert [record.getMessage() for record in ended] == [f"{job.job_id}: succeeded."]
+
+
+def test_an_empty_folder_where_the_work_folder_was_mounted_is_not_believed(
+    agent: Agent, site: Path, row: dict[str, str], tmp_path: Path
+) -> None:
+    work = settings.load(site, {}).work_dir
+    run(agent, 0)
+    away = work.rename(tmp_path / "away")
+    work.mkdir()
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 20, 22, 23, 24)
+    assert list(work.iterdir()) == []
+    assert any(f"The work folder {work} has no marker" in trouble for trouble in agent.trouble())
+    work.rmdir()
+    away.rename(work)
+    run(agent, 400, 401, 402, 403, 404)
+    assert [standing.state for standing in agent.ledger.drops()] == [DropState.SUCCEEDED]
+    assert agent.trouble() == []
+
+
+def test_a_new_work_folder_is_used_once_somebody_says_that_it_is_new(
+    agent: Agent, site: Path, row: dict[str, str], tmp_path: Path
+) -> None:
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, 2, 3, 4, 5)
+    agent.ledger.close()
+    new = tmp_path / "new work"
+    new.mkdir()
+    site.write_text(yaml.safe_dump({**yaml.safe_load(site.read_text()), "work_dir": str(new)}))
+    second = open_agent(site)
+    write_csv(inbox_of(second) / "t.csv", [{**row, "subject_id": "0013"}])
+    run(second, 20, 23, 24, 25)
+    assert any(f"adopt {new}" in trouble for trouble in second.trouble())
+    second.ledger.close()
+    assembly.adopt(settings.load(site, {}), new, "seen", later(30))
+    third = open_agent(site)
+    run(third, 40, 43, 44, 45, 46)
+    assert {standing.state for standing in third.ledger.drops()} == {DropState.SUCCEEDED}
+    third.ledger.close()

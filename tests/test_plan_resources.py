@@ -135,7 +135,13 @@ def test_a_time_is_written_on_the_clusters_own_clock() -> None:
         ({"wait_for_switch": 5}, "wait_for_switch", "says how long to wait for required_switches; set that too"),
         ({"environment": "PATH"}, "environment", "is neither a list of NAME=VALUE nor a group of names and values"),
         ({"environment": ["A B=1"]}, "environment", "has 'A B', which is no name of a variable with a value"),
-        ({"array": "0-3"}, "array", "is not in this version; take it out"),
+        ({"array": "0:3"}, "array", "is no list of elements; write 0-3, 0-9:3, 1,4,7 or 0-7%2"),
+        ({"array": "3-0"}, "array", "goes from 3 down to 0; write 0-3, 0-9:3, 1,4,7 or 0-7%2"),
+        ({"array": "0-3%0"}, "array", "has no number after %; write 0-3, 0-9:3, 1,4,7 or 0-7%2"),
+        ({"array": "0-1000"}, "array", "has more than 1000 elements; no more are possible"),
+        ({"array": "0-999,2000"}, "array", "has 1001 elements; at most 1000 are possible"),
+        ({"array": ""}, "array", "is no list of elements; write 0-3, 0-9:3, 1,4,7 or 0-7%2"),
+        ({"array": True}, "array", "is no list of elements; write 0-3, 0-9:3, 1,4,7 or 0-7%2"),
         ({"x11": ["BATCH_NODE"]}, "x11", "belongs to Slurm itself, or to other kinds of jobs"),
         ({"maximum_cpus": 3}, "maximum_cpus", "has no option of sbatch that would ask for it"),
         ({"time": 5, "time_limit": 5}, "time_limit", "and time say the same (--time); keep one"),
@@ -184,3 +190,19 @@ def test_whatever_is_asked_for_every_option_is_one_well_formed_word(resources: d
     plan.resource_problems(resources)
     for option in plan.resource_options(resources):
         assert option.startswith("--") and option.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("written", "numbers", "at_once", "option"),
+    [
+        ("0-3", (0, 1, 2, 3), None, "0-3"),
+        ("0-7%2", (0, 1, 2, 3, 4, 5, 6, 7), 2, "0-7%2"),
+        ("7, 1,4-5", (1, 4, 5, 7), None, "1,4-5,7"),
+        ("0-9:3", (0, 3, 6, 9), None, "0,3,6,9"),
+        ("2-3,3-4", (2, 3, 4), None, "2-4"),
+        (5, (5,), None, "5"),
+    ],
+)
+def test_the_elements_of_an_array(written: object, numbers: tuple[int, ...], at_once: int | None, option: str) -> None:
+    assert plan.array_of({"array": written}) == plan.Array(numbers, at_once)
+    assert plan.resource_options({"array": written}) == (f"--array={option}",)

@@ -289,10 +289,8 @@ def test_a_bad_character_is_said(tmp_path: Path) -> None:
          " http://host:port or unix:/path."),
         ("executor: {kind: slurm, via: rest, url: 'slurm:6820'}", 'executor.url: "slurm:6820" is not where a slurmrestd'
          " listens; write http://host:port or unix:/path."),
-        ("presets: {kind: ssm, prefix: /x}", "presets.kind: ssm is not in this version; yaml is."),
         ("codeocean: {domain: x}", "codeocean is not in this version; the Code Ocean tasks are skipped."),
         ("docdb:", "docdb is not in this version; the DocDB task is skipped."),
-        ("projects_url: http://x", "projects_url is not in this version; projects is a list in this file."),
     ],
 )  # fmt: skip
 def test_what_a_later_version_will_have_is_refused_honestly(tmp_path: Path, text: str, finding: str) -> None:
@@ -400,16 +398,16 @@ def test_a_wrong_variable_is_named_and_not_the_line_it_overrides(tmp_path: Path)
         "DROPBOX_AGENT_WEB__PORT": "x",
         "DROPBOX_AGENT_PROJECTS": "a,b",
         "DROPBOX_AGENT_INBOXES__0__PATH": "x",
-        "DROPBOX_AGENT_PRESETS__KIND": "ssm",
+        "DROPBOX_AGENT_PRESETS__KIND": "ini",
     }
     assert findings(tmp_path, "web: {port: 1}\n", **environ) == (
         'DROPBOX_AGENT_PROJECTS: "a,b" is not JSON; lists and sections are written as JSON, for example'
         ' ["one", "two"].',
-        "DROPBOX_AGENT_PRESETS__KIND: presets.kind: ssm is not in this version; yaml is.",
         "DROPBOX_AGENT_SITE__NAM: site.nam is not a setting. Did you mean name?",
         "DROPBOX_AGENT_WEP: wep is not a setting. Did you mean web?",
         'DROPBOX_AGENT_INBOXES__0__PATH: inboxes: a section is not a list; write one line "- value" for each, or []'
         " for none.",
+        'DROPBOX_AGENT_PRESETS__KIND: presets.kind: "ini" is not known. Known: yaml, ssm.',
         'DROPBOX_AGENT_WEB__PORT: web.port: "x" is not a whole number.',
     )
 
@@ -518,6 +516,9 @@ def test_a_workspace_that_cannot_be_made_is_said(tmp_path: Path, name: str, reas
          'mail.password_env: "not a name" is not the name of an environment variable.'),
         ("mail: {kind: smtp, host: mail, security: ssl}",
          'mail.security: "ssl" is not known. Known: starttls, tls, none.'),
+        ("presets: {kind: ssm}", "presets.kind: ssm needs the beginning of the parameters' names (presets.prefix)."),
+        ("presets: {prefix: job_types/}", 'presets.prefix: "job_types/" is not the beginning of a parameter\'s name;'
+         " write /name/name, without a slash at the end."),
         ("mail: {password: geheim}", "mail.password is not a setting. Did you mean password_env?"),
     ],
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from dropbox_agent.deliver.files import OWN_PREFIX, README, TEMPLATE, Names, is_ours, status, sweep, write
 from dropbox_agent.deliver.mails import message
-from dropbox_agent.deliver.own import is_ours_whatever_it_says, is_unchanged, take_back, write_own
+from dropbox_agent.deliver.own import digest_of, is_ours_whatever_it_says, is_unchanged, take_back, write_own
 from dropbox_agent.deliver.post import Answer, FilePost, Letter, Post, write_beside
 from dropbox_agent.deliver.smtp import PORTS, MailServer, SmtpPost, probe
 
@@ -18,6 +18,7 @@ __all__ = [
     "Names",
     "Post",
     "SmtpPost",
+    "digest_of",
     "is_ours",
     "is_ours_whatever_it_says",
     "is_unchanged",

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dropbox_agent import assembly, inbox
-from dropbox_agent.doctor import mounts
+from dropbox_agent.doctor import mounts, s3
 from dropbox_agent.doctor.findings import Finding, Site, Verdict
 from dropbox_agent.errors import AgentError, InboxUnavailable, LedgerUnavailable
-from dropbox_agent.examine import presets_in
 
 LITTLE_BYTES = 1_000_000_000
 """Less free space than this is worth a warning."""
@@ -74,26 +73,33 @@ def _inbox(path: Path, ledger_id: str) -> Finding:
 
 
 def buckets(at: Site) -> Iterator[Finding]:
-    """Each bucket that is a folder."""
+    """Each bucket: a folder that can be written, or S3 that answers, lists, stores and checks."""
     for name, address in sorted(at.settings.buckets.items()):
         folder = assembly.bucket_folder(address)
         if folder is not None:
             yield _folder(f"bucket {name}", folder, "Make it, mount it, or correct 'buckets': no upload can go there.")
+        else:
+            yield s3.bucket(f"bucket {name}", address, assembly.s3_access(at.settings, name), at.environ)
 
 
 def job_types(at: Site) -> Iterator[Finding]:
     """The presets: readable, each of them usable."""
-    folder = at.settings.presets.folder
+    chosen = at.settings.presets
+    where = str(chosen.folder) if chosen.kind == "yaml" else f"the Parameter Store below {chosen.prefix}/v2"
     try:
-        stored = presets_in(folder)()
+        stored = assembly.job_types(at.settings)()
     except AgentError as error:
         yield Finding("job types", Verdict.FAILED, str(error))
         return
-    yield Finding(
-        "job types", Verdict.OK, f"{len(stored.job_types)} in {folder}: {', '.join(sorted(stored.job_types))}."
-    )
+    if stored.trouble is not None:
+        advice = "Nothing stops meanwhile. Job types that change there are not seen until it answers."
+        yield Finding("job types", Verdict.WARNING, stored.trouble, advice)
+    else:
+        names = ", ".join(sorted(stored.job_types))
+        yield Finding("job types", Verdict.OK, f"{len(stored.job_types)} in {where}: {names}.")
     for name, reason in sorted(stored.broken.items()):
-        yield Finding(f"job type {name}", Verdict.WARNING, f"It cannot be used: {reason}", "Correct its file.")
+        advice = f"Correct its {'file' if chosen.kind == 'yaml' else 'parameter'}."
+        yield Finding(f"job type {name}", Verdict.WARNING, f"It cannot be used: {reason}", advice)
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------

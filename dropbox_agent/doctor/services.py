@@ -6,9 +6,30 @@ from collections.abc import Iterator
 
 from dropbox_agent import assembly, deliver
 from dropbox_agent.doctor.findings import Finding, Site, Verdict
+from dropbox_agent.errors import AgentError
 
 LONGEST_SECONDS = 15.0
 """How long one service is waited for."""
+
+
+def projects(at: Site) -> Iterator[Finding]:
+    """The list of projects."""
+    names = assembly.project_names(at.settings)
+    if names is None:
+        known = len(at.settings.projects)
+        words = f"{known} names in the settings." if known else "Any well-formed name is accepted."
+        yield Finding("projects", Verdict.NOT_CONFIGURED, f"No projects_url is set. {words}")
+        return
+    try:
+        answer = names()
+    except AgentError as error:
+        yield Finding("projects", Verdict.FAILED, str(error), "Correct projects_url: no manifest is taken in.")
+        return
+    if answer.trouble:
+        yield Finding("projects", Verdict.WARNING, answer.trouble, "New projects are not known until it answers.")
+    else:
+        words = f"{len(answer.value)} names from {at.settings.projects_url}."
+        yield Finding("projects", Verdict.OK, words)
 
 
 def mail(at: Site) -> Iterator[Finding]:

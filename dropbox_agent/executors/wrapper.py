@@ -3,6 +3,9 @@
 Standard library only, one file: it must run on a node that has nothing but Python. Called as ``wrapper.py
 allocation.json``. Its first act takes the start token (``mkdir``); a second copy exits with 75 and does nothing. Each
 task leaves a start record and an end record; the last act is the end record of the allocation.
+
+An array task is one task whose script runs once for each element. On a cluster each element is a process of its own
+(``wrapper.py allocation.json ELEMENT``); elsewhere the wrapper starts them. The one that ends last ends the task.
 """
 
 from __future__ import annotations
@@ -10,46 +13,84 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from typing import Any, BinaryIO
 
+BEGAN = time.monotonic()
 TAKEN = 75
 """Exit code of a copy that found the start token taken (EX_TEMPFAIL)."""
+ENDS = ("succeeded", "skipped", "failed", "cancelled")
 PATIENCE_SECONDS = (1, 5, 15, 60, 300, 300)
 """How long to wait between the tries to write an end record."""
 
 
-def main(allocation_path: str) -> int:
+def main(allocation_path: str, element: str | None = None) -> int:
     with open(allocation_path, encoding="utf-8") as file:
         allocation = json.load(file)
     os.chdir(allocation["folder"])
     run = Run()
-    if not take_token(allocation):
-        return TAKEN
+    show_life(allocation)
     environment = {**inherited(allocation.get("inherits", [])), **allocation["environment"]}
+    if "elements" in allocation:
+        array = Array(allocation, allocation_path, run, environment)
+        return array.run_all() if element is None else array.run_one(int(element))
+    if not take_token(allocation["token"]):
+        return TAKEN
     ended: dict[str, str] = {}
     for task in allocation["tasks"]:
         if run.stopped_by or any(ended.get(key) not in ("succeeded", "skipped") for key in task["needs"]):
             continue
         ended[task["key"]] = run.task(task, environment)
-    keep_writing(allocation["end"], {"key": allocation["key"], "ended": now(), "tasks": ended})
+    keep_writing(allocation["end"], {"key": allocation["key"], "ended": now(), "tasks": ended, **what_it_took()})
     return 0 if all(state in ("succeeded", "skipped") for state in ended.values()) else 1
 
 
-def take_token(allocation: dict[str, Any]) -> bool:
+def take_token(token: str) -> bool:
     """Return whether this copy is the one that runs. mkdir is atomic on every share we know."""
     try:
-        os.mkdir(allocation["token"])
+        os.mkdir(token)
     except FileExistsError:
-        print(f"The start token {allocation['token']} is taken: another copy runs or ran this attempt.")
+        print(f"The start token {token} is taken: another copy runs or ran this attempt.")
         return False
     owner = {"pid": os.getpid(), "start": process_start(os.getpid()), "boot": boot_id(), "host": os.uname().nodename}
     owner["slurm_job_id"] = os.environ.get("SLURM_JOB_ID")
-    write_record(os.path.join(allocation["token"], "owner.json"), owner)
+    owner["node"] = node()
+    write_record(os.path.join(token, "owner.json"), owner)
     return True
+
+
+def show_life(allocation: dict[str, Any]) -> None:
+    """Write a heartbeat now and then, as long as this process lives; no thread, for it starts others with fork."""
+    seconds = allocation.get("heartbeat_seconds")
+    if not seconds:
+        return
+    path = os.path.join(allocation["folder"], "heartbeat.json")
+
+    def beat(_number: int, _frame: object) -> None:
+        temporary = f"{path}.{os.getpid()}.tmp"
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                json.dump({"at": now(), "every_seconds": seconds}, file)
+            os.replace(temporary, path)
+        except OSError:
+            pass  # a share that is away: the next beat may reach it
+
+    signal.signal(signal.SIGALRM, beat)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+
+
+def what_it_took() -> dict[str, Any]:
+    """Return where this ran, how long, and the memory of the largest process it started."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"node": node(), "elapsed_seconds": time.monotonic() - BEGAN, "max_rss_bytes": usage.ru_maxrss * 1024}
+
+
+def node() -> str:
+    return os.environ.get("SLURMD_NODENAME") or os.uname().nodename
 
 
 def inherited(beginnings: list[str]) -> dict[str, str]:
@@ -99,6 +140,104 @@ class Run:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
         return self.process.wait(), None
+
+
+class Array:
+    """An array task: one script, run once for each element. Every element leaves a record named after how it ended."""
+
+    def __init__(self, allocation: dict[str, Any], path: str, run: Run, environment: dict[str, str]) -> None:
+        self.allocation = allocation
+        self.path = path
+        self.run = run
+        self.task = allocation["tasks"][0]
+        self.numbers: list[int] = allocation["elements"]
+        first, last = str(min(self.numbers)), str(max(self.numbers))
+        told = {"COUNT": str(len(self.numbers)), "MIN": first, "MAX": last}
+        # As Slurm says it; where there is Slurm, it says so itself.
+        self.environment = {**{f"SLURM_ARRAY_TASK_{name}": text for name, text in told.items()}, **environment}
+
+    def run_all(self) -> int:
+        """Start each element as a process of its own, not too many at a time; end the others when one ends badly."""
+        if not take_token(self.allocation["token"]):
+            return TAKEN
+        waiting = list(self.numbers)
+        living: list[subprocess.Popen[bytes]] = []
+        told: set[int] = set()
+        at_once = self.allocation["at_once"] or os.cpu_count() or 1
+        while living or (waiting and not self.is_over()):
+            while waiting and len(living) < at_once and not self.is_over():
+                argv = [sys.executable, "-I", os.path.abspath(__file__), self.path, str(waiting.pop(0))]
+                living.append(subprocess.Popen(argv, stdin=subprocess.DEVNULL))
+            for child in living if self.is_over() else ():
+                if child.pid not in told:
+                    child.send_signal(signal.SIGTERM)
+                told.add(child.pid)
+            time.sleep(0.1)
+            living = [child for child in living if child.poll() is None]
+        for number in waiting:
+            if take_token(self.file(number, "started")):
+                self.leave(number, {"state": "cancelled", "message": "It was not started any more."})
+        return self.conclude()
+
+    def run_one(self, number: int) -> int:
+        """Run one element, unless another copy does."""
+        if not take_token(self.file(number, "started")):
+            return TAKEN
+        os.makedirs(self.allocation["token"], exist_ok=True)
+        started = now()
+        if not os.path.exists(self.task["started"]):
+            write_record(self.task["started"], {"key": self.task["key"], "started": started})
+        if self.is_over():
+            self.leave(number, {"state": "cancelled", "message": "Another element had ended badly before it started."})
+            return self.conclude()
+        files = {"log": self.file(number, "log"), "outcome": self.file(number, "outcome.json")}
+        task = {**self.task, **files, "argv": [*self.task["argv"], str(number)]}
+        with open(task["log"], "ab") as log:
+            environment = {**self.environment, "SLURM_ARRAY_TASK_ID": str(number)}
+            code, reason = self.run.process_of(task, environment, log)
+        self.leave(number, end_record(task, started, code, reason, self.run.stopped_by))
+        return self.conclude()
+
+    def leave(self, number: int, record: dict[str, Any]) -> None:
+        keep_writing(self.file(number, f"{record['state']}.json"), {"element": number, **record})
+
+    def conclude(self) -> int:
+        """End the task when every element has ended: the program once more when all ended well, else its end record."""
+        ended = self.ended()
+        if len(ended) < len(self.numbers):
+            return 0 if not self.is_over() else 1
+        try:
+            os.mkdir(os.path.join(self.allocation["elements_in"], "concluded"))
+        except FileExistsError:
+            return 0
+        if all(state in ("succeeded", "skipped") for state in ended.values()):
+            state = self.run.task(self.task, self.environment)
+        else:
+            state = self.end_badly(ended)
+        tasks = {self.task["key"]: state}
+        keep_writing(self.allocation["end"], {"key": self.allocation["key"], "ended": now(), "tasks": tasks})
+        return 0 if state in ("succeeded", "skipped") else 1
+
+    def end_badly(self, ended: dict[int, str]) -> str:
+        state = "failed" if "failed" in ended.values() else "cancelled"
+        number = min(number for number, one in ended.items() if one == state)
+        message = read_outcome(self.file(number, f"{state}.json")).get("message", state)
+        record = {"key": self.task["key"], "task_id": self.task["task_id"], "state": state, "ended": now()}
+        record["message"] = f"Element {number} of {len(self.numbers)} {state}: {message}"
+        keep_writing(self.task["ended"], {**record, "exit_code": None, "facts": {}})
+        return state
+
+    def ended(self) -> dict[int, str]:
+        """Return how each element ended that has."""
+        names = (name.split(".") for name in os.listdir(self.allocation["elements_in"]))
+        return {int(name[0]): name[1] for name in names if len(name) == 3 and name[1] in ENDS and name[2] == "json"}
+
+    def is_over(self) -> bool:
+        """Return whether no more elements are to be run: one ended badly, or somebody asked to stop."""
+        return bool(self.run.stopped_by) or not set(self.ended().values()) <= {"succeeded", "skipped"}
+
+    def file(self, number: int, what: str) -> str:
+        return os.path.join(self.allocation["elements_in"], f"{number}.{what}")
 
 
 def end_record(
@@ -182,4 +321,8 @@ def now() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    try:
+        code = main(*sys.argv[1:])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # its handler goes before the process does
+    sys.exit(code)

@@ -4,10 +4,10 @@ A listing decides; file events only wake the scanner (on NFS and SMB nothing tha
 Nothing is concluded from an inbox whose marker is missing or names another ledger: that is a share that went away.
 """
 
-from dropbox_agent.inbox.files import open_regular
+from dropbox_agent.inbox.files import open_regular, sweep_spool
 from dropbox_agent.inbox.listing import is_passed_over
 from dropbox_agent.inbox.marker import MARKER, beside, guard, mark
 from dropbox_agent.inbox.sightings import Waiting
 from dropbox_agent.inbox.watch import Inbox
 
-__all__ = ["MARKER", "Inbox", "Waiting", "beside", "guard", "is_passed_over", "mark", "open_regular"]
+__all__ = ["MARKER", "Inbox", "Waiting", "beside", "guard", "is_passed_over", "mark", "open_regular", "sweep_spool"]

@@ -83,6 +83,12 @@ def signature(facts: os.stat_result) -> Signature:
     return Signature(facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
+def sweep_spool(spool: Path) -> None:
+    """Remove the half copies that a killed agent left; call it before anything is copied."""
+    for path in spool.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def copy_and_hash(source: BufferedReader, target: Path, limit: int) -> tuple[str, int]:
     """Copy up to ``limit`` bytes into a new file, onto the disk; return their sha256 and number. Raises OSError."""
     digest, size = hashlib.sha256(), 0

@@ -2,11 +2,13 @@
 
 ``Ledger`` (``record``) is the agent's: it writes, what is taken in (``drops``), what is handed over (``attempts``), how
 jobs begin and end (``jobs``). ``Reader`` only reads, from any process, while the agent works.
-``Lists`` are what pages and programs list of many.
+``Audit`` is what must always be true. ``Lists`` are what pages and programs list of many.
 """
 
+from dropbox_agent.ledger.audit import Audit
+from dropbox_agent.ledger.inboxes import Over
 from dropbox_agent.ledger.listing import Lists
 from dropbox_agent.ledger.read import Reader
 from dropbox_agent.ledger.record import DueMail, Ledger, Untold
 
-__all__ = ["DueMail", "Ledger", "Lists", "Reader", "Untold"]
+__all__ = ["Audit", "DueMail", "Ledger", "Lists", "Over", "Reader", "Untold"]

@@ -38,7 +38,7 @@ from dropbox_agent.model import (
 )
 from dropbox_agent.states import AttemptState, Cause, DropState, JobState, TaskState
 
-JOB_COLUMNS = "jobs.*, drops.name AS manifest"
+JOB_COLUMNS = "jobs.*, drops.name AS manifest, drops.owner AS owner"
 JOBS = f"SELECT {JOB_COLUMNS} FROM jobs JOIN drops USING (drop_id)"
 LATEST = (
     "NOT EXISTS (SELECT 1 FROM drops AS newer WHERE newer.inbox = drops.inbox AND newer.name = drops.name"
@@ -131,6 +131,10 @@ class Reader:
             " AND drop_id < ifnull(?, drop_id + 1)",
             (str(inbox), name, before),
         )
+
+    def all_job_ids(self) -> list[str]:
+        """Return every job there is, oldest first."""
+        return [row["job_id"] for row in self._all("SELECT job_id FROM jobs ORDER BY created, position")]
 
     def count_jobs(self) -> Mapping[str, int]:
         """Return how many jobs are in each state; states without jobs are 0."""
@@ -266,6 +270,7 @@ class Reader:
             acq_datetime=datetime.fromisoformat(row["acq_datetime"]),
             drop_id=row["drop_id"],
             manifest=row["manifest"],
+            owner=row["owner"],
         )
 
     def _tasks(self, job_id: str) -> tuple[TaskStanding, ...]:

@@ -32,8 +32,22 @@ class AttemptFolder:
         return self.path / "end.json"
 
     @property
+    def heartbeat(self) -> Path:
+        """Written now and then while the wrapper lives, where somebody may lose sight of it."""
+        return self.path / "heartbeat.json"
+
+    @property
     def wrapper_log(self) -> Path:
         return self.path / "wrapper.log"
+
+    @property
+    def elements(self) -> Path:
+        """What belongs to the elements of an array task: for each ``N.started``, ``N.log``, ``N.STATE.json``, ..."""
+        return self.path / "elements"
+
+    def element(self, number: int | str, what: str) -> Path:
+        """Return a file of one element: ``elements/3.log``."""
+        return self.elements / f"{number}.{what}"
 
     def settings(self, key: str) -> Path:
         return self.path / f"{file_stem(key)}.settings.json"

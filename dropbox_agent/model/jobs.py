@@ -51,6 +51,8 @@ class Presets:
     job_types: Mapping[str, JobType]
     broken: Mapping[str, str]
     """Name of a job_type that cannot be used -> why, in one sentence that names file and line."""
+    trouble: str | None = None
+    """Why these may not be the newest: their store did not answer. Else None."""
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,19 @@ class Container(BaseModel):
     """What the script may read besides its image, each under its own path. It writes its output and /tmp only."""
 
 
+class Removal(BaseModel):
+    """What a site lets be removed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    roots: list[Path]
+    """Only below these."""
+    owners: list[int]
+    """Only what belongs to one of these accounts (uid): whoever dropped the manifest, and those the site names."""
+    quarantine_days: float = 14.0
+    """0: removed at once."""
+
+
 class TaskSettings(BaseModel):
     """The settings file of one built-in task: all that ``python -m dropbox_agent.tasks NAME SETTINGS.json`` reads."""
 
@@ -77,11 +90,17 @@ class TaskSettings(BaseModel):
     """Where links in the sources may lead, besides the sources themselves."""
     protected: list[Path] = []
     """Folders of the service itself (ledger, other buckets, other jobs): no link in the sources may lead there."""
+    removal: Removal | None = None
+    """What may be removed, for the task that removes; None: nothing."""
     image: str | None = None
     image_version: str | None = None
     job_settings: dict[str, Any] = {}
     script: str | None = None
     """The rendered command_script."""
+    elements: list[int] = []
+    """The elements of an array task: its script runs once for each, then the task is brought to its end."""
+    element: int | None = None
+    """Which of them this process is."""
     container: Container | None = None
     """What the script runs in; None: on the node itself."""
     metadata_required: bool = False

@@ -1,10 +1,12 @@
 """Job and presets -> plan: the pipeline's order, the merged settings of every task, and what each waits for.
 
 ``pipeline`` is the order, one visible table; ``merging`` lays presets and manifest over one another; ``expansion``
-makes the plan; ``script`` fills the shell scripts of presets; ``resources`` says what a task asks of a cluster;
-``containers`` which scripts run in an image; ``handover`` says what it is given on its node.
+makes the plan; ``script`` fills the shell scripts of presets, ``containers`` says which of them run in an image,
+``arrays`` which run once for each element; ``resources`` says what a task asks of a cluster; ``handover`` says what it
+is given on its node.
 """
 
+from dropbox_agent.plan.arrays import Array, array_of, in_ranges
 from dropbox_agent.plan.containers import NO_CONTAINERS, Containers, images_of
 from dropbox_agent.plan.expansion import expand, preset_script_faults
 from dropbox_agent.plan.handover import Context, task_settings
@@ -26,15 +28,18 @@ __all__ = [
     "PIPELINE",
     "TASK_FIELDS",
     "Again",
+    "Array",
     "Containers",
     "Context",
     "Step",
     "Unrenderable",
     "again",
+    "array_of",
     "expand",
     "folders_of",
     "from_json",
     "images_of",
+    "in_ranges",
     "is_task",
     "is_windows",
     "kind",

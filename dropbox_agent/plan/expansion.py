@@ -9,17 +9,17 @@ from types import MappingProxyType
 from typing import Any
 
 from dropbox_agent.model import SOURCE_SETTINGS, Job, Level, Place, Plan, PlannedTask, Presets, Problem, Row
-from dropbox_agent.plan import containers, merging, resources, retries, script
+from dropbox_agent.plan import arrays, containers, merging, resources, retries, script
 from dropbox_agent.plan.containers import Containers
 from dropbox_agent.plan.paths import PathMap, map_path
 from dropbox_agent.plan.pipeline import BY_MODALITY, PIPELINE, Step
 
 NOT_ASKED_TO_REMOVE = (
-    "Not asked for: the source folders stay unless skip_task: false and job_settings.dry_run: false are both set."
+    "Not asked for: the source folders stay unless skip_task: false and job_settings.dry_run: false are both set"
+    " (dry_run: true only shows what would be removed)."
 )
 NOTHING_UPLOADED = "Nothing is uploaded, so nothing may be removed."
 REMOVAL_NOT_ALLOWED = "This site does not let jobs remove source folders (policy.source_removal in agent.yaml)."
-NO_REMOVAL_YET = "Verified removal is not in this version; the source folders stay."
 SCRIPTED = BY_MODALITY
 """The tasks that a preset's command_script belongs to; the others run the agent's own program."""
 
@@ -151,12 +151,13 @@ def _skip(draft: _Draft, drafts: Iterable[_Draft], source_removal: bool) -> str 
     return None
 
 
-def _why_sources_stay(draft: _Draft, drafts: Iterable[_Draft], *, asked: bool, allowed: bool) -> str:
-    if not asked or str(draft.job_settings.get("dry_run")).lower() != "false":
+def _why_sources_stay(draft: _Draft, drafts: Iterable[_Draft], *, asked: bool, allowed: bool) -> str | None:
+    # Upstream's clients send skip_task: false by themselves, so what is meant has to be said twice.
+    if not asked or str(draft.job_settings.get("dry_run")).lower() not in ("true", "false"):
         return NOT_ASKED_TO_REMOVE
     if any(other.step.task_id == "upload_data_to_s3" and other.skip is not None for other in drafts):
         return NOTHING_UPLOADED
-    return NO_REMOVAL_YET if allowed else REMOVAL_NOT_ALLOWED
+    return None if allowed else REMOVAL_NOT_ALLOWED
 
 
 def _who(origin: str) -> str:
@@ -212,6 +213,7 @@ def _problems(
         if draft.skip is None:
             yield from _source_problems(job, draft)
             yield from _resource_problems(job, draft)
+            yield from _array_problems(job, draft)
             yield from _script_problems(job, draft, location, env_file)
             yield from _container_problems(job, draft, site)
 
@@ -305,6 +307,21 @@ def _resource_problems(job: Job, draft: _Draft) -> Iterator[Problem]:
         level = Level.WARNING if fault.passed_over else Level.ERROR
         place = _place(job, draft, "image_resources", fault.name)
         yield Problem(level, place, words, found=str(asked[fault.name])[:200], suggestion=fault.suggestion)
+
+
+def _array_problems(job: Job, draft: _Draft) -> Iterator[Problem]:
+    """Only a script knows what its elements are."""
+    asked = draft.settings.get("image_resources") or {}
+    if arrays.array_of(asked) is None or (draft.step.task_id in SCRIPTED and draft.settings.get("command_script")):
+        return
+    by = _who(_origin(draft, "image_resources", "array"))
+    yield Problem(
+        Level.ERROR,
+        _place(job, draft, "image_resources", "array"),
+        f"array in image_resources of {draft.key}, set by {by}, needs a command_script, which is run once for each"
+        " element. Take it out.",
+        found=str(asked["array"])[:200],
+    )
 
 
 def _set_by_manifest(draft: _Draft) -> frozenset[str]:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dropbox_agent.plan import arrays
+
 LONGEST_TEXT = 500
 LARGEST_NUMBER = 10**11
 
@@ -165,6 +167,13 @@ def memory_of_gpu(value: Any) -> str:
     return f"{gpus(value)}M"
 
 
+def elements(value: Any) -> str:
+    try:
+        return str(arrays.read(value))
+    except arrays.NoArray as wrong:
+        raise Unfit(str(wrong)) from None
+
+
 MAIL_TYPES = ("NONE", "BEGIN", "END", "FAIL", "REQUEUE", "ALL", "INVALID_DEPEND", "STAGE_OUT", "ARRAY_TASKS",
               "TIME_LIMIT", "TIME_LIMIT_90", "TIME_LIMIT_80", "TIME_LIMIT_50")  # fmt: skip
 
@@ -203,7 +212,7 @@ PROPERTIES: tuple[Property, ...] = (
     Property("allocation_node_list", refused=SERVER),
     Property("allocation_node_port", refused=SERVER),
     Property("argv", refused="is decided by the preset's command_script; set that"),
-    Property("array", refused=LATER),
+    Property("array", "--array", elements),
     Property("batch_features", "--batch", text),
     Property("begin_time", "--begin", numbered(moment)),
     Property("flags", joint=True),

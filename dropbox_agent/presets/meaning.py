@@ -31,7 +31,12 @@ class Reading:
         for key in top:
             if key not in KEYS:
                 self.document.tell((key,), f"{key} is not known here{instead(key, KEYS)}")
-        tasks = dict(self.tasks(self.group(("tasks",), top.get("tasks"))))
+        return self.about(name, top, dict(self.tasks(self.group(("tasks",), top.get("tasks")))))
+
+    def about(
+        self, name: str, top: Mapping[str, Any], tasks: Mapping[tuple[str, str | None], Mapping[str, Any]]
+    ) -> JobType:
+        """Return the job type that has these tasks, and all else it is from the top of its file."""
         description, inherits = self.text("description", top) or "", self.text("inherits", top)
         return JobType(name, description, inherits, tasks, self.retries(self.group(("retries",), top.get("retries"))))
 

@@ -137,8 +137,15 @@ def _variable_name(value: str) -> str:
     return value
 
 
+def _parameter_prefix(value: str) -> str:
+    if not re.fullmatch(r"(/[A-Za-z0-9._-]+)+", value):
+        raise ValueError("is not the beginning of a parameter's name; write /name/name, without a slash at the end")
+    return value
+
+
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Seconds = Annotated[float, BeforeValidator(_no_switch), Field(gt=0, allow_inf_nan=False)]
+Days = Annotated[float, BeforeValidator(_no_switch), Field(ge=0, allow_inf_nan=False)]
 Number = Annotated[int, BeforeValidator(_no_switch), Field(ge=1)]
 Port = Annotated[int, BeforeValidator(_no_switch), Field(ge=0, le=65535)]
 Text = Annotated[str, AfterValidator(_text)]
@@ -148,6 +155,7 @@ BucketName = Annotated[str, AfterValidator(_bucket_name)]
 BucketAddress = Annotated[str, AfterValidator(_bucket)]
 MailAddress = Annotated[str, AfterValidator(_mail_address)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+ParameterPrefix = Annotated[str, AfterValidator(_parameter_prefix)]
 RestAddress = Annotated[str, AfterValidator(_rest_address)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
 """The name of an environment variable that holds a secret; never the secret itself."""

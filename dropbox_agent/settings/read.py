@@ -35,12 +35,8 @@ SECRET_NAMES = ("sha256",)
 """Settings whose values are never shown."""
 
 LATER_NAMES: Mapping[KeyPath, str] = {
-    ("projects_url",): "projects is a list in this file",
     ("codeocean",): "the Code Ocean tasks are skipped",
     ("docdb",): "the DocDB task is skipped",
-}
-LATER_VALUES: Mapping[tuple[KeyPath, str], str] = {
-    (("presets", "kind"), "ssm"): "yaml is",
 }
 """What later versions will know, and what this version has instead."""
 
@@ -153,13 +149,7 @@ class _Reading:
         known: dict[str, Any] = {}
         for name, value in tree.items():
             here = (*path, name)
-            later = LATER_VALUES.get((here, value)) if isinstance(value, str) else None
-            if later:
-                self.found(here, f"{_where(here)}: {value} is not in this version; {later}.")
-                if path:
-                    # The rest of the section belongs to what is not there yet.
-                    return {}
-            elif name in section.model_fields:
+            if name in section.model_fields:
                 known.update(self._known_value(name, value, section, here))
             else:
                 self.found(here, _unknown(here, section))

@@ -11,13 +11,16 @@ from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dropbox_agent.settings.api import Api
+from dropbox_agent.settings.keep import Keep
 from dropbox_agent.settings.kinds import (
     AllOrSome,
     BucketAddress,
     BucketName,
+    Days,
     Folder,
     FolderText,
     Number,
+    ParameterPrefix,
     Port,
     RestAddress,
     Seconds,
@@ -130,10 +133,23 @@ def _or_shipped(value: Any) -> Any:
 class Presets(Section):
     """Where the job types are."""
 
-    kind: Literal["yaml"] = Field("yaml", description="yaml reads a folder with one file per job type.")
+    kind: Literal["yaml", "ssm"] = Field(
+        "yaml", description="yaml reads a folder with one file per job type; ssm an AWS Parameter Store."
+    )
     folder: Annotated[Folder, BeforeValidator(_or_shipped)] = Field(
         default_factory=job_types_shipped,
         description="The folder of the job types (NAME.yaml each); null: those that come with the program.",
+    )
+    prefix: ParameterPrefix | None = Field(
+        None, description="What the names of the parameters begin with, before /v2/JOB_TYPE/tasks/TASK (ssm)."
+    )
+    region: Text | None = Field(None, description="The AWS region of the store; null: that of AWS's own settings.")
+    profile: Text | None = Field(None, description="The profile in ~/.aws to use; null: the default one.")
+    endpoint_url: WebAddress | None = Field(
+        None, description="Another address of the store, of a private endpoint for example; null: AWS's own."
+    )
+    refresh_seconds: Seconds = Field(
+        60.0, description="How old the job types of the store may be; while it is away, the last ones are used."
     )
 
 
@@ -150,6 +166,14 @@ class Policy(Section):
     source_removal: Switch = Field(
         False, description="Whether a job may ask to have its source folders removed after a verified upload."
     )
+    removal_owners: tuple[Text, ...] = Field(
+        (),
+        description="Accounts, by name or number, whose folders any manifest may have removed (an instrument's); of"
+        " others only those that belong to whoever dropped the manifest.",
+    )
+    quarantine_days: Days = Field(
+        14.0, description="How long a removed source folder waits in its root before it is gone; 0: not at all."
+    )
 
 
 class Site(Section):
@@ -160,6 +184,8 @@ class Site(Section):
     contact: Text | None = Field(
         None, description="Whom to ask when something is wrong: a name, an address, a channel."
     )
+    bug_report_url: WebAddress | None = Field(None, description="A web page where people report what does not work.")
+    job_type_url: WebAddress | None = Field(None, description="A web page where people ask for a new job type.")
 
 
 class Web(Section):
@@ -169,6 +195,9 @@ class Web(Section):
         "127.0.0.1", description="The address to listen on; 127.0.0.1 is reachable from this machine only."
     )
     port: Port = Field(8000, description="The port to listen on; 0 takes a free one.")
+    in_run: Switch = Field(
+        False, description="Whether 'dropbox-agent run' serves the pages too, so that no 'serve' is needed beside it."
+    )
 
 
 class Metadata(Section):
@@ -210,6 +239,11 @@ class Settings(BaseSettings):
     projects: tuple[Text, ...] = Field(
         (), description="The project names that are accepted; empty: any well-formed one."
     )
+    projects_url: WebAddress | None = Field(
+        None,
+        description="Where more project names are asked for (a JSON list), at most every ten minutes; while it is away,"
+        " the last answer is used.",
+    )
     policy: Policy = Field(Policy(), description="Who may set what, and which folders may be uploaded.")
     site: Site = Field(Site(), description="How the site presents itself on pages and in mails.")
     path_map: Mapping[Text, FolderText] = Field(
@@ -228,9 +262,11 @@ class Settings(BaseSettings):
     jobs_per_manifest: Number = Field(
         50, description="How many jobs of one manifest are worked on at a time; the others wait for their turn."
     )
-    share_seconds: Seconds = Field(
+    keep: Keep = Field(Keep(), description="How long what is over is kept; what the ledger knows is always kept.")
+    share_seconds: Seconds | None = Field(
         30.0,
-        description="How long a share may take to answer; then the agent goes on, and asks it again later.",
+        description="How long a share may take to answer; then the agent goes on, and asks it again later; null: for"
+        " ever, and nothing goes on meanwhile.",
     )
     compat: Literal["none", "upstream"] = Field(
         "none",

@@ -43,6 +43,8 @@ class Mail(Section):
 def faults(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the place and the sentence of each setting of a service that lacks another, or excludes it."""
     yield from _mail_faults(settings.mail)
+    if settings.presets.kind == "ssm" and settings.presets.prefix is None:
+        yield ("presets", "kind"), "presets.kind: ssm needs the beginning of the parameters' names (presets.prefix)."
 
 
 def _mail_faults(mail: Mail) -> Iterator[tuple[tuple[str, ...], str]]:

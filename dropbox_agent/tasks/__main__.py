@@ -1,5 +1,6 @@
 """Run one built-in task in this process, and leave its outcome and its progress in the attempt's folder.
 
+An array task is run once for each element, with its number, and once without one to bring it to its end.
 Exit codes: 0 succeeded or skipped, 1 failed, 2 called with something that is no task or no settings file.
 """
 
@@ -24,6 +25,7 @@ from dropbox_agent.tasks import (
     create_staging_folder,
     gather_final_metadata,
     gather_preliminary_metadata,
+    remove_source_folders,
     remove_staging_folder,
     upload_data_to_s3,
 )
@@ -41,6 +43,7 @@ TASKS: Mapping[str, Callable[[TaskSettings, Progress], TaskOutcome]] = {
     "check_metadata_files": check_metadata_files.run,
     "upload_data_to_s3": upload_data_to_s3.run,
     "remove_staging_folder": remove_staging_folder.run,
+    "remove_source_folders": remove_source_folders.run,
 }
 
 
@@ -51,8 +54,9 @@ class Stopped(BaseException):
 def main(argv: Sequence[str]) -> int:
     """Run the task that is named and return the exit code."""
     sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
-    if len(argv) != 2 or argv[0] not in TASKS:
-        print(f"Usage: python -m dropbox_agent.tasks NAME SETTINGS.json, where NAME is one of: {', '.join(TASKS)}")
+    if len(argv) not in (2, 3) or argv[0] not in TASKS or not all(map(str.isdigit, argv[2:])):
+        usage = "python -m dropbox_agent.tasks NAME SETTINGS.json [ELEMENT]"
+        print(f"Usage: {usage}, where NAME is one of: {', '.join(TASKS)}")
         return 2
     try:
         settings = TaskSettings.model_validate_json(Path(argv[1]).read_bytes())
@@ -60,9 +64,13 @@ def main(argv: Sequence[str]) -> int:
         print(f"The settings file {argv[1]} cannot be used: {error}")
         return 2
     attempt = RunFolder(settings.run_folder).attempt(settings.attempt_key)
-    outcome = _outcome(argv[0], settings, Progress(attempt.progress(settings.key)))
+    progress, record = attempt.progress(settings.key), attempt.outcome(settings.key)
+    if len(argv) == 3:
+        settings = settings.model_copy(update={"element": int(argv[2])})
+        progress, record = attempt.element(argv[2], "progress.json"), attempt.element(argv[2], "outcome.json")
+    outcome = _outcome(argv[0], settings, Progress(progress))
     print(f"{argv[0]} {outcome.state}: {outcome.message}")
-    return _record(attempt.outcome(settings.key), outcome)
+    return _record(record, outcome)
 
 
 def _outcome(name: str, settings: TaskSettings, progress: Progress) -> TaskOutcome:

@@ -23,6 +23,10 @@ def run(settings: TaskSettings, progress: Progress) -> TaskOutcome:
     content = content_of(settings)
     partial = output_location(settings.run_folder, settings.s3_prefix, modality, settings.attempt_key)
     try:
+        if settings.script is not None and settings.element is not None:
+            return _element(settings, settings.script, modality, partial, progress)
+        if settings.script is not None and settings.elements:
+            return _put_together(settings, modality, content / modality, partial, progress)
         remove_partials(settings, modality)
         if settings.script is None:
             return _link(settings, modality, content / modality, partial, progress)
@@ -75,6 +79,27 @@ def _transform(
     partial.mkdir(mode=0o770)
     progress.begin(f"Runs the script of {settings.job_type} for {modality}")
     run_script(settings, script, partial, progress)
+    return _made(settings, modality, target, partial, progress)
+
+
+def _element(settings: TaskSettings, script: str, modality: str, partial: Path, progress: Progress) -> TaskOutcome:
+    """Run the script of one element; all of them write into one folder, which is judged when the last has ended."""
+    partial.mkdir(mode=0o770, exist_ok=True)
+    progress.begin(f"Runs the script of {settings.job_type} for {modality}, element {settings.element}")
+    run_script(settings, script, partial, progress)
+    return TaskOutcome(state="succeeded", message=f"Element {settings.element} of {modality} ended well.")
+
+
+def _put_together(
+    settings: TaskSettings, modality: str, target: Path, partial: Path, progress: Progress
+) -> TaskOutcome:
+    """Bring an array task to its end: every element has ended well."""
+    remove_partials(settings, modality, but=partial)
+    return _made(settings, modality, target, partial, progress)
+
+
+def _made(settings: TaskSettings, modality: str, target: Path, partial: Path, progress: Progress) -> TaskOutcome:
+    """Give what a script made its own name, once it is seen to be whole."""
     may = allowed(settings).and_also(partial)
     made, size = _judged(modality, partial, settings.sources.get(modality), may)
     progress.reached(size, made)

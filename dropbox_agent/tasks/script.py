@@ -56,6 +56,8 @@ def run_script(settings: TaskSettings, script: str, output: Path, progress: Prog
 def script_file(settings: TaskSettings) -> Path:
     """Return where the script is kept for those who want to see what ran."""
     attempt = RunFolder(settings.run_folder).attempt(settings.attempt_key)
+    if settings.element is not None:
+        return attempt.element(settings.element, "script.sh")
     return attempt.path / f"{file_stem(settings.key)}.script.sh"
 
 

@@ -75,11 +75,12 @@ def _remove_tree(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def remove_partials(settings: TaskSettings, name: str) -> None:
-    """Remove what attempts that are over left half done under this name."""
+def remove_partials(settings: TaskSettings, name: str, but: Path | None = None) -> None:
+    """Remove what attempts that are over left half done under this name; ``but``: what is not over yet."""
     staging = RunFolder(settings.run_folder).staging
     for left in sorted(staging.glob(f"{name}.partial-*")):
-        remove(left)
+        if left != but:
+            remove(left)
 
 
 def full_or_unwritable(error: OSError, folder: Path, what: str) -> TaskFailed:

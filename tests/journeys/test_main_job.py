@@ -101,7 +101,7 @@ def test_a_manifest_with_mistakes_is_answered_with_each_cell_and_nothing_runs(
     cells = {(p["row"], p["column"], p["cell"], p["suggestion"]) for p in status["problems"] if p["level"] == "error"}
     assert {(3, "job_type", "A3", "ecephys"), (3, "subject_id", "D3", None)} <= cells
     assert workspace.mails("s.xlsx") == ["01-refused.eml"]
-    assert list((workspace.work).iterdir()) == []
+    assert list(workspace.work.glob("[!.]*")) == []
 
 
 def test_a_missing_source_folder_is_answered_with_its_cell(workspace: Workspace, sources: dict[str, Path]) -> None:
@@ -168,7 +168,7 @@ def test_the_same_file_dropped_again_runs_nothing_twice(workspace: Workspace, so
     os.utime(workspace.inbox / "s.csv")
     workspace.until_idle()
     assert workspace.status("s.csv") == first
-    assert len(list((workspace.work).iterdir())) == 1
+    assert len(list(workspace.work.glob("[!.]*"))) == 1
 
 
 def test_a_refused_manifest_is_read_again_when_it_is_saved_again(

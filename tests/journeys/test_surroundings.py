@@ -84,7 +84,7 @@ def test_a_preset_that_does_not_parse_stops_only_its_own_job_type(
 
 
 def test_a_missing_work_folder_is_said_at_the_start(workspace: Workspace) -> None:
-    workspace.work.rmdir()
+    shutil.rmtree(workspace.work)
     done = workspace.agent("run", "--until-idle", "--config", str(workspace.config))
     assert done.returncode == 3
     assert "work_dir" in done.stderr

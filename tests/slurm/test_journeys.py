@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from cluster import NODES, Cluster, running_cluster
-from cluster_site import GATED, Site, a_site, write_job_type
-from workspace import QUICK, Workspace, a_row, drop, wait_for, write_xlsx
+from cluster_site import GATED, MODALITIES, Site, a_site, write_job_type
+from killing import killing_proxy, killing_sbatch
+from workspace import QUICK, Workspace, a_row, drop, wait_for, write_csv, write_xlsx
 
 from dropbox_agent import demonstration
 
@@ -38,10 +39,9 @@ def site(workspace: Workspace, cluster: Cluster, tmp_path: Path, way: str) -> It
 # --- the way through -------------------------------------------------------------------------------------------------
 
 
-def test_a_session_is_uploaded_by_the_cluster(
+def test_a_session_is_uploaded_from_a_work_folder_whose_name_means_something_to_everybody(
     site: Site, workspace: Workspace, sources: dict[str, Path], tmp_path: Path
 ) -> None:
-    """In a work folder whose name means something to everybody."""
     work = tmp_path / "100% of a site's \\work"
     work.mkdir()
     workspace.change(work_dir=str(work))
@@ -56,48 +56,48 @@ def test_a_session_is_uploaded_by_the_cluster(
     assert set(site.job_count().values()) == {1}
 
 
-def test_mapped_tasks_run_at_the_same_time_on_different_nodes(site: Site) -> None:
-    site.workspace.start()
-    site.drop()
+@EACH_WAY
+def test_the_demo_session_goes_through_with_its_modalities_side_by_side_on_different_nodes(
+    site: Site, workspace: Workspace, tmp_path: Path
+) -> None:
+    sources = demonstration.make_session(tmp_path / "session")
+    drop(workspace, "s.csv", lambda path: write_csv(path, [a_row(sources, job_type="gated")]))
+    workspace.start()
     runs = wait_for(lambda: len(site.runs()) == 3 and site.runs())
     assert len({node for _, _, node in runs}) == 3
     assert {node for _, _, node in runs} <= set(NODES)
-    wait_for(lambda: [task["state"] for task in site.tasks().values()] == ["succeeded", *["running"] * 3])
-    assert {task["slurm_job_id"] for task in site.tasks().values()} >= {job_id for _, job_id, _ in runs}
-    owners = [json.loads(path.read_text()) for path in site.workspace.work.glob("*/attempts/*/started/owner.json")]
-    assert {owner["slurm_job_id"] for owner in owners} == {task["slurm_job_id"] for task in site.tasks().values()}
+    names = [f"compress_data[{modality}]" for modality in MODALITIES]
+    wait_for(lambda: [site.tasks()[name]["state"] for name in names] == ["running"] * 3)
+    assert {site.tasks()[name]["slurm_job_id"] for name in names} == {job_id for _, job_id, _ in runs}
     site.gate.touch()
-    site.wait_for_state("succeeded")
+    site.wait_for_state("succeeded", "failed")
+    (job,) = site.status()["jobs"]
+    assert demonstration.compare(sources, workspace.bucket / job["s3_prefix"])[::2] == (13, [])
     site.each_attempt_started_once()
+    owners = [json.loads(path.read_text()) for path in workspace.work.glob("*/attempts/*/started/owner.json")]
+    assert {owner["slurm_job_id"] for owner in owners} == {task["slurm_job_id"] for task in site.tasks().values()}
 
 
 # --- killed around a submission --------------------------------------------------------------------------------------
 
-KILLER = """#!/bin/sh
-# Stands before the real sbatch, and kills the agent once: at call number {number}, {when} it.
-n=1; while ! mkdir {folder}/call-$n 2>/dev/null; do n=$((n + 1)); done
-[ {when} = before ] && [ $n = {number} ] && kill -9 $PPID && exit 1
-{sbatch} "$@" > {folder}/answer-$n
-code=$?
-[ {when} = after ] && [ $n = {number} ] && kill -9 $PPID && exit 1
-cat {folder}/answer-$n
-exit $code
-"""
 
-
-@pytest.mark.parametrize(("when", "number"), [("before", 1), ("after", 1), ("after", 3)])
+@pytest.mark.parametrize(
+    ("way", "when", "number"),
+    [("cli", "before", 1), ("cli", "after", 1), ("cli", "after", 3), ("rest", "before", 1), ("rest", "after", 1)],
+)
 def test_killed_around_a_submission_nothing_is_lost_and_nothing_starts_twice(
-    site: Site, tmp_path: Path, when: str, number: int
+    site: Site, tmp_path: Path, way: str, when: str, number: int
 ) -> None:
-    own = tmp_path / "bin" / "sbatch"
-    own.parent.mkdir()
-    own.write_text(KILLER.format(when=when, number=number, folder=own.parent, sbatch=shutil.which("sbatch")))
-    own.chmod(0o755)
-    site.workspace.environ = {**site.workspace.environ, "PATH": f"{own.parent}:{os.environ['PATH']}"}
     site.gate.touch()
     site.drop()
-    first = site.workspace.start()
-    assert first.wait(60) == -signal.SIGKILL
+    if way == "cli":
+        site.workspace.environ.update(killing_sbatch(tmp_path, when, number))
+        assert site.workspace.start().wait(60) == -signal.SIGKILL
+    else:
+        with killing_proxy(site.cluster, when, number, lambda: site.workspace.children[0].kill()) as url:
+            site.workspace.change(executor={"url": url})
+            assert site.workspace.start().wait(60) == -signal.SIGKILL
+        site.workspace.change(executor={"url": site.cluster.rest.url})
     site.workspace.until_idle()
     assert site.status()["state"] == "succeeded", site.status()
     assert len(site.runs()) == 3
@@ -107,9 +107,50 @@ def test_killed_around_a_submission_nothing_is_lost_and_nothing_starts_twice(
     assert all(task["attempt"] == 1 and task["slurm_job_id"] for task in site.tasks().values())
 
 
+KILLER = """
+import os, signal, sys
+from dropbox_agent.executors.slurm import executor
+from dropbox_agent.ledger import Ledger
+
+def die(*words, **more):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def then_die(act):
+    return lambda *words, **more: die(act(*words, **more))
+
+point = sys.argv.pop(1)
+if point == "intent written":
+    Ledger.submitting = then_die(Ledger.submitting)
+elif point == "folder prepared":
+    executor.prepare = then_die(executor.prepare)
+elif point == "taken, not written down":
+    Ledger.submitted = die
+elif point == "end not written down":
+    Ledger._record_end = die
+from dropbox_agent.cli import main
+main()
+"""
+
+
+def test_killed_at_every_point_of_a_hand_over_each_attempt_starts_once(site: Site) -> None:
+    site.gate.touch()
+    site.drop()
+    for point in ("intent written", "folder prepared", "taken, not written down", "end not written down"):
+        argv = [sys.executable, "-c", KILLER, point, "run", "--config", str(site.workspace.config)]
+        done = subprocess.run(argv, env=site.workspace.environment(), capture_output=True, timeout=60, check=False)
+        assert done.returncode == -signal.SIGKILL, (point, done)
+    site.workspace.until_idle()
+    assert site.status()["state"] == "succeeded", site.status()
+    assert len(site.runs()) == 3
+    site.each_attempt_started_once()
+    assert set(site.job_count().values()) == {1}
+    assert all(task["attempt"] == 1 for task in site.tasks().values())
+
+
 # --- what a controller does ------------------------------------------------------------------------------------------
 
 
+@EACH_WAY
 def test_a_controller_that_forgets_and_hands_an_id_out_again_fools_nobody(site: Site) -> None:
     site.cluster.let_start(False)
     agent = psutil.Process(site.workspace.start().pid)
@@ -132,12 +173,13 @@ def test_a_controller_that_forgets_and_hands_an_id_out_again_fools_nobody(site: 
     assert site.cluster.live_jobs() == {another: "another"}
 
 
+@EACH_WAY
 def test_manifests_that_come_while_the_controller_is_down_are_answered_and_run_later(site: Site) -> None:
     site.cluster.stop_controller()
     site.workspace.start()
     site.gate.touch()
     site.drop("ecephys")
-    site.wait_for_message("Slurm did not take it: Batch job submission failed: Unable to contact slurm controller")
+    site.wait_for_message("Unable to contact slurm controller (connect failure). It is handed over once Slurm answers.")
     assert site.status()["state"] == "running"
     site.cluster.start_controller()
     site.wait_for_state("succeeded", "failed")
@@ -145,12 +187,13 @@ def test_manifests_that_come_while_the_controller_is_down_are_answered_and_run_l
     site.each_attempt_started_once()
 
 
+@EACH_WAY
 def test_a_job_that_a_hanging_controller_takes_after_all_is_not_submitted_twice(site: Site) -> None:
     site.gate.touch()
     site.workspace.start()
     with site.cluster.controller_stopped():
         site.drop("ecephys")
-        site.wait_for_message("Slurm did not take it: Batch job submission failed: Socket timed out")
+        site.wait_for_message("Socket timed out on send/recv operation. It is looked for")
     site.wait_for_state("succeeded", "failed")
     assert site.status()["state"] == "succeeded", site.status()
     site.each_attempt_started_once()
@@ -177,7 +220,7 @@ def test_a_node_that_fails_under_a_task_does_not_end_what_still_runs_there(site:
     site.drop("ecephys")
     ((_, job_id, node),) = wait_for(site.runs)
     site.cluster.stop_node(node)
-    site.wait_for_message(f"Its node {node} failed. Waiting for an end record until")
+    site.wait_for_message(f"Its node {node} failed. Its process still shows signs of life there")
     site.gate.touch()
     site.wait_for_state("succeeded", "failed")
     assert site.status()["state"] == "succeeded", site.status()
@@ -188,7 +231,7 @@ def test_a_node_that_fails_under_a_task_does_not_end_what_still_runs_there(site:
 # --- what people and limits do ---------------------------------------------------------------------------------------
 
 
-def test_whether_somebody_or_a_limit_stopped_a_task_is_told(site: Site) -> None:
+def test_who_cancelled_is_told_and_what_ran_out_of_time_is_run_again_with_more(site: Site) -> None:
     site.workspace.start()
     site.drop("ecephys", "behavior")
     wait_for(lambda: len(site.runs()) == 2)
@@ -196,15 +239,20 @@ def test_whether_somebody_or_a_limit_stopped_a_task_is_told(site: Site) -> None:
     limited, cancelled = (site.tasks()[f"compress_data[{name}]"]["slurm_job_id"] for name in ("ecephys", "behavior"))
     assert site.cluster.run("scontrol", "update", f"JobId={limited}", "EndTime=now").returncode == 0
     site.cluster.run("scancel", cancelled)
+    wait_for(lambda: site.tasks()["compress_data[ecephys]"]["attempt"] == 2)
+    site.gate.touch()
     site.wait_for_state("cancelled", "failed", "succeeded")
-    told = {name: (task["state"], task["message"]) for name, task in site.tasks().items()}
-    assert told["compress_data[behavior]"] == ("cancelled", "It was cancelled in Slurm.")
-    assert told["compress_data[ecephys]"] == (
-        "failed",
-        "It reached its time limit. Ask for more time (time_limit in image_resources).",
-    )
+    told = {name: (task["state"], task["attempt"], task["message"]) for name, task in site.tasks().items()}
+    assert told["compress_data[behavior]"] == ("cancelled", 1, "It was cancelled in Slurm.")
+    # As the default job type says: once more, with more time.
+    assert told["compress_data[ecephys]"][:2] == ("succeeded", 2)
+    (before,) = site.tasks()["compress_data[ecephys]"]["earlier_attempts"]
+    assert (before["attempt"], before["cause"], before["slurm_job_id"]) == (1, "timeout", limited)
+    assert before["message"].startswith("It reached its time limit.")
+    site.each_attempt_started_once()
 
 
+@EACH_WAY
 def test_a_job_that_is_cancelled_in_slurm_before_it_starts_is_shown_as_cancelled(site: Site) -> None:
     site.cluster.let_start(False)
     site.workspace.start()
@@ -222,6 +270,7 @@ def test_a_job_that_is_cancelled_in_slurm_before_it_starts_is_shown_as_cancelled
     )
 
 
+@EACH_WAY
 def test_a_job_that_is_cancelled_here_ends_in_slurm_too(site: Site) -> None:
     site.workspace.start()
     site.drop("ecephys", "behavior")
@@ -234,6 +283,7 @@ def test_a_job_that_is_cancelled_here_ends_in_slurm_too(site: Site) -> None:
     site.cluster.wait_for(lambda: not site.cluster.live_jobs(), "empty queue")
 
 
+@EACH_WAY
 def test_a_partition_that_is_not_there_fails_the_job_in_slurms_own_words(site: Site) -> None:
     resources = "    image_resources: {{partition: purple, cpus: 2}}\n"
     write_job_type(site, GATED + resources)
@@ -241,10 +291,11 @@ def test_a_partition_that_is_not_there_fails_the_job_in_slurms_own_words(site: S
     site.workspace.until_idle()
     task = site.tasks()["compress_data[ecephys]"]
     assert site.status()["state"] == task["state"] == "failed"
-    assert "Slurm refused it: invalid partition specified: purple;" in task["message"]
+    assert task["message"].startswith("Slurm refused it: ")
     assert "Invalid partition name specified. What it asks of the cluster has to be changed" in task["message"]
 
 
+@EACH_WAY
 def test_what_a_task_asks_for_is_what_its_job_gets(site: Site) -> None:
     write_job_type(site, GATED + "    image_resources: {{cpus: 3, memory: 500M, time: 90, name: x}}\n")
     site.workspace.change(executor={"partition": "short"})

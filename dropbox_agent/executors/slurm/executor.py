@@ -10,20 +10,22 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from dropbox_agent.errors import SubmitFailed
+from dropbox_agent.executors import elements
 from dropbox_agent.executors.folder import CREDENTIALS, Node, has_started, look, owner_of, prepare, resources_of
 from dropbox_agent.executors.slurm import judging
 from dropbox_agent.executors.slurm.jobs import Cluster, JobRequest, Refused, SlurmJob, Unanswered, Why
-from dropbox_agent.executors.slurm.line import Line
+from dropbox_agent.executors.slurm.line import Line, is_answered
 from dropbox_agent.executors.slurm.pace import Pace
 from dropbox_agent.executors.slurm.states import STATES, UNKNOWN, Stand, sentence, state_of
+from dropbox_agent.executors.slurm.witness import Witness, explained, with_facts
 from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskSettings, slurm_job_id
-from dropbox_agent.states import AttemptState
+from dropbox_agent.states import GOOD_ENDS, AttemptState
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +36,12 @@ INHERITED = (
     "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL", CREDENTIALS,
 )  # fmt: skip
 """What a task sees of the environment that Slurm gives its job."""
+BEATS_IN_GRACE = 4
 PATIENCE_SECONDS = 1.0
 """How long a tick waits for an answer of the cluster; what comes later is taken at a later tick."""
+
+
+SURVIVED = "The try before, whose node had failed, ended well after all; this one was not needed."
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,10 @@ class SlurmExecutor:
         self._cluster = cluster
         self._line = Line()
         self._patience = patience_seconds
+        self._witness = Witness(cluster, self._line, patience_seconds)
         self._slots = slots
-        self._node = Node(python, inherits=INHERITED)
+        # Often enough for its silence to be believed after the grace.
+        self._node = Node(python, inherits=INHERITED, heartbeat_seconds=grace_seconds / BEATS_IN_GRACE)
         self._asked = asked or Asked()
         self._judge = judging.Judge(timedelta(seconds=grace_seconds))
         self._pace = Pace(timedelta(seconds=poll_seconds))
@@ -124,7 +132,7 @@ class SlurmExecutor:
         request = self._request(attempt, settings)
         self._forget(attempt)
         asked = _Asked(attempt, self._line.ask(lambda: self._cluster.submit(request)), first_time)
-        if not _is_answered(asked.answer, self._patience):
+        if not is_answered(asked.answer, self._patience):
             self._under_way[attempt.key] = asked
             return None
         return self._answer(asked)
@@ -166,16 +174,19 @@ class SlurmExecutor:
             return False
         if attempt.key in self._refused:
             return True
+        if any(self._witness.about(attempt, now)):
+            return False
         absent, since = self._absent.get(attempt.key), attempt.first_missing_at
         return absent is not None and since is not None and absent - since >= self._judge.grace
 
     def _request(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> JobRequest:
         folder = prepare(attempt, settings, self._node)
         command = shlex.join([self._node.python, "-I", str(folder.wrapper), str(folder.allocation)])
+        element = ' "$SLURM_ARRAY_TASK_ID"' if elements.array_of(attempt) else ""
         return JobRequest(
             name=attempt.key,
             comment=f"{attempt.key} {attempt.job_id} {' '.join(task.key for task in attempt.tasks)}",
-            script=f"#!/bin/sh\nexec {command}\n",
+            script=f"#!/bin/sh\nexec {command}{element}\n",
             log=folder.wrapper_log,
             resources={**self._asked.resources(), **resources_of(attempt)},
         )
@@ -192,6 +203,7 @@ class SlurmExecutor:
         """What was known of an attempt is no longer so once it is asked for again."""
         self._absent.pop(attempt.key, None)
         self._known.pop(attempt.key, None)
+        self._witness.forget(attempt.key)
         if self._poll is not None:
             self._poll.keys.discard(attempt.key)
 
@@ -212,7 +224,7 @@ class SlurmExecutor:
             self._ending[order] = self._line.ask(lambda: self._cluster.cancel(*order))
             patience = self._patience
         answer = self._ending[order]
-        if not _is_answered(answer, patience):
+        if not is_answered(answer, patience):
             return
         del self._ending[order]
         try:
@@ -229,14 +241,25 @@ class SlurmExecutor:
         """Return what the folders say of each attempt and, as often as that is due, what Slurm says."""
         self._met = {attempt.key for attempt in attempts}
         self._refused &= self._met
+        self._witness.forget_all_but(self._met)
         looks = [self._look(attempt) for attempt in attempts]
         open_looks = [seen for seen in looks if not judging.says_all(seen) and not judging.is_away(seen)]
         poll = self._polled(bool(open_looks or self._unreachable), now)
         if poll is not None:
             self._pace.asked(now, self._is_calm(open_looks))
         asked_about = poll.keys if poll is not None else set()
+        for seen in looks:
+            self._end_siblings(seen)
         judged = (self._judged(seen, now, seen.attempt.key in asked_about) for seen in looks)
         return [observation for observation in judged if observation is not None]
+
+    def _end_siblings(self, seen: Observation) -> None:
+        """One element that ended badly ends the others of its array, also one that Slurm killed without a record."""
+        if elements.array_of(seen.attempt) is None or judging.has_ended(seen):
+            return
+        killed = any(judging.badness(job) for job in self._known.get(seen.attempt.key, ()))
+        if killed or elements.are_failing(seen):
+            self.stop(seen.attempt, hard=False)
 
     def _judged(self, seen: Observation, now: datetime, fresh: bool) -> Observation | None:
         job = self._job_of(seen.attempt)
@@ -244,10 +267,17 @@ class SlurmExecutor:
             return self._judge.between_answers(seen, job)
         if job is not None and state_of(job).stand is Stand.UNKNOWN:
             self._tell_once(f"{job.name} {job.state}", f"Slurm job {job.job_id} ({job.name}): {sentence(job)}")
-        return self._judge.after_answer(seen, job, now)
+        record = None
+        if not judging.says_all(seen) and not judging.is_away(seen) and _is_over(job):
+            record, awaited = self._witness.about(seen.attempt, now)
+            if awaited:
+                return None
+        return with_facts(self._judge.after_answer(seen, explained(job, record), now), record)
 
     def _look(self, attempt: Attempt) -> Observation:
         try:
+            if (survived := self._survived(attempt)) is not None:
+                return survived
             seen = look(attempt)
             owner = owner_of(attempt) if seen.seen and attempt.handle is None else None
         except OSError as error:
@@ -258,13 +288,30 @@ class SlurmExecutor:
         job_id = (owner or {}).get("slurm_job_id")
         return replace(seen, handle=judging.handle_of(str(job_id), attempt)) if job_id else seen
 
+    def _survived(self, attempt: Attempt) -> Observation | None:
+        """Return the end of an attempt that is not needed: one whose node had failed ended well after all.
+
+        Raises OSError when a folder does not answer.
+        """
+        if not attempt.survivors or has_started(AttemptFolder(attempt.folder)):
+            return None
+        keys = {task.key for task in attempt.tasks}
+        for folder in attempt.survivors:
+            before = look(replace(attempt, folder=folder))
+            good = {task.key for task in before.tasks if task.state in GOOD_ENDS}
+            if judging.has_ended(before) and keys <= good and judging.close(attempt):
+                self._end((attempt.key, False))
+                tasks = tuple(task for task in before.tasks if task.key in keys)
+                return Observation(attempt, True, AttemptState.ENDED, tasks, text=SURVIVED, facts=before.facts)
+        return None
+
     def _polled(self, wanted: bool, now: datetime) -> _Poll | None:
         """Ask Slurm for its jobs when that is due; return the poll that was answered since the last look, or None."""
         patience = 0.0
         if self._poll is None and wanted and self._pace.is_due(now):
             self._poll = _Poll(self._line.ask(self._cluster.jobs), set(self._met), now)
             patience = self._patience
-        if self._poll is None or not _is_answered(self._poll.answer, patience):
+        if self._poll is None or not is_answered(self._poll.answer, patience):
             return None
         poll, self._poll = self._poll, None
         try:
@@ -298,10 +345,16 @@ class SlurmExecutor:
     _states: tuple[tuple[str, str] | None, ...] = ()
 
     def _job_of(self, attempt: Attempt) -> SlurmJob | None:
-        """Return the Slurm job of an attempt: the one that lives, else the one of its handle, else the latest."""
+        """Return the Slurm job of an attempt: the one that lives, else the one of its handle, else the latest.
+
+        The elements of an array are jobs of one id: of those that are over, the one that ended worst.
+        """
         jobs = self._known.get(attempt.key, ())
         own = slurm_job_id(attempt.handle)
-        order = [(state_of(job).stand is not Stand.OVER, job.job_id == own, int(job.job_id)) for job in jobs]
+        order = [
+            (state_of(job).stand is not Stand.OVER, job.job_id == own, int(job.job_id), judging.badness(job))
+            for job in jobs
+        ]
         return jobs[order.index(max(order))] if jobs else None
 
     def _tell_once(self, what: str, words: str) -> None:
@@ -310,10 +363,9 @@ class SlurmExecutor:
             logger.warning("%s", words, extra={"action": "slurm"})
 
 
-def _is_answered(answer: Future[Any], patience_seconds: float) -> bool:
-    """Return whether there is an answer, of whatever kind, after waiting that long for it."""
-    done, _ = wait((answer,), timeout=patience_seconds)
-    return bool(done)
+def _is_over(job: SlurmJob | None) -> bool:
+    """Return whether the controller has said all it knows."""
+    return job is None or state_of(job).stand is Stand.OVER
 
 
 def _may_have_started(attempt: Attempt) -> bool:

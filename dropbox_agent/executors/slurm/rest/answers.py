@@ -29,7 +29,8 @@ def _job(one: Json) -> SlurmJob:
     # As squeue: the reason in detail where there is one ("ReqNodeNotAvail, UnavailableNodes:n1").
     reason = one.get("state_description") or one.get("state_reason") or "None"
     return SlurmJob(
-        job_id=str(_number(one["job_id"])),
+        # The id of an array, not of its element; 0 where it is none.
+        job_id=str(_number(one.get("array_job_id")) or _number(one["job_id"])),
         name=str(one.get("name") or ""),
         state=state_in(one.get("job_state")),
         reason=str(reason),

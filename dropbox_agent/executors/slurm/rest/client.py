@@ -87,7 +87,10 @@ class SlurmRest:
 
     def jobs(self) -> list[SlurmJob]:
         """Return every job of this account that Slurm still knows, ended ones too. Raises Unanswered."""
-        return answers.jobs_in(self._answer("GET", "slurm", "jobs"), self._whose())
+        answer = self._answer("GET", "slurm", "jobs")
+        if not isinstance(answer.get("jobs"), list):
+            raise Unanswered("what slurmrestd answered has no list of jobs")
+        return answers.jobs_in(answer, self._whose())
 
     def cancel(self, name: str, hard: bool) -> None:
         """End every job of that name; ``hard``: without asking it first. Raises Unanswered."""
@@ -155,10 +158,9 @@ class SlurmRest:
         """Return the version of the API that is spoken here; it is agreed once, and again when it is gone."""
         if self._api is None:
             _, answer = self._ask("GET", "/openapi/v3")
-            paths = answer.get("paths") or {}
-            self._api = agreed(paths)
+            self._api = agreed(answer)
             if self._api is None:
-                there = ", ".join(offered(paths)) or "none"
+                there = ", ".join(offered(answer)) or "no version"
                 raise _NotAsked(f"slurmrestd speaks {there}, and this program {', '.join(reversed(SPOKEN))}")
         return self._api
 

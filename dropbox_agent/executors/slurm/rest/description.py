@@ -8,7 +8,7 @@ from dropbox_agent import plan
 from dropbox_agent.executors.slurm.commands import cut_comment, file_pattern
 from dropbox_agent.executors.slurm.jobs import JobRequest
 from dropbox_agent.executors.slurm.rest.shapes import as_types
-from dropbox_agent.executors.slurm.rest.texts import as_texts
+from dropbox_agent.executors.slurm.rest.texts import CannotAsk, as_texts
 from dropbox_agent.executors.slurm.rest.versions import Api
 
 LOGIN_ENVIRONMENT = {"SLURM_GET_USER_ENV": "1"}
@@ -16,8 +16,11 @@ LOGIN_ENVIRONMENT = {"SLURM_GET_USER_ENV": "1"}
 
 
 def body(api: Api, request: JobRequest) -> dict[str, Any]:
-    """Return what is posted to submit a job. Raises CannotAsk."""
+    """Return what is posted to submit a job. Raises CannotAsk: what is not known is passed over, with a warning."""
     job = _new_job(request) if api.is_new else _old_job(request)
+    for name in job:
+        if api.fields and name not in api.fields:
+            raise CannotAsk(f"slurmrestd {api.version} cannot be asked for {name}; take it out")
     return {"script": request.script, "job": job}
 
 

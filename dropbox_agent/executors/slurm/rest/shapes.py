@@ -12,12 +12,15 @@ from dropbox_agent.plan import properties
 
 
 def as_types(resources: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the properties of a job description that ask for the resources, which were found fit before."""
+    """Return the properties of a job description that ask for the resources. What is unfit is left out."""
     found: dict[str, Any] = {}
     for name, value in resources.items():
         if value is None or value == {} or name not in SHAPES:
             continue
-        written = SHAPES[name](value)
+        try:
+            written = SHAPES[name](value)
+        except properties.Unfit:
+            written = None
         if written is not None:
             found[FULL_NAMES.get(name, name)] = written
     return found
@@ -124,8 +127,12 @@ def _mail_types(value: Any) -> list[str]:
     return found
 
 
+ALL_PROFILES = ("ENERGY", "LUSTRE", "NETWORK", "TASK")
+
+
 def _profile(value: Any) -> list[str]:
-    return [one.upper() for one in _list(value)]
+    words = [one.upper() for one in _list(value)]
+    return list(ALL_PROFILES) if "ALL" in words else words
 
 
 SHARED: Mapping[str, str | None] = {

@@ -1,0 +1,95 @@
+"""A site whose agent is killed, failed and stopped at a chosen system call, and what must be true afterwards."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from workspace import QUICK, a_row, write_csv
+
+from dropbox_agent import assembly, demonstration, fsck, settings
+
+CALLS = ("write", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "mkdir", "unlink", "unlinkat", "ftruncate")
+"""Every kind of system call by which the agent makes something last."""
+EXPECTED = {"bad.csv": "refused", "one.csv": "succeeded", "two.yaml": "succeeded"}
+MAILS = {"bad.csv": ["01-refused"], "one.csv": ["01-begin", "02-end"], "two.yaml": ["01-begin", "02-end"]}
+
+
+@dataclass(frozen=True)
+class SiteUnderFire:
+    """A site in a folder of its own, on the rehearsal executor, with three manifests in its inbox."""
+
+    folder: Path
+
+    @property
+    def inbox(self) -> Path:
+        return self.folder / "site" / "inbox"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "site" / "agent.yaml"
+
+    def settings(self) -> settings.Settings:
+        return settings.load(self.config, {})
+
+    def make(self, share_seconds: float | None = None) -> None:
+        """Make the site. Without share_seconds everything happens in one thread, one call after the other."""
+        file = assembly.initialise(self.folder / "site", assembly.utc_now())
+        stored = yaml.safe_load(file.read_text())
+        stored |= {"executor": {"kind": "rehearsal"}, "share_seconds": share_seconds}
+        stored["inboxes"] = [{"path": str(self.inbox), "settle_seconds": 0.05, "scan_seconds": 0.2}]
+        file.write_text(yaml.safe_dump(stored))
+        row = a_row(demonstration.make_session(self.folder / "data"), **QUICK)
+        write_csv(self.inbox / "one.csv", [row])
+        write_csv(self.inbox / "bad.csv", [{**row, "subject_id": "../x"}])
+        (self.inbox / "two.yaml").write_text(yaml.safe_dump({**row, "subject_id": "0013"}))
+
+    def run(self, *under: str) -> subprocess.CompletedProcess[str]:
+        """Run the agent until it is idle, under another command."""
+        argv = [*under, sys.executable, "-m", "dropbox_agent", "run", "--until-idle", "--config", str(self.config)]
+        environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+        return subprocess.run(
+            argv, capture_output=True, text=True, check=False, timeout=120, env=environ, cwd=self.folder
+        )
+
+    def count(self, call: str) -> int:
+        """Return how many calls of a kind one whole run makes."""
+        log = self.folder / "calls"
+        done = self.run("strace", "-qq", "-o", str(log), "-e", f"trace={call}", "-e", "signal=none")
+        assert done.returncode == 0, done.stderr
+        return sum(bool(re.match(rf"{call}\(", line)) for line in log.read_text(errors="replace").splitlines())
+
+    def struck(self, call: str, number: int, blow: str) -> subprocess.CompletedProcess[str]:
+        """Run the agent with a blow (``signal=SIGKILL``, ``error=EIO``) at the so-manieth call of a kind."""
+        return self.run(
+            "strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{blow}:when={number}"
+        )
+
+    def what_is_wrong(self) -> list[str]:
+        """Return everything that is not as it must be once a clean run has been idle."""
+        found = [f"{one.invariant}: {one.sentence} ({one.what})" for one in fsck.look(self.settings())]
+        reader = assembly.open_reader(self.settings())
+        drops = {drop.name: drop.state.value for drop in reader.drops()}
+        versions = [drop.name for drop in reader.drops(1000)]
+        jobs = reader.count_jobs()
+        reader.close()
+        if drops != EXPECTED or len(versions) != len(EXPECTED):
+            found.append(f"the ledger has {drops}, {versions}")
+        if jobs["succeeded"] != 2 or sum(jobs.values()) != 2:
+            found.append(f"jobs: {dict(jobs)}")
+        found += [text for name in EXPECTED if (text := self._wrong_beside(name)) is not None]
+        strays = [path.name for path in self.inbox.glob(".dropbox-agent-*")]
+        return found + [f"left behind: {name}" for name in strays]
+
+    def _wrong_beside(self, name: str) -> str | None:
+        said = json.loads((self.inbox / f"{name}.status.json").read_text())["state"]
+        mails = sorted(path.name.split(".")[-2] for path in self.inbox.glob(f"{name}.*.eml"))
+        if said != EXPECTED[name] or mails != MAILS[name]:
+            return f"beside {name} stands {said}, with the mails {mails}"
+        return None
