@@ -186,8 +186,8 @@ def test_a_length_of_time_is_read_as_sbatch_reads_it(clock: str, minutes: int) -
 def test_jobs_are_read_as_squeue_would_show_them(version: str) -> None:
     with recorded_slurmrestd(version) as recorded:
         assert at(recorded.url).jobs() == [
-            SlurmJob("17", "dbx-a", "RUNNING", "None", "n1"),
-            SlurmJob("18", "dbx-b", "PENDING", "Resources", ""),
+            SlurmJob("17", "dbx-a", "RUNNING", "None", "n1", timedelta(hours=4)),
+            SlurmJob("18", "dbx-b", "PENDING", "Resources", "", None),
             SlurmJob("19", "dbx-c", "COMPLETING", "None", "n[2-3]"),
         ]
 

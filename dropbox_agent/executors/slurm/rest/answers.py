@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pwd
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from dropbox_agent.executors.slurm.jobs import JobRecord, Partition, SlurmJob
@@ -16,6 +16,10 @@ BEFORE_OTHERS = (
     "STOPPED", "REVOKED", "RESV_DEL_HOLD", "SIGNALING",
 )  # fmt: skip
 """Since v0.0.40 a job has a list of states: one, and what is done with it. squeue shows the first of these instead."""
+
+
+LONGEST_MINUTES = 2**31
+"""Slurm's "infinite" is larger."""
 
 
 def jobs_in(answer: Json, account: str) -> list[SlurmJob]:
@@ -35,7 +39,14 @@ def _job(one: Json) -> SlurmJob:
         state=state_in(one.get("job_state")),
         reason=str(reason),
         nodes=str(one.get("nodes") or ""),
+        limit=_limit(one.get("time_limit")),
     )
+
+
+def _limit(value: Any) -> timedelta | None:
+    """Return how long a job may run; None for ever, which v0.0.38 writes as a number of its own."""
+    minutes = _number(value)
+    return None if minutes is None or minutes > LONGEST_MINUTES else timedelta(minutes=minutes)
 
 
 def state_in(given: Any) -> str:
@@ -146,5 +157,5 @@ def _group(group: Json, name: str) -> Json:
 def _number(value: Any) -> int | None:
     """Return a number; since v0.0.40 it may be written {set, infinite, number}."""
     if isinstance(value, Mapping):
-        value = value.get("number") if value.get("set") else None
+        value = value.get("number") if value.get("set") and not value.get("infinite") else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
