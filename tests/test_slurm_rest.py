@@ -219,7 +219,17 @@ def test_the_accounting_is_read() -> None:
         cancelled_by="root",
         ended=datetime(2024, 11, 22, 18, 27, 41, tzinfo=timezone.utc),
     )
-    assert ("GET", f"/slurmdb/v0.0.40/jobs/?job_name=dbx-a&start_time={int(NOW.timestamp())}") in recorded.asked
+    assert ("GET", f"/slurmdb/v0.0.40/jobs/?job_name=dbx-a&start_time=uts{int(NOW.timestamp())}") in recorded.asked
+
+
+def test_an_exit_code_that_cannot_be_right_is_not_believed() -> None:
+    """v0.0.38 says 0 of a job that failed with 3; its other words are right."""
+    said = {"status": "SUCCESS", "return_code": 0}
+    one = {"job_id": 2, "name": "dbx-a", "user": "agent", "state": {"current": "FAILED"}, "exit_code": said}
+    (record,) = answers.records_in({"jobs": [one]}, "agent")
+    assert (record.state, record.exit_code, record.signal) == ("FAILED", None, None)
+    (record,) = answers.records_in({"jobs": [{**one, "state": {"current": "COMPLETED"}}]}, "agent")
+    assert (record.exit_code, record.signal) == (0, 0)
 
 
 def test_a_cluster_without_accounting_says_so() -> None:
