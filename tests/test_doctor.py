@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from s3_server import Place
 from typer.testing import CliRunner
 from workspace import Workspace
 
@@ -188,6 +189,37 @@ def test_a_ledger_on_a_share_is_a_failure(site: Workspace, monkeypatch: pytest.M
 
 def _escaped(site: Workspace) -> str:
     return os.path.realpath(site.folder).replace(" ", "\\040")
+
+
+# --- buckets in S3 ---------------------------------------------------------------------------------------------------
+
+
+def with_s3(site: Workspace, place: Place, **settings: Any) -> None:
+    """Send what goes to the default bucket to S3."""
+    reached = {"endpoint_url": place.server.endpoint, "credentials_file": str(place.credentials), **settings}
+    site.change(buckets={"default": f"{place.address}/lab"}, s3=reached)
+
+
+def test_a_bucket_in_s3_is_listed_written_read_and_asked_whether_it_checks(site: Workspace, place: Place) -> None:
+    with_s3(site, place)
+    found = verdicts(site)["bucket default"]
+    if place.server.checks_checksums:
+        words = "can be listed, written and read; refuses what arrives with a wrong checksum."
+        assert (found.verdict, found.sentence) == (Verdict.OK, f"{place.address}/lab {words}")
+    else:
+        assert (found.verdict, found.sentence) == (
+            Verdict.WARNING, f"{place.address}/lab answers, but takes what arrives with a wrong checksum."
+        )  # fmt: skip
+        with_s3(site, place, compare="content")
+        assert verdicts(site)["bucket default"].verdict is Verdict.OK
+    assert place.keys() == ["lab/.dropbox-agent/doctor"]
+
+
+def test_a_bucket_in_s3_that_is_not_there_is_a_failure(site: Workspace, strict: Place) -> None:
+    with_s3(site, strict)
+    site.change(buckets={"default": "s3://not-there"})
+    found = verdicts(site)["bucket default"]
+    assert (found.verdict, "there is no such bucket" in found.sentence) == (Verdict.FAILED, True)
 
 
 # --- where tasks run -------------------------------------------------------------------------------------------------
