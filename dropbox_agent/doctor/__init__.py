@@ -24,6 +24,7 @@ CHECKS: tuple[Check, ...] = (
     place.job_types,
     services.projects,
     services.mail,
+    services.code_ocean,
 )
 """Every check, in the order in which they are shown. To add one: a function that yields findings, and a line here."""
 
