@@ -11,11 +11,11 @@ help: ## Say what there is.
 demo: .venv/.installed ## Run the main job on made-up data, from the drop to the verified upload.
 	@$(BIN)/dropbox-agent demo
 
-test: check ## Check the code and run every test.
+test: check ## Check the code and run every test, those on a real cluster too (as root, Debian).
 	@.ci/install-office
 	@.ci/install-faults
 	@.ci/install-slurm
-	$(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/slurm
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 cluster: .venv/.installed ## Run the tests on a real Slurm cluster of four nodes on this machine (as root, Debian).
 	@.ci/install-slurm
@@ -24,6 +24,10 @@ cluster: .venv/.installed ## Run the tests on a real Slurm cluster of four nodes
 torture: .venv/.installed ## Prove by injected faults that nothing is lost or run twice; hours, see docs/reliability.md.
 	@.ci/install-faults
 	$(BIN)/python -m pytest -m torture --timeout=7200
+
+benchmark: .venv/.installed ## Measure what the agent costs on a cluster, with 500 plans (PLANS=100: fewer).
+	@.ci/install-slurm
+	$(BIN)/python -m pytest tests/benchmarks/on_cluster.py
 
 check: .venv/.installed ## Style, formatting, types, and who imports whom.
 	$(BIN)/ruff check

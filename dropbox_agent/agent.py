@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -19,6 +20,7 @@ from dropbox_agent.inbox import Inbox, beside
 from dropbox_agent.ledger import DueMail, Ledger, Untold
 from dropbox_agent.model import Attempt, Drop, Level, Observation, Place, Problem, Standing
 from dropbox_agent.patience import Places
+from dropbox_agent.retention import Retention
 from dropbox_agent.states import AttemptState, DropState, JobState
 
 T = TypeVar("T")
@@ -64,6 +66,7 @@ class Agent:
     """Puts into an inbox what people find there (README, template); called whenever it becomes available."""
     places: Places = field(default_factory=lambda: Places(None))
     """How long the shares are waited for."""
+    retention: Retention | None = None
     _furnished: set[Path] = field(default_factory=set)
     _bound: dict[Path, str] = field(default_factory=dict)
     """Inbox -> the id that its marker has."""
@@ -104,6 +107,9 @@ class Agent:
         with self._alone("handing over"):
             self.dispatch(now)
         self.answer(now)
+        if self.retention is not None:
+            with self._alone("putting away what is over"):
+                self.retention.put_away(self.ledger, self.inboxes, self.beside, now)
 
     def take_in(self, inbox: Inbox, now: datetime) -> None:
         """Take the drops of one inbox, not too many at a time; say when it cannot be listed."""
@@ -148,10 +154,20 @@ class Agent:
                 inbox.not_taken(drop, trouble, now, tries >= TRIES)
                 return True
             self.record(drop, _examined_in_vain(drop, error), now)
+        if not news:
+            self._tell_where_nothing_stands(inbox, drop, now)
         inbox.taken(drop)
         self._not_examined.pop(file, None)
         self._say(f"examining {file}", None)
         return news
+
+    def _tell_where_nothing_stands(self, inbox: Inbox, drop: Drop, now: datetime) -> None:
+        """A manifest that is brought back (from an archive, without its status) is answered, though it is no news."""
+        latest = self.ledger.latest(inbox.path, drop.name)
+        if latest is not None:
+            status = inbox.path / deliver.Names(drop.name).status_json
+            if not self.places.ask(inbox.path, lambda: os.path.lexists(status)):
+                self.ledger.tell_again(latest.drop_id, now)
 
     def record(self, drop: Drop, examination: Examination, now: datetime) -> None:
         """Accept the drop's jobs, or refuse it, in one transaction."""

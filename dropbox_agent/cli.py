@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from enum import Enum
 from pathlib import Path
@@ -27,7 +27,17 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.text import Text
 
-from dropbox_agent import assembly, demonstration, doctor, examine, preset_commands, report, submission, terminal
+from dropbox_agent import (
+    assembly,
+    demonstration,
+    doctor,
+    examine,
+    preset_commands,
+    report,
+    serving,
+    submission,
+    terminal,
+)
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent
 from dropbox_agent.errors import AgentError, WrongUse
@@ -101,7 +111,8 @@ def run(
     settings = _settings(config)
     agent = assembly.open_agent(settings, os.environ, assembly.utc_now())
     try:
-        work(agent, settings, console, until_idle)
+        with serving.served_beside(settings) if settings.web.in_run else nullcontext():
+            work(agent, settings, console, until_idle)
     finally:
         agent.ledger.close()
 
@@ -113,12 +124,15 @@ def work(agent: Agent, settings: Settings, console: Console, until_idle: bool) -
         raise trouble
     for warning in assembly.warnings(settings):
         logging.getLogger(__name__).warning(warning)
-    with _stopped_by_signals(agent), terminal.Follower(console) as follower:
+    heartbeat = serving.heartbeat(agent, settings)
+    with _stopped_by_signals(agent), terminal.Follower(console) as follower, heartbeat as beat:
 
-        def show() -> None:
-            follower.show(agent.ledger.drops(SHOWN_MANIFESTS), agent.notes())
+        def each_tick() -> None:
+            beat()
+            if console.is_terminal:
+                follower.show(agent.ledger.drops(SHOWN_MANIFESTS), agent.notes())
 
-        agent.run(until_idle, show if console.is_terminal else None)
+        agent.run(until_idle, each_tick)
     undone = agent.trouble() if until_idle else []
     if undone:
         raise AgentError("\n".join(undone))
@@ -308,16 +322,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="The port to listen on. Default: web.port.")] = None,
 ) -> None:
     """Serve the web page: jobs, manifests, presets. Read-only; needs neither inbox nor a running agent."""
-    import uvicorn  # heavy, and needed by no other command
-
-    settings = _settings(config)
-    # Who asks is decided by who is connected: a header that names somebody else is believed of nobody (api.proxy).
-    uvicorn.run(
-        assembly.web_app(settings),
-        host=host or settings.web.host,
-        port=settings.web.port if port is None else port,
-        proxy_headers=False,
-    )
+    serving.serve(_settings(config), host, port)
 
 
 @app.command()

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from dropbox_agent import assembly, deliver
@@ -57,10 +57,15 @@ def _found(settings: Settings, audit: Audit) -> Iterator[Finding]:
         yield Finding("ledger", "ledger.sqlite", sentence)
     for what, sentence in audit.broken_rules():
         yield Finding("history", what, sentence)
-    yield from _spool(settings.state_dir / "spool", audit.contents())
+    yield from _spool(settings.state_dir / "spool", audit.contents(_kept_since(settings)))
     yield from _run_folders(settings.work_dir, audit)
     for inbox in settings.inboxes:
         yield from _inbox(inbox.path, audit)
+
+
+def _kept_since(settings: Settings) -> datetime | None:
+    days = settings.keep.spool_days
+    return None if days is None else assembly.utc_now() - timedelta(days=days)
 
 
 # --- spool and run folders -------------------------------------------------------------------------------------------

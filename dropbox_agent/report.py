@@ -34,7 +34,7 @@ NOTE_CHARACTERS = 400
 UPLOAD = "upload_data_to_s3"
 LINE_SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 """Manifests whose places are lines, not rows of a table."""
-SITE: Mapping[str, Any] = {"name": "", "help_url": "", "contact": ""}
+SITE: Mapping[str, Any] = {"name": "", "help_url": "", "contact": "", "bug_report_url": "", "job_type_url": ""}
 """What a template may say of the site, when the settings say nothing."""
 
 
@@ -244,7 +244,11 @@ def progress_text(progress: Mapping[str, Any] | None) -> str:
     """Return how far a task is, in words: ``Uploads: 1.2 MB of 3.4 MB, 3 of 12 files``; nothing done is not told."""
     text = (progress or {}).get("text")
     doing = one_line(text) if isinstance(text, str) else ""
-    figures = (_of_total(progress, "bytes", size_text), _of_total(progress, "files", lambda n: f"{n:.0f}"))
+    figures = (
+        _of_total(progress, "bytes", size_text),
+        _of_total(progress, "files", lambda n: f"{n:.0f}"),
+        _time_left(_number(progress, "seconds_left")),
+    )
     return ": ".join(part for part in (doing, ", ".join(filter(None, figures))) if part)
 
 
@@ -416,6 +420,14 @@ def _of_total(progress: Mapping[str, Any] | None, unit: str, words: Callable[[fl
         return ""
     text = f"{words(done)} of {words(total)}" if total is not None else f"{words(done)}"
     return f"{text} files" if unit == "files" else text
+
+
+def _time_left(seconds: float | None) -> str:
+    """Return how long it may still take: ``about 3 minutes left``; an estimate, so in round figures."""
+    for unit, length in (("hour", 3600), ("minute", 60), ("second", 1)):
+        if seconds is not None and seconds >= 2 * length:
+            return f"about {seconds / length:.0f} {unit}s left"
+    return "" if seconds is None else "a moment left"
 
 
 def _number(progress: Mapping[str, Any] | None, name: str) -> float | None:

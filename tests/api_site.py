@@ -12,7 +12,7 @@ import httpx
 import yaml
 from fastapi import FastAPI
 
-from dropbox_agent import assembly, demonstration
+from dropbox_agent import assembly, demonstration, serving
 from dropbox_agent import settings as site
 from dropbox_agent.web.api.access import fingerprint
 
@@ -67,7 +67,7 @@ class ApiSite:
 
     @property
     def app(self) -> FastAPI:
-        self._app = self._app or assembly.web_app(self.settings)
+        self._app = self._app or serving.web_app(self.settings)
         return self._app
 
     def get(self, path: str, **params: Any) -> httpx.Response:

@@ -92,6 +92,7 @@ class Cluster:
     def boot(self) -> None:
         """Start every daemon, and wait until four nodes are idle."""
         self._start_munge()
+        self._before_the_controller()
         self.start_controller("-c")
         for node in NODES:
             self.start_node(node)
@@ -199,6 +200,9 @@ class Cluster:
         parts = "openapi/v0.0.38" + (",openapi/dbv0.0.38" if "slurmdbd" in self.config.read_text() else "")
         self._start(name, *_as_rest_user(), "slurmrestd", "-s", parts, "-a", allowed, *listens, **environ)
 
+    def _before_the_controller(self) -> None:
+        """What a cluster with more than this one needs comes here."""
+
     def _start_munge(self) -> None:
         _secret(self.folder / "munge.key", 128)
         files = [f"--{name}={self.folder}/munge.{name}" for name in ("socket",)]
@@ -288,7 +292,7 @@ class Rest:
     """Where slurmrestd listens, and the file with a token that it takes."""
 
     def __init__(self, folder: Path) -> None:
-        (self._port,) = _free_ports(1)
+        (self._port,) = free_ports(1)
         self.socket = folder / "rest" / "jwt.sock"
         self.token = folder / "token"
         if _as_rest_user():
@@ -327,10 +331,10 @@ def running_cluster(min_job_age_seconds: int = 300) -> Iterator[Cluster]:
 
 
 def _config(folder: Path, min_job_age_seconds: int) -> str:
-    controller, *ports = _free_ports(1 + len(NODES))
+    controller, *ports = free_ports(1 + len(NODES))
     host = socket.gethostname().partition(".")[0]
     nodes = [
-        f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=8 RealMemory=20000 TmpDisk=1000"
+        f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=8 RealMemory=60000 TmpDisk=1000"
         " Gres=gpu:2 Feature=ssd State=UNKNOWN"
         for node, port in zip(NODES, ports, strict=True)
     ]
@@ -367,7 +371,8 @@ def _as_rest_user() -> Sequence[str]:
     return () if os.geteuid() else ("setpriv", f"--reuid={REST_USER}", f"--regid={REST_USER_GROUP}", "--clear-groups")
 
 
-def _free_ports(count: int) -> Sequence[int]:
+def free_ports(count: int) -> Sequence[int]:
+    """Return ports that nobody listens on."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

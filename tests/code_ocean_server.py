@@ -149,7 +149,7 @@ class CodeOceanServer:
     def look_at_computation(self, identity: str) -> Computation:
         params, found = self.computations[identity]
         self.looks[identity] = self.looks.get(identity, 0) + 1
-        if self.looks[identity] >= self.looks_needed:
+        if self.looks[identity] >= self.looks_needed and found.end_status is None:
             done = ComputationState.Completed
             found = replace(found, state=done, end_status=self.ends, exit_code=self.exit_code, has_results=True)
             self.computations[identity] = (params, found)

@@ -20,10 +20,10 @@ import pytest
 
 from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.executors import LocalExecutor, RehearsalExecutor, wrapper
-from dropbox_agent.executors.folder import Node, look, prepare
+from dropbox_agent.executors.folder import Node, last_lines, look, prepare
 from dropbox_agent.executors.local import leftovers
 from dropbox_agent.model import Attempt, AttemptFolder, PlannedTask, TaskSettings
-from dropbox_agent.states import AttemptState, TaskState
+from dropbox_agent.states import AttemptState, Cause, TaskState
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 WRAPPER = Path(wrapper.__file__)
@@ -134,6 +134,49 @@ def test_a_task_whose_need_failed_is_not_run(tmp_path: Path) -> None:
         ("first", TaskState.FAILED, "The disk is full.")
     ]
     assert seen.state is AttemptState.ENDED
+
+
+def test_what_an_attempt_took_and_the_end_of_a_failed_log_are_known(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "a", "first")
+    wordy = "print('x' * 9000)\n" + textwrap.dedent(FAILS).replace("import json", "print('last words')\nimport json")
+    run_wrapper(write_allocation(attempt, first="x = bytearray(60_000_000)\n" + wordy))
+    facts = look(attempt).facts
+    assert facts is not None
+    assert (facts.node, str(facts.log_end).splitlines()[-1]) == (os.uname().nodename, "last words")
+    assert len(str(facts.log_end)) < 5000
+    assert 60_000_000 < (facts.max_rss_bytes or 0) < 2**40
+    assert 0 < (facts.elapsed_seconds or 0) < 60
+
+
+def test_the_end_of_a_log_that_is_none_is_nothing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "link").symlink_to(tmp_path / "secret")
+    (tmp_path / "empty").write_text("\n")
+    (tmp_path / "bytes").write_bytes(b"\xff\x00 one\ntwo\n\n")
+    found = {name: last_lines(tmp_path / name) for name in ("pipe", "link", "empty", "missing", "bytes")}
+    assert found == {"pipe": None, "link": None, "empty": None, "missing": None, "bytes": "\ufffd\x00 one\ntwo"}
+
+
+def test_a_wrapper_shows_that_it_lives_while_its_task_runs_and_not_after(
+    tmp_path: Path, end_processes: list[subprocess.Popen[bytes]]
+) -> None:
+    attempt = an_attempt(tmp_path / "a", "first")
+    allocation = write_allocation(attempt, first=SLEEPS)
+    allocation.write_text(json.dumps({**json.loads(allocation.read_text()), "heartbeat_seconds": 0.05}))
+    child = start_wrapper(allocation)
+    end_processes.append(child)
+    heartbeat = AttemptFolder(attempt.folder).heartbeat
+    seen = set()
+
+    def three_beats() -> bool:
+        seen.add(heartbeat.read_text() if heartbeat.exists() else None)
+        return len(seen) > 3
+
+    wait_for(three_beats)
+    child.terminate()
+    assert child.wait(20) == 1
+    assert record_of(AttemptFolder(attempt.folder), "first")["state"] == "cancelled"
 
 
 def test_a_second_copy_finds_the_start_token_taken_and_does_nothing(tmp_path: Path) -> None:
@@ -330,6 +373,7 @@ def test_an_attempt_whose_processes_were_killed_is_lost_and_says_so(
     (task,) = seen.tasks
     assert (task.key, task.state) == ("first", TaskState.FAILED)
     assert "left no end record" in str(task.message)
+    assert seen.cause is None, "nobody says why a process was killed"
 
 
 def test_a_task_that_outlives_its_wrapper_is_waited_for(
@@ -451,6 +495,19 @@ def test_an_attempt_from_before_a_restart_of_the_machine_may_be_repeated(tmp_pat
     (seen,) = local().observe([attempt], NOW)
     assert not seen.seen
     assert local().may_repeat(attempt, NOW)
+
+
+def test_what_ran_when_the_machine_went_down_may_be_run_again(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "a", handle="another-boot:1:1")
+    folder = AttemptFolder(attempt.folder)
+    folder.token.mkdir(parents=True)
+    (folder.token / "owner.json").write_text(json.dumps({"pid": 1, "start": 1, "boot": "another-boot"}))
+    (seen,) = local().observe([attempt], NOW)
+    assert (seen.state, seen.cause, seen.text) == (
+        AttemptState.LOST,
+        Cause.NODE_FAILED,
+        "The machine went down while it ran.",
+    )
 
 
 def test_a_start_token_without_an_owner_is_given_a_minute_and_never_repeated(tmp_path: Path) -> None:

@@ -23,17 +23,18 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("patience", "remembered"),
     ("model", "settings"),
     ("validate", "plan", "policy", "report"),
-    ("inbox", "manifest", "presets", "projects", "ledger", "executors", "deliver", "orders"),
-    ("examine", "obey", "settling"),
+    ("inbox", "manifest", "presets", "projects", "ledger", "executors", "deliver", "orders", "pulse"),
+    ("examine", "obey", "retention", "settling"),
     ("furnish",),
     ("agent", "web", "submission"),
     ("assembly", "terminal"),
+    ("serving",),
     ("demonstration", "doctor", "fsck", "preset_commands"),
     ("cli",),
     ("__main__",),
 )
 """The rooms of the house, from the ground up."""
-FRONT_DOOR = ("assembly", "demonstration", "doctor", "fsck", "preset_commands", "cli", "__main__")
+FRONT_DOOR = ("assembly", "serving", "demonstration", "doctor", "fsck", "preset_commands", "cli", "__main__")
 """Who may read the settings."""
 FOR_TASKS = ("model", "states", "errors")
 """What a task may import."""

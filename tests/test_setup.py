@@ -40,6 +40,11 @@ class Machine:
         program.write_text(text.format(**places))
         program.chmod(0o755)
 
+    def has_tools(self, *names: str) -> None:
+        """Put programs of this machine on the path."""
+        for name in names:
+            self.has(name, f'#!{{bash}}\nexec {shutil.which(name)} "$@"\n')
+
     def is_run_by(self, uid: int) -> None:
         self.has("id", f"#!{{bash}}\necho {uid}\n")
 
@@ -138,25 +143,49 @@ def test_an_environment_that_works_is_kept(machine: Machine) -> None:
     assert machine.set_up() == (0, "", [])
 
 
+CLUSTER_PACKAGES = (
+    "slurmctld slurmd slurmrestd slurm-wlm-jwt-plugin slurmdbd slurm-wlm-mysql-plugin mariadb-server slurm-client munge"
+    " charliecloud"
+)
+
+
 def test_slurm_is_installed_for_the_cluster_tests_as_root_on_debian(machine: Machine) -> None:
     machine.has_apt()
     machine.is_run_by(0)
-    wanted = "slurmctld slurmd slurm-client munge"
-    assert machine.run(PACKAGES, SBIN="/none") == (
-        0, "", ["apt-get update -qq", f"apt-get install -y -qq --no-install-recommends {wanted}"],
+    machine.has_tools("chmod", "rm")
+    assert machine.run(PACKAGES, SBIN="/none", POLICY=str(machine.folder / "policy-rc.d")) == (
+        0, "", ["apt-get update -qq", f"apt-get install -y -qq --no-install-recommends {CLUSTER_PACKAGES}"],
     )  # fmt: skip
+
+
+def test_no_service_of_the_system_is_started_by_installing_slurm(machine: Machine) -> None:
+    policy = machine.folder / "policy-rc.d"
+    machine.has("apt-get", f'#!{{bash}}\n[ -x {policy} ] || exit 9\n{policy}; echo "starts: $?" >> {{log}}\n')
+    machine.is_run_by(0)
+    machine.has_tools("chmod", "rm")
+    assert machine.run(PACKAGES, SBIN="/none", POLICY=str(policy)) == (0, "", ["starts: 101"] * 2)
+    assert not policy.exists()
+
+
+def test_a_policy_of_the_system_stays_as_it_is(machine: Machine) -> None:
+    policy = machine.folder / "policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 104\n")
+    machine.has_apt()
+    machine.is_run_by(0)
+    assert machine.run(PACKAGES, SBIN="/none", POLICY=str(policy))[0] == 0
+    assert policy.read_text() == "#!/bin/sh\nexit 104\n"
 
 
 def test_without_root_it_is_said_that_the_cluster_tests_are_left_out(machine: Machine) -> None:
     machine.is_run_by(1000)
     code, said, done = machine.run(PACKAGES, SBIN="/none")
     assert (code, done) == (0, [])
-    assert said.startswith("The tests on a real cluster are left out: slurmctld slurmd slurm-client munge are not")
+    assert said.startswith(f"The tests on a real cluster and in containers are left out: {CLUSTER_PACKAGES} are not")
 
 
 def test_a_slurm_that_is_there_is_left_as_it_is(machine: Machine) -> None:
     machine.has_apt()
     machine.is_run_by(0)
-    for program in ("slurmctld", "slurmd", "sbatch", "munged"):
+    for program in ("slurmctld", "slurmd", "slurmrestd", "slurmdbd", "mariadbd", "sbatch", "munged", "ch-run"):
         machine.has(program, "#!{bash}\n")
     assert machine.run(PACKAGES, SBIN="/none") == (0, "", [])

@@ -19,7 +19,7 @@ from dropbox_agent.executors.slurm import states as slurm_states
 from dropbox_agent.executors.slurm.jobs import JobRecord, NoAccounting, Partition, Refused, Why
 from dropbox_agent.executors.slurm.pace import Pace
 from dropbox_agent.model import Attempt, AttemptFolder, Observation, PlannedTask, TaskSettings, slurm_job_id
-from dropbox_agent.states import AttemptState, TaskState
+from dropbox_agent.states import AttemptState, Cause, TaskState
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 KEY = "dbx-abcdefghijklmnopqrst"
@@ -77,15 +77,15 @@ def test_without_a_job_id_nobody_knows_whether_a_job_was_taken() -> None:
 
 def test_the_jobs_are_read_from_what_squeue_prints() -> None:
     output = """\
-17_[0-9%2]|17|17|0-9%2|PENDING|Resources||name|with|strokes
-18|18|18|N/A|RUNNING|None|n[1-2]|dbx-a
+17_[0-9%2]|17|17|0-9%2|PENDING|Resources||UNLIMITED|name|with|strokes
+18|18|18|N/A|RUNNING|None|n[1-2]|1-02:03:04|dbx-a
 not a line of squeue
-19|19|19|N/A|PENDING|ReqNodeNotAvail, UnavailableNodes:n1||dbx-b
+19|19|19|N/A|PENDING|ReqNodeNotAvail, UnavailableNodes:n1||1:30|dbx-b
 """
     assert commands.jobs_in(output) == [
         SlurmJob("17", "name|with|strokes", "PENDING", "Resources", ""),
-        SlurmJob("18", "dbx-a", "RUNNING", "None", "n[1-2]"),
-        SlurmJob("19", "dbx-b", "PENDING", "ReqNodeNotAvail, UnavailableNodes:n1", ""),
+        SlurmJob("18", "dbx-a", "RUNNING", "None", "n[1-2]", timedelta(days=1, hours=2, minutes=3, seconds=4)),
+        SlurmJob("19", "dbx-b", "PENDING", "ReqNodeNotAvail, UnavailableNodes:n1", "", timedelta(seconds=90)),
     ]
 
 
@@ -114,7 +114,7 @@ def test_the_partitions_are_read_from_what_sinfo_prints() -> None:
 
 
 def test_slurm_is_asked_for_text_and_for_the_jobs_of_this_account_only() -> None:
-    assert commands.squeue() == ["squeue", "--me", "-h", "-t", "all", "-o", "%i|%A|%F|%K|%T|%r|%N|%j"]
+    assert commands.squeue() == ["squeue", "--me", "-h", "-t", "all", "-o", "%i|%A|%F|%K|%T|%r|%N|%l|%j"]
 
 
 def test_jobs_are_ended_by_name_never_by_a_number_that_may_be_anothers() -> None:
@@ -607,6 +607,154 @@ def test_a_stop_between_two_tasks_ends_the_next_one(attempt: Attempt) -> None:
     stopped = handed_over(started(attempt, "succeeded", whole=True))
     _, state, tasks, _ = one(on(Script([a_job("CANCELLED", nodes="n1")])).observe([stopped], NOW))
     assert (state, tasks["two"]) == (AttemptState.ENDED, (TaskState.CANCELLED, "It was cancelled in Slurm."))
+
+
+# --- why it ended ----------------------------------------------------------------------------------------------------
+
+
+def cause(found: list[Observation]) -> tuple[AttemptState, Cause | None, TaskState, str | None]:
+    (seen,) = found
+    last = seen.tasks[-1]
+    return seen.state, seen.cause, last.state, last.message
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("OUT_OF_MEMORY", Cause.OUT_OF_MEMORY),
+        ("TIMEOUT", Cause.TIMEOUT),
+        ("PREEMPTED", Cause.PREEMPTED),
+        ("NODE_FAIL", Cause.NODE_FAILED),
+        ("BOOT_FAIL", Cause.NOT_LAUNCHED),
+        ("LAUNCH_FAILED", Cause.NOT_LAUNCHED),
+        ("CANCELLED", Cause.CANCELLED),
+        ("FAILED", None),
+        ("COMPLETED", None),
+        ("DEADLINE", None),
+    ],
+)
+def test_what_the_cluster_did_to_a_job_is_its_cause(attempt: Attempt, state: str, expected: Cause | None) -> None:
+    executor = on(Script([a_job(state, nodes="n1")]))
+    gone = handed_over(started(attempt, "running"), first_missing_at=NOW)
+    assert cause(executor.observe([gone], later(400)))[:2] == (AttemptState.LOST, expected)
+
+
+SLURMSTEPD = "slurmstepd-n1: error: StepId=1.batch exceeded memory limit (433197056 > 104857600), being killed\n"
+
+
+@pytest.mark.parametrize("reason", ["NonZeroExitCode", "JobLaunchFailure", "RaisedSignal:9(Killed)"])
+def test_without_cgroups_the_log_of_the_job_says_that_its_memory_was_too_small(attempt: Attempt, reason: str) -> None:
+    gone = handed_over(started(attempt, "running"), first_missing_at=NOW)
+    AttemptFolder(attempt.folder).wrapper_log.write_text(SLURMSTEPD + "slurmstepd: error: *** JOB 1 CANCELLED ***\n")
+    found = on(Script([a_job("FAILED", reason, "n1")])).observe([gone], later(GRACE))
+    assert cause(found)[1:3] == (Cause.OUT_OF_MEMORY, TaskState.FAILED)
+    assert found[0].facts is not None and SLURMSTEPD.strip() in str(found[0].facts.log_end)
+
+
+def killed_task(attempt: Attempt, code: int) -> Attempt:
+    ended = started(attempt, "succeeded", "failed", whole=True)
+    AttemptFolder(attempt.folder).ended("two").write_text(
+        json.dumps({"state": "failed", "message": "two was ended by signal 9.", "exit_code": code})
+    )
+    return handed_over(ended)
+
+
+@pytest.mark.parametrize("code", [-9, 137])
+def test_a_task_that_was_killed_for_its_memory_is_told_from_one_that_was_killed(attempt: Attempt, code: int) -> None:
+    killed = killed_task(attempt, code)
+    assert on(Script([a_job("COMPLETING", nodes="n1")])).observe([killed], NOW) == []
+    words = "It used more memory than it asked for. Ask for more (memory_per_cpu in image_resources)."
+    assert cause(on(Script([a_job("OUT_OF_MEMORY", nodes="n1")])).observe([killed], NOW)) == (
+        AttemptState.ENDED, Cause.OUT_OF_MEMORY, TaskState.FAILED, words,
+    )  # fmt: skip
+    for other in (a_job("FAILED", nodes="n1"), a_job("CANCELLED", nodes="n1")):
+        assert cause(on(Script([other])).observe([killed], NOW))[1:] == (
+            None, TaskState.FAILED, "two was ended by signal 9.",
+        )  # fmt: skip
+
+
+# --- a node that failed ----------------------------------------------------------------------------------------------
+
+
+def beat(attempt: Attempt, number: int) -> None:
+    AttemptFolder(attempt.folder).heartbeat.write_text(json.dumps({"at": number}))
+
+
+def test_what_still_lives_on_a_failed_node_is_waited_for_and_its_good_end_counts(attempt: Attempt) -> None:
+    executor = on(Script([a_job("NODE_FAIL", nodes="n1")]))
+    running = handed_over(started(attempt, "succeeded", "running"), first_missing_at=NOW)
+    for number in range(10):
+        beat(attempt, number)
+        assert one(executor.observe([running], later(number * GRACE)))[::3] == (
+            False,
+            "Its node n1 failed. Its process still shows signs of life there, so its end is waited for.",
+        )
+    started(attempt, "succeeded", "succeeded", whole=True)
+    assert one(executor.observe([running], later(10 * GRACE)))[1] is AttemptState.ENDED
+
+
+def test_once_it_is_silent_on_its_failed_node_it_is_lost(attempt: Attempt) -> None:
+    executor = on(Script([a_job("NODE_FAIL", nodes="n1")]))
+    running = handed_over(started(attempt, "succeeded", "running"), first_missing_at=NOW)
+    beat(attempt, 1)
+    assert one(executor.observe([running], later(1)))[0] is False
+    assert one(executor.observe([running], later(GRACE)))[0] is False
+    assert cause(executor.observe([running], later(GRACE + 2)))[:2] == (AttemptState.LOST, Cause.NODE_FAILED)
+
+
+def test_an_agent_that_was_started_anew_listens_before_it_gives_up(attempt: Attempt) -> None:
+    running = handed_over(started(attempt, "succeeded", "running"), first_missing_at=NOW)
+    beat(attempt, 1)
+    assert one(on(Script([a_job("NODE_FAIL", nodes="n1")])).observe([running], later(9000)))[0] is False
+
+
+def test_after_its_time_limit_nothing_is_waited_for_on_a_failed_node(attempt: Attempt) -> None:
+    job = replace(a_job("NODE_FAIL", nodes="n1"), limit=timedelta(minutes=10))
+    executor = on(Script([job]))
+    running = handed_over(started(attempt, "running"), first_missing_at=NOW)
+    beat(attempt, 1)
+    assert one(executor.observe([running], later(600 + GRACE)))[0] is False
+    beat(attempt, 2)
+    assert cause(executor.observe([running], later(603 + GRACE)))[:2] == (AttemptState.LOST, Cause.NODE_FAILED)
+
+
+def test_a_try_is_not_needed_when_the_one_before_ended_well_after_all(tmp_path: Path, attempt: Attempt) -> None:
+    started(attempt, "succeeded", "succeeded", whole=True)
+    again = replace(an_attempt(tmp_path / "again", "dbx-again"), survivors=(attempt.folder,))
+    cluster = Script([a_job("PENDING", "Resources", name="dbx-again")])
+    _, state, tasks, words = one(on(cluster).observe([handed_over(again, "8")], NOW))
+    assert (state, words) == (
+        AttemptState.ENDED,
+        "The try before, whose node had failed, ended well after all; this one was not needed.",
+    )
+    assert tasks == {name: (TaskState.SUCCEEDED, f"{name} succeeded") for name in ("one", "two")}
+    assert (cluster.cancelled, AttemptFolder(again.folder).token.is_dir()) == ([("dbx-again", False)], True)
+
+
+@pytest.mark.parametrize("ends", [("succeeded", "failed"), ("succeeded",), ("succeeded", "running")])
+def test_a_try_goes_on_when_the_one_before_did_not_end_well(
+    tmp_path: Path, attempt: Attempt, ends: tuple[str, ...]
+) -> None:
+    started(attempt, *ends, whole="running" not in ends)
+    again = replace(an_attempt(tmp_path / "again", "dbx-again"), survivors=(attempt.folder,))
+    cluster = Script([a_job("PENDING", "Resources", name="dbx-again")])
+    assert one(on(cluster).observe([handed_over(again, "8")], NOW))[3] == "It waits for a free node."
+    assert cluster.cancelled == []
+
+
+def test_a_try_that_has_begun_is_not_ended_for_the_one_before(tmp_path: Path, attempt: Attempt) -> None:
+    started(attempt, "succeeded", "succeeded", whole=True)
+    again = started(replace(an_attempt(tmp_path / "again", "dbx-again"), survivors=(attempt.folder,)), "running")
+    cluster = Script([a_job("RUNNING", nodes="n2", name="dbx-again")])
+    assert one(on(cluster).observe([handed_over(again, "8")], NOW))[1] is AttemptState.RUNNING
+    assert cluster.cancelled == []
+
+
+def test_what_an_attempt_was_given_more_of_is_asked_for(attempt: Attempt) -> None:
+    cluster = Script()
+    more = replace(attempt, resources={"memory": "8192M"})
+    on(cluster).submit(more, settings_of(more))
+    assert cluster.submitted[0].resources == {"memory": "8192M"}
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------

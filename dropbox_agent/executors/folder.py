@@ -6,7 +6,7 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib import resources
@@ -17,13 +17,16 @@ from dropbox_agent import plan
 from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.executors import elements
 from dropbox_agent.executors.records import read_json, write
-from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskObservation, TaskSettings
-from dropbox_agent.states import FINAL_TASK_STATES, AttemptState, TaskState
+from dropbox_agent.model import Attempt, AttemptFacts, AttemptFolder, Observation, TaskObservation, TaskSettings
+from dropbox_agent.states import FINAL_TASK_STATES, AttemptState, Cause, TaskState
 
 ATTEMPT_VARIABLE = "DROPBOX_AGENT_ATTEMPT"
 """In the environment of every process of an attempt: its key, by which leftovers are recognised."""
 VARIABLES_VARIABLE = "DROPBOX_AGENT_VARIABLES"
 """Names the variables that a task's resources set, so that its script gets them."""
+LOG_END_BYTES = 4096
+LOG_END_LINES = 10
+"""How much of the end of a failed task's log is shown."""
 KEPT_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR")
 """What a task sees of the agent's environment; nothing else is handed on but CREDENTIALS."""
 CREDENTIALS = "AWS_"
@@ -40,6 +43,8 @@ class Node:
     """The environment tasks get, of which KEPT_VARIABLES are taken."""
     inherits: tuple[str, ...] = ()
     """Beginnings of the names of variables that a task gets from the place where it runs."""
+    heartbeat_seconds: float | None = None
+    """How often the wrapper shows that it lives; None where its process can be seen."""
 
 
 def prepare(attempt: Attempt, settings: Mapping[str, TaskSettings], node: Node) -> AttemptFolder:
@@ -84,6 +89,7 @@ def _allocation(attempt: Attempt, folder: AttemptFolder, node: Node) -> dict[str
         "folder": str(folder.path),
         "token": str(folder.token),
         "end": str(folder.end),
+        "heartbeat_seconds": node.heartbeat_seconds,
         "inherits": list(node.inherits),
         "environment": _environment(attempt, node.environ),
         **_elements(attempt, folder),
@@ -118,9 +124,8 @@ def _environment(attempt: Attempt, environ: Mapping[str, str]) -> dict[str, str]
 
 
 def resources_of(attempt: Attempt) -> Mapping[str, Any]:
-    """Return what an attempt asks of a cluster; its tasks all ask for the same."""
-    asked: Mapping[str, Any] = attempt.tasks[0].settings.get("image_resources") or {}
-    return asked
+    """Return what an attempt asks of a cluster: what its tasks do, all the same, and what it was given more of."""
+    return {**(attempt.tasks[0].settings.get("image_resources") or {}), **attempt.resources}
 
 
 def look(attempt: Attempt) -> Observation:
@@ -131,12 +136,40 @@ def look(attempt: Attempt) -> Observation:
     folder = AttemptFolder(attempt.folder)
     if not has_started(folder):
         return Observation(attempt, False, attempt.state)
-    ended = read_json(folder.end) is not None
-    state = AttemptState.ENDED if ended else AttemptState.RUNNING
+    end = read_json(folder.end)
     tasks = tuple(seen for task in attempt.tasks if (seen := _task(folder, task.key)) is not None)
-    found = Observation(attempt, True, state, tasks)
+    found = Observation(attempt, True, AttemptState.RUNNING if end is None else AttemptState.ENDED, tasks)
     array = elements.array_of(attempt)
-    return found if array is None else elements.look(found, array)
+    found = found if array is None else elements.look(found, array)
+    return (
+        found if found.state is AttemptState.RUNNING else replace(found, facts=_facts(folder, end or {}, found.tasks))
+    )
+
+
+def _facts(folder: AttemptFolder, end: Mapping[str, Any], tasks: Sequence[TaskObservation]) -> AttemptFacts:
+    took, most = end.get("elapsed_seconds"), end.get("max_rss_bytes")
+    failed = next((task.key for task in tasks if task.state is TaskState.FAILED), None)
+    return AttemptFacts(
+        node=str(end["node"]) if end.get("node") else None,
+        elapsed_seconds=float(took) if isinstance(took, (int, float)) else None,
+        max_rss_bytes=most if isinstance(most, int) and 0 < most < 2**60 else None,
+        log_end=last_lines(folder.log(failed)) if failed else None,
+    )
+
+
+def last_lines(log: Path) -> str | None:
+    """Return the end of a log, or None when there is none; tasks write it, so it may be anything."""
+    try:
+        # A pipe would be waited for, and a link may lead anywhere.
+        file = os.open(log, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    with os.fdopen(file, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            return None
+        opened.seek(max(0, os.fstat(file).st_size - LOG_END_BYTES))
+        text = opened.read(LOG_END_BYTES).decode("utf-8", "replace")
+    return "\n".join(text.rstrip().splitlines()[-LOG_END_LINES:]) or None
 
 
 def owner_of(attempt: Attempt) -> Mapping[str, Any] | None:
@@ -144,7 +177,7 @@ def owner_of(attempt: Attempt) -> Mapping[str, Any] | None:
     return read_json(AttemptFolder(attempt.folder).token / "owner.json")
 
 
-def lost(seen: Observation, text: str, state: TaskState = TaskState.FAILED) -> Observation:
+def lost(seen: Observation, text: str, state: TaskState = TaskState.FAILED, cause: Cause | None = None) -> Observation:
     """Return the observation of an attempt that ended without saying how: the task it was in ended in ``state``."""
     ended = {task.key for task in seen.tasks if task.state is not TaskState.RUNNING}
     unfinished = next((task.key for task in seen.attempt.tasks if task.key not in ended), None)
@@ -152,7 +185,10 @@ def lost(seen: Observation, text: str, state: TaskState = TaskState.FAILED) -> O
     if unfinished is not None:
         before = {task.key: task for task in seen.tasks}.get(unfinished, TaskObservation(unfinished, state))
         tasks.append(replace(before, state=state, message=text))
-    return replace(seen, seen=True, state=AttemptState.LOST, tasks=tuple(tasks), text=text)
+    folder = AttemptFolder(seen.attempt.folder)
+    said = last_lines(folder.log(unfinished)) if unfinished is not None else None
+    facts = replace(seen.facts or AttemptFacts(), log_end=said or last_lines(folder.wrapper_log))
+    return replace(seen, seen=True, state=AttemptState.LOST, tasks=tuple(tasks), text=text, cause=cause, facts=facts)
 
 
 def has_started(folder: AttemptFolder) -> bool:

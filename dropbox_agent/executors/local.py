@@ -27,7 +27,7 @@ from dropbox_agent.executors.folder import (
     work_dir_of,
 )
 from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskSettings
-from dropbox_agent.states import AttemptState
+from dropbox_agent.states import AttemptState, Cause
 
 OWNER_GRACE = timedelta(seconds=60)
 """How long a taken start token may be without its owner's name before the attempt counts as lost."""
@@ -146,7 +146,14 @@ class LocalExecutor:
             return replace(seen, seen=False)
         if leftovers(attempt.key):
             return replace(seen, text="Its wrapper is gone; waiting for the process it left behind.")
-        return lost(seen, "The process that ran it is gone and left no end record (killed, or the machine went down).")
+        if self._ran_before_this_boot(attempt):
+            return lost(seen, "The machine went down while it ran.", cause=Cause.NODE_FAILED)
+        return lost(seen, "The process that ran it is gone and left no end record: somebody or something killed it.")
+
+    def _ran_before_this_boot(self, attempt: Attempt) -> bool:
+        """The one end whose cause can be told here; nobody says why a process was killed."""
+        boot = (owner_of(attempt) or {}).get("boot")
+        return bool(boot) and boot != wrapper.boot_id()
 
     def _never_started(self, attempt: Attempt, seen: Observation) -> Observation:
         """Without a start token nothing ran: hand it over again, unless it has just failed to start here."""

@@ -13,12 +13,14 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from typing import Any, BinaryIO
 
+BEGAN = time.monotonic()
 TAKEN = 75
 """Exit code of a copy that found the start token taken (EX_TEMPFAIL)."""
 ENDS = ("succeeded", "skipped", "failed", "cancelled")
@@ -31,6 +33,7 @@ def main(allocation_path: str, element: str | None = None) -> int:
         allocation = json.load(file)
     os.chdir(allocation["folder"])
     run = Run()
+    show_life(allocation)
     environment = {**inherited(allocation.get("inherits", [])), **allocation["environment"]}
     if "elements" in allocation:
         array = Array(allocation, allocation_path, run, environment)
@@ -42,7 +45,7 @@ def main(allocation_path: str, element: str | None = None) -> int:
         if run.stopped_by or any(ended.get(key) not in ("succeeded", "skipped") for key in task["needs"]):
             continue
         ended[task["key"]] = run.task(task, environment)
-    keep_writing(allocation["end"], {"key": allocation["key"], "ended": now(), "tasks": ended})
+    keep_writing(allocation["end"], {"key": allocation["key"], "ended": now(), "tasks": ended, **what_it_took()})
     return 0 if all(state in ("succeeded", "skipped") for state in ended.values()) else 1
 
 
@@ -55,8 +58,39 @@ def take_token(token: str) -> bool:
         return False
     owner = {"pid": os.getpid(), "start": process_start(os.getpid()), "boot": boot_id(), "host": os.uname().nodename}
     owner["slurm_job_id"] = os.environ.get("SLURM_JOB_ID")
+    owner["node"] = node()
     write_record(os.path.join(token, "owner.json"), owner)
     return True
+
+
+def show_life(allocation: dict[str, Any]) -> None:
+    """Write a heartbeat now and then, as long as this process lives; no thread, for it starts others with fork."""
+    seconds = allocation.get("heartbeat_seconds")
+    if not seconds:
+        return
+    path = os.path.join(allocation["folder"], "heartbeat.json")
+
+    def beat(_number: int, _frame: object) -> None:
+        temporary = f"{path}.{os.getpid()}.tmp"
+        try:
+            with open(temporary, "w", encoding="utf-8") as file:
+                json.dump({"at": now(), "every_seconds": seconds}, file)
+            os.replace(temporary, path)
+        except OSError:
+            pass  # a share that is away: the next beat may reach it
+
+    signal.signal(signal.SIGALRM, beat)
+    signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
+
+
+def what_it_took() -> dict[str, Any]:
+    """Return where this ran, how long, and the memory of the largest process it started."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"node": node(), "elapsed_seconds": time.monotonic() - BEGAN, "max_rss_bytes": usage.ru_maxrss * 1024}
+
+
+def node() -> str:
+    return os.environ.get("SLURMD_NODENAME") or os.uname().nodename
 
 
 def inherited(beginnings: list[str]) -> dict[str, str]:
@@ -287,4 +321,8 @@ def now() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    try:
+        code = main(*sys.argv[1:])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)  # its handler goes before the process does
+    sys.exit(code)

@@ -132,6 +132,11 @@ class Inbox:
             for name, sighting in self._unsettled()
         ]
 
+    def rests(self, name: str) -> bool:
+        """Return whether a file lies there as it was taken."""
+        sighting = self._sightings.get(name)
+        return sighting is not None and sighting.missed == 0 and sighting.taken == sighting.signature
+
     def is_gone(self, name: str) -> bool:
         """Return whether a file is not there, and has been missing for long enough to be believed."""
         if name not in self._sightings:

@@ -6,8 +6,9 @@ jobs begin and end (``jobs``). ``Reader`` only reads, from any process, while th
 """
 
 from dropbox_agent.ledger.audit import Audit
+from dropbox_agent.ledger.inboxes import Over
 from dropbox_agent.ledger.listing import Lists
 from dropbox_agent.ledger.read import Reader
 from dropbox_agent.ledger.record import DueMail, Ledger, Untold
 
-__all__ = ["Audit", "DueMail", "Ledger", "Lists", "Reader", "Untold"]
+__all__ = ["Audit", "DueMail", "Ledger", "Lists", "Over", "Reader", "Untold"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 
-from dropbox_agent.ledger.database import fetch, open_for_reading
+from dropbox_agent.ledger.database import as_text, fetch, open_for_reading
 from dropbox_agent.ledger.read import LATEST
 
 LIVE = "('submitting', 'submitted', 'running')"
@@ -99,9 +100,13 @@ class Audit:
             for row in self._rows(question):
                 yield str(row["what"]), sentence.format(what=row["what"])
 
-    def contents(self) -> dict[str, str]:
-        """Return sha256 -> manifest of all that was taken and is not yet over, or may be looked at again."""
-        return {row["sha256"]: row["name"] for row in self._rows("SELECT sha256, name FROM drops ORDER BY drop_id")}
+    def contents(self, since: datetime | None = None) -> dict[str, str]:
+        """Return sha256 -> manifest of all that was taken, but of what was over before a time."""
+        kept = "state IN ('accepted', 'running') OR updated >= ?"
+        rows = self._rows(
+            f"SELECT sha256, name FROM drops WHERE {kept} ORDER BY drop_id", as_text(since) if since else ""
+        )
+        return {row["sha256"]: row["name"] for row in rows}
 
     def job_ids(self) -> list[str]:
         """Return every job."""

@@ -194,6 +194,10 @@ class Lists:
         )
         return self._drop_lines(rows)
 
+    def drop(self, drop_id: int) -> DropLine | None:
+        """Return one version of a manifest, or None."""
+        return next(iter(self._drop_lines(self._rows("SELECT * FROM drops WHERE drop_id = ?", (drop_id,)))), None)
+
     def versions(self, drop_id: int) -> list[DropLine]:
         """Return every version of the manifest that a drop is one of, newest first."""
         rows = self._rows(

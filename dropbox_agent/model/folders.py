@@ -32,6 +32,11 @@ class AttemptFolder:
         return self.path / "end.json"
 
     @property
+    def heartbeat(self) -> Path:
+        """Written now and then while the wrapper lives, where somebody may lose sight of it."""
+        return self.path / "heartbeat.json"
+
+    @property
     def wrapper_log(self) -> Path:
         return self.path / "wrapper.log"
 

@@ -11,10 +11,12 @@ from pydantic import BaseModel, BeforeValidator, Field, PrivateAttr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from dropbox_agent.settings.api import Api
+from dropbox_agent.settings.keep import Keep
 from dropbox_agent.settings.kinds import (
     AllOrSome,
     BucketAddress,
     BucketName,
+    Days,
     Folder,
     FolderText,
     Number,
@@ -164,6 +166,14 @@ class Policy(Section):
     source_removal: Switch = Field(
         False, description="Whether a job may ask to have its source folders removed after a verified upload."
     )
+    removal_owners: tuple[Text, ...] = Field(
+        (),
+        description="Accounts, by name or number, whose folders any manifest may have removed (an instrument's); of"
+        " others only those that belong to whoever dropped the manifest.",
+    )
+    quarantine_days: Days = Field(
+        14.0, description="How long a removed source folder waits in its root before it is gone; 0: not at all."
+    )
 
 
 class Site(Section):
@@ -174,6 +184,8 @@ class Site(Section):
     contact: Text | None = Field(
         None, description="Whom to ask when something is wrong: a name, an address, a channel."
     )
+    bug_report_url: WebAddress | None = Field(None, description="A web page where people report what does not work.")
+    job_type_url: WebAddress | None = Field(None, description="A web page where people ask for a new job type.")
 
 
 class Web(Section):
@@ -183,6 +195,9 @@ class Web(Section):
         "127.0.0.1", description="The address to listen on; 127.0.0.1 is reachable from this machine only."
     )
     port: Port = Field(8000, description="The port to listen on; 0 takes a free one.")
+    in_run: Switch = Field(
+        False, description="Whether 'dropbox-agent run' serves the pages too, so that no 'serve' is needed beside it."
+    )
 
 
 class Metadata(Section):
@@ -256,6 +271,7 @@ class Settings(BaseSettings):
     jobs_per_manifest: Number = Field(
         50, description="How many jobs of one manifest are worked on at a time; the others wait for their turn."
     )
+    keep: Keep = Field(Keep(), description="How long what is over is kept; what the ledger knows is always kept.")
     share_seconds: Seconds | None = Field(
         30.0,
         description="How long a share may take to answer; then the agent goes on, and asks it again later; null: for"

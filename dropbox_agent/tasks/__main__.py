@@ -26,6 +26,7 @@ from dropbox_agent.tasks import (
     gather_final_metadata,
     gather_preliminary_metadata,
     register_data_asset_to_codeocean,
+    remove_source_folders,
     remove_staging_folder,
     run_codeocean_pipeline,
     update_docdb_record,
@@ -48,6 +49,7 @@ TASKS: Mapping[str, Callable[[TaskSettings, Progress], TaskOutcome]] = {
     "update_docdb_record": update_docdb_record.run,
     "run_codeocean_pipeline": run_codeocean_pipeline.run,
     "remove_staging_folder": remove_staging_folder.run,
+    "remove_source_folders": remove_source_folders.run,
 }
 
 

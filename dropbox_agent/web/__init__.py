@@ -4,7 +4,8 @@
 told, ``guard`` what every answer forbids and which requests are not taken.
 """
 
-from dropbox_agent.web.parts import Parts, Reader
+from dropbox_agent.web.parts import Parts
 from dropbox_agent.web.site import app
+from dropbox_agent.web.written import Written
 
-__all__ = ["Parts", "Reader", "app"]
+__all__ = ["Parts", "Written", "app"]

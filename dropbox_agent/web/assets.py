@@ -12,6 +12,9 @@ from dropbox_agent.web.parts import Parts
 
 ASSETS: Mapping[str, tuple[str, str]] = {
     "style.css": ("style.css", "text/css"),
+    "web.css": ("web/web.css", "text/css"),
+    "page.js": ("web/page.js", "text/javascript"),
+    "icon.svg": ("web/icon.svg", "image/svg+xml"),
 }
 """Name in the address -> template (a site's own before the packaged one), media type."""
 

@@ -1,20 +1,30 @@
-"""The list of jobs, and one job."""
+"""The list of jobs: counted, searched, sorted, a page at a time; and the same as a file."""
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import timedelta
+from typing import Any, Literal
 
-from fastapi import APIRouter, HTTPException
-from fastapi.responses import RedirectResponse, Response
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse, Response, StreamingResponse
 
-from dropbox_agent.states import FINAL_JOB_STATES
-from dropbox_agent.web import answers
-from dropbox_agent.web.asked import PAGE_ROWS, page_number, paging, reloading
-from dropbox_agent.web.parts import Parts, Reader
+from dropbox_agent.states import JobState
+from dropbox_agent.web import answers, exports
+from dropbox_agent.web.asked import JOBS, LIST_SECONDS, LIVE_SECONDS, PAGE_ROWS, Asked, asked, job_search, paging
+from dropbox_agent.web.charts import DAYS, days_chart
+from dropbox_agent.web.parts import Parts
+
+LIVE = (JobState.ACCEPTED, JobState.RUNNING)
+NARROWING = ("user", "project", "subject", "job_type", "modality", "since", "until")
+"""The filters that are not always shown."""
+MEDIA_TYPES = {
+    "csv": "text/csv; charset=utf-8",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
 
 
 def router(parts: Parts) -> APIRouter:
-    """Return the addresses of the jobs."""
+    """Return the addresses of the list of jobs."""
     found = APIRouter(include_in_schema=False)
 
     @found.get("/")
@@ -22,21 +32,37 @@ def router(parts: Parts) -> APIRouter:
         return RedirectResponse("/jobs", status_code=307)
 
     @found.get("/jobs")
-    def jobs(page: str = "1") -> Response:
-        return answers.page(parts.pages, "web/jobs.html.j2", **_jobs(parts.read, page_number(page)))
+    def jobs(request: Request) -> Response:
+        what = asked("/jobs", request.query_params, JOBS)
+        return answers.page(parts.pages, "web/jobs.html.j2", **_facts(parts, what))
 
-    @found.get("/jobs/{job_id}")
-    def job(job_id: str) -> Response:
-        one = parts.read.job(job_id)
-        if one is None:
-            raise HTTPException(404)
-        live = one.state not in FINAL_JOB_STATES
-        return answers.page(parts.pages, "web/job.html.j2", job=one, **reloading(live))
+    @found.get("/jobs.{kind}")
+    def export(request: Request, kind: Literal["csv", "xlsx"]) -> Response:
+        search = job_search(asked("/jobs", request.query_params, JOBS))
+        if kind == "csv":
+            content: Any = exports.csv_lines(parts.lists.every_job(search, exports.CSV_JOBS))
+        else:
+            content = exports.workbook(parts.lists.every_job(search, exports.XLSX_JOBS))
+        headers = {"Content-Disposition": f'attachment; filename="jobs-{parts.now():%Y-%m-%d}.{kind}"'}
+        return StreamingResponse(content, media_type=MEDIA_TYPES[kind], headers=headers)
 
     return found
 
 
-def _jobs(read: Reader, page: int) -> dict[str, Any]:
-    found = read.jobs(PAGE_ROWS + 1, (page - 1) * PAGE_ROWS)
-    live = any(job.state not in FINAL_JOB_STATES for job in found)
-    return {"jobs": found[:PAGE_ROWS], "counts": read.count_jobs(), **paging(found, page), **reloading(live)}
+def _facts(parts: Parts, what: Asked) -> dict[str, Any]:
+    search, today = job_search(what), parts.now().date()
+    counts = parts.lists.count_jobs(search)
+    found = parts.lists.jobs(search, PAGE_ROWS, what.offset)
+    live = any(job.state in LIVE for job in found)
+    return {
+        "jobs": found,
+        "search": search,
+        "counts": counts,
+        "all": sum(counts.values()),
+        "chart": days_chart(parts.lists.days(search, today - timedelta(days=DAYS - 1)), today),
+        "choices": parts.lists.choices(),
+        "narrowed": any(what.get(name) for name in NARROWING),
+        "xlsx_jobs": exports.XLSX_JOBS,
+        "live_seconds": LIVE_SECONDS if live else LIST_SECONDS,
+        **paging(what, found, sum(counts[state] for state in search.states or JobState)),
+    }

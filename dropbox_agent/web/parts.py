@@ -1,42 +1,39 @@
-"""What the application is made of. Assembly fills it in from the settings."""
+"""What the pages work with. Assembly fills it in from the settings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import datetime, timezone
 
-from dropbox_agent.model import JobStanding, Presets, Standing
+from dropbox_agent.examine import Examiner
+from dropbox_agent.ledger import Lists, Reader
+from dropbox_agent.patience import Place
+from dropbox_agent.pulse import Pulse
 from dropbox_agent.report import Pages
+from dropbox_agent.web.written import Written
 
 
-class Reader(Protocol):
-    """What the pages read. Its methods are called from several threads."""
-
-    def jobs(self, limit: int, offset: int) -> Sequence[JobStanding]:
-        """Return the jobs, newest first."""
-        ...
-
-    def job(self, job_id: str) -> JobStanding | None:
-        """Return one job, or None."""
-        ...
-
-    def drops(self, limit: int, offset: int) -> Sequence[Standing]:
-        """Return what arrived, newest first."""
-        ...
-
-    def count_jobs(self) -> Mapping[str, int]:
-        """Return how many jobs are in each state."""
-        ...
-
-    def presets(self) -> Presets:
-        """Return every job_type, and those whose file is wrong."""
-        ...
+def utc_now() -> datetime:
+    """Return the present time."""
+    return datetime.now(timezone.utc)
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything the pages work with."""
+    """Everything the pages work with. What is in it is used from several threads."""
 
     read: Reader
+    """One thing of the ledger, whole."""
+    lists: Lists
+    """Many things of the ledger, a line each."""
     pages: Pages
+    examiner: Examiner
+    """Judges manifests and knows the presets, as ``dropbox-agent check`` does."""
+    written: Written
+    """The manifests as they were written."""
+    pulse: Callable[[], Pulse | None]
+    """What the agent last said of itself; None when it never ran."""
+    work: Place
+    """The share with the run folders, which may not answer."""
+    now: Callable[[], datetime] = utc_now

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from fastapi import APIRouter, FastAPI
 
-from dropbox_agent.web import assets, health, job_params, jobs, manifests
+from dropbox_agent.web import assets, check, guide, health, job_params, jobs, logs, manifests, one_job, projects
 from dropbox_agent.web.answers import add_answers_to_errors
 from dropbox_agent.web.guard import Guard
 from dropbox_agent.web.parts import Parts
 
-PAGES = (jobs, manifests, job_params, health, assets)
+PAGES = (jobs, one_job, logs, manifests, job_params, projects, check, health, guide, assets)
 """Each has ``router(parts)``."""
 OPENAPI = "/api/openapi.json"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 from cluster import NODES, Cluster, running_cluster
-from cluster_site import GATED, Site, a_site, write_job_type
+from cluster_site import GATED, MODALITIES, Site, a_site, write_job_type
 from killing import killing_proxy, killing_sbatch
-from workspace import QUICK, Workspace, a_row, drop, wait_for, write_xlsx
+from workspace import QUICK, Workspace, a_row, drop, wait_for, write_csv, write_xlsx
 
 from dropbox_agent import demonstration
 
@@ -37,11 +37,9 @@ def site(workspace: Workspace, cluster: Cluster, tmp_path: Path, way: str) -> It
 # --- the way through -------------------------------------------------------------------------------------------------
 
 
-@EACH_WAY
-def test_a_session_is_uploaded_by_the_cluster(
+def test_a_session_is_uploaded_from_a_work_folder_whose_name_means_something_to_everybody(
     site: Site, workspace: Workspace, sources: dict[str, Path], tmp_path: Path
 ) -> None:
-    """In a work folder whose name means something to everybody."""
     work = tmp_path / "100% of a site's \\work"
     work.mkdir()
     workspace.change(work_dir=str(work))
@@ -56,19 +54,26 @@ def test_a_session_is_uploaded_by_the_cluster(
     assert set(site.job_count().values()) == {1}
 
 
-def test_mapped_tasks_run_at_the_same_time_on_different_nodes(site: Site) -> None:
-    site.workspace.start()
-    site.drop()
+@EACH_WAY
+def test_the_demo_session_goes_through_with_its_modalities_side_by_side_on_different_nodes(
+    site: Site, workspace: Workspace, tmp_path: Path
+) -> None:
+    sources = demonstration.make_session(tmp_path / "session")
+    drop(workspace, "s.csv", lambda path: write_csv(path, [a_row(sources, job_type="gated")]))
+    workspace.start()
     runs = wait_for(lambda: len(site.runs()) == 3 and site.runs())
     assert len({node for _, _, node in runs}) == 3
     assert {node for _, _, node in runs} <= set(NODES)
-    wait_for(lambda: [task["state"] for task in site.tasks().values()] == ["succeeded", *["running"] * 3])
-    assert {task["slurm_job_id"] for task in site.tasks().values()} >= {job_id for _, job_id, _ in runs}
-    owners = [json.loads(path.read_text()) for path in site.workspace.work.glob("*/attempts/*/started/owner.json")]
-    assert {owner["slurm_job_id"] for owner in owners} == {task["slurm_job_id"] for task in site.tasks().values()}
+    names = [f"compress_data[{modality}]" for modality in MODALITIES]
+    wait_for(lambda: [site.tasks()[name]["state"] for name in names] == ["running"] * 3)
+    assert {site.tasks()[name]["slurm_job_id"] for name in names} == {job_id for _, job_id, _ in runs}
     site.gate.touch()
-    site.wait_for_state("succeeded")
+    site.wait_for_state("succeeded", "failed")
+    (job,) = site.status()["jobs"]
+    assert demonstration.compare(sources, workspace.bucket / job["s3_prefix"])[::2] == (13, [])
     site.each_attempt_started_once()
+    owners = [json.loads(path.read_text()) for path in workspace.work.glob("*/attempts/*/started/owner.json")]
+    assert {owner["slurm_job_id"] for owner in owners} == {task["slurm_job_id"] for task in site.tasks().values()}
 
 
 # --- killed around a submission --------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from dropbox_agent import plan
@@ -33,7 +33,7 @@ HANDED_ON = ("PATH", "HOME", "USER", "LOGNAME", "LD_LIBRARY_PATH", "TZ", "SLURM_
 """What the commands see of the agent's environment. SBATCH_... and SQUEUE_... would change what they do."""
 NO_ACCOUNTS = ("accounting storage is disabled", "not running a supported accounting_storage plugin")
 """What sacct and sacctmgr say on a cluster without slurmdbd."""
-COLUMNS = "%i|%A|%F|%K|%T|%r|%N|%j"
+COLUMNS = "%i|%A|%F|%K|%T|%r|%N|%l|%j"
 """The name is last: only there may be a stroke in it."""
 
 
@@ -180,10 +180,19 @@ def jobs_in(output: str) -> list[SlurmJob]:
     rows = (line.split("|", COLUMNS.count("|")) for line in output.splitlines())
     return [
         # The id of an array, not of its element.
-        SlurmJob(job_id=row[2], name=row[7], state=row[4], reason=row[5], nodes=row[6])
+        SlurmJob(row[2], name=row[8], state=row[4], reason=row[5], nodes=row[6], limit=_length(row[7]))
         for row in rows
-        if len(row) == 8 and row[2].isdigit()
+        if len(row) == 9 and row[2].isdigit()
     ]
+
+
+def _length(text: str) -> timedelta | None:
+    """Return the length of time that squeue writes as ``1-02:03:04`` or ``5:00``; None for UNLIMITED and the like."""
+    found = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d+)", text)
+    if found is None:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
 
 
 def records_in(output: str) -> list[JobRecord]:

@@ -24,7 +24,7 @@ from dropbox_agent.executors.slurm.line import Line
 from dropbox_agent.executors.slurm.pace import Pace
 from dropbox_agent.executors.slurm.states import STATES, UNKNOWN, Stand, sentence, state_of
 from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskSettings, slurm_job_id
-from dropbox_agent.states import AttemptState
+from dropbox_agent.states import GOOD_ENDS, AttemptState
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +35,12 @@ INHERITED = (
     "ZE_AFFINITY_MASK", "GPU_DEVICE_ORDINAL", CREDENTIALS,
 )  # fmt: skip
 """What a task sees of the environment that Slurm gives its job."""
+BEATS_IN_GRACE = 4
 PATIENCE_SECONDS = 1.0
 """How long a tick waits for an answer of the cluster; what comes later is taken at a later tick."""
+
+
+SURVIVED = "The try before, whose node had failed, ended well after all; this one was not needed."
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,8 @@ class SlurmExecutor:
         self._line = Line()
         self._patience = patience_seconds
         self._slots = slots
-        self._node = Node(python, inherits=INHERITED)
+        # Often enough for its silence to be believed after the grace.
+        self._node = Node(python, inherits=INHERITED, heartbeat_seconds=grace_seconds / BEATS_IN_GRACE)
         self._asked = asked or Asked()
         self._judge = judging.Judge(timedelta(seconds=grace_seconds))
         self._pace = Pace(timedelta(seconds=poll_seconds))
@@ -260,6 +265,8 @@ class SlurmExecutor:
 
     def _look(self, attempt: Attempt) -> Observation:
         try:
+            if (survived := self._survived(attempt)) is not None:
+                return survived
             seen = look(attempt)
             owner = owner_of(attempt) if seen.seen and attempt.handle is None else None
         except OSError as error:
@@ -269,6 +276,23 @@ class SlurmExecutor:
             return Observation(attempt, True, attempt.state, text=text)
         job_id = (owner or {}).get("slurm_job_id")
         return replace(seen, handle=judging.handle_of(str(job_id), attempt)) if job_id else seen
+
+    def _survived(self, attempt: Attempt) -> Observation | None:
+        """Return the end of an attempt that is not needed: one whose node had failed ended well after all.
+
+        Raises OSError when a folder does not answer.
+        """
+        if not attempt.survivors or has_started(AttemptFolder(attempt.folder)):
+            return None
+        keys = {task.key for task in attempt.tasks}
+        for folder in attempt.survivors:
+            before = look(replace(attempt, folder=folder))
+            good = {task.key for task in before.tasks if task.state in GOOD_ENDS}
+            if judging.has_ended(before) and keys <= good and judging.close(attempt):
+                self._end((attempt.key, False))
+                tasks = tuple(task for task in before.tasks if task.key in keys)
+                return Observation(attempt, True, AttemptState.ENDED, tasks, text=SURVIVED, facts=before.facts)
+        return None
 
     def _polled(self, wanted: bool, now: datetime) -> _Poll | None:
         """Ask Slurm for its jobs when that is due; return the poll that was answered since the last look, or None."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +34,8 @@ class SlurmJob:
     reason: str = "None"
     nodes: str = ""
     """Where it runs or ran; empty when it never started."""
+    limit: timedelta | None = None
+    """How long it may run; None for ever, or unknown."""
 
 
 class Why(Enum):

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from dropbox_agent.executors.folder import close_to_late_copies, lost, work_dir_of
+from dropbox_agent.executors.folder import close_to_late_copies, last_lines, lost, work_dir_of
 from dropbox_agent.executors.slurm.jobs import SlurmJob
-from dropbox_agent.executors.slurm.states import CANNOT_START, LATE_RECORDS, Stand, sentence, state_of
+from dropbox_agent.executors.slurm.pulse import Pulse
+from dropbox_agent.executors.slurm.states import CANNOT_START, TOO_MUCH_MEMORY, Stand, cause_of, sentence, state_of
 from dropbox_agent.model import SLURM_HANDLE, Attempt, AttemptFolder, Observation
-from dropbox_agent.states import AttemptState, TaskState
+from dropbox_agent.states import AttemptState, Cause, TaskState
 
 LATE_RECORD_GRACE = timedelta(minutes=5)
 """How long a job whose node failed may still leave an end record: its process can outlive the connection."""
 MISSING = "Slurm does not know it any more; unless it turns up, it is handed over again."
+STILL_ALIVE = "Its process still shows signs of life there, so its end is waited for."
+KILLED = (-9, 137)
+"""Exit codes of what was killed, as a program and as a shell says it."""
+TOO_LARGE = re.compile(r"(?i)slurmstepd.*(exceeded (job |step )?memory limit|oom[-_ ]?kill)")
+"""What the log of a job says that used too much memory."""
 GONE = "Slurm does not know it any more, and it left no end record."
 
 
@@ -22,6 +29,7 @@ class Judge:
     """What is concluded, and how long an end record is waited for."""
 
     grace: timedelta
+    pulse: Pulse = field(default_factory=Pulse)
 
     def after_answer(self, seen: Observation, job: SlurmJob | None, now: datetime) -> Observation | None:
         """Return what is to be written down of an attempt, or None when there is no news. ``job``: Slurm's answer."""
@@ -46,27 +54,51 @@ class Judge:
         attempt = seen.attempt
         if not seen.seen and attempt.state is not AttemptState.RUNNING:
             return replace(seen, text=None if attempt.handle is None else MISSING, waits=True)
-        return self._without_record(seen, now, GONE, TaskState.FAILED, self.grace)
+        return self._without_record(seen, now, End(GONE), self.grace)
 
     def _over(self, seen: Observation, job: SlurmJob, now: datetime) -> Observation | None:
         """Slurm says it has ended, and there is no end record: one may be on its way."""
         started = seen.seen or seen.attempt.state is AttemptState.RUNNING
-        words = sentence(job) or GONE
+        end = end_of(job, seen.attempt)
         if not started and not job.nodes:
-            return _given_up(seen, words, state_of(job).ends_as)
-        grace = max(self.grace, LATE_RECORD_GRACE) if job.state in LATE_RECORDS else self.grace
-        return self._without_record(seen, now, words, state_of(job).ends_as, grace)
+            return _given_up(seen, end)
+        if end.cause is Cause.NODE_FAILED:
+            return self._after_its_node(seen, job, end, now)
+        return self._without_record(seen, now, end, self.grace)
 
-    def _without_record(
-        self, seen: Observation, now: datetime, words: str, ends_as: TaskState, grace: timedelta
-    ) -> Observation | None:
+    def _after_its_node(self, seen: Observation, job: SlurmJob, end: End, now: datetime) -> Observation | None:
+        """Slurm has lost sight of it, and it may be alive: not before it is silent is it given up."""
+        beat = self.pulse.last(seen.attempt, now)
+        if beat is None:
+            return self._without_record(seen, now, end, max(self.grace, LATE_RECORD_GRACE))
+        if now - beat < self.grace and not _is_out_of_time(seen, job, now - self.grace):
+            return replace(seen, seen=False, text=f"{end.words} {STILL_ALIVE}")
+        return self._without_record(seen, now, end, self.grace)
+
+    def _without_record(self, seen: Observation, now: datetime, end: End, grace: timedelta) -> Observation | None:
         since = seen.attempt.first_missing_at or now
         if now - since < grace:
             return replace(
-                seen, seen=False, text=f"{words} Waiting for an end record until {since + grace:%H:%M:%S} UTC."
+                seen, seen=False, text=f"{end.words} Waiting for an end record until {since + grace:%H:%M:%S} UTC."
             )
         log = AttemptFolder(seen.attempt.folder).wrapper_log
-        return _given_up(seen, f"{words} See {log}.", ends_as)
+        return _given_up(seen, replace(end, words=f"{end.words} See {log}."))
+
+
+@dataclass(frozen=True)
+class End:
+    """How an attempt ended that left no end record, by what Slurm says."""
+
+    words: str
+    ends_as: TaskState = TaskState.FAILED
+    cause: Cause | None = None
+
+
+def end_of(job: SlurmJob, attempt: Attempt) -> End:
+    """Return how a job that is over ended. Without cgroups Slurm only says in its log what used too much memory."""
+    if job.state == "FAILED" and TOO_LARGE.search(last_lines(AttemptFolder(attempt.folder).wrapper_log) or ""):
+        return End(TOO_MUCH_MEMORY, cause=Cause.OUT_OF_MEMORY)
+    return End(sentence(job) or GONE, state_of(job).ends_as, cause_of(job))
 
 
 def badness(job: SlurmJob) -> int:
@@ -83,7 +115,7 @@ def is_away(seen: Observation) -> bool:
 
 def says_all(seen: Observation) -> bool:
     """Return whether the end record says how it ended; who stopped it only Slurm knows, unless it was ordered."""
-    return has_ended(seen) and (seen.attempt.stop_at is not None or not _was_stopped(seen))
+    return has_ended(seen) and (seen.attempt.stop_at is not None or not (_was_stopped(seen) or _was_killed(seen)))
 
 
 def has_ended(seen: Observation) -> bool:
@@ -119,11 +151,22 @@ def _alive(seen: Observation, job: SlurmJob) -> Observation:
     return replace(seen, seen=True, state=now_is, text=text, waits=waits)
 
 
-def _given_up(seen: Observation, words: str, ends_as: TaskState) -> Observation | None:
+def _given_up(seen: Observation, end: End) -> Observation | None:
     """Return the end of an attempt that left no end record; None when it starts after all, or has just ended."""
     if not seen.seen and not close(seen.attempt):
         return None
-    return lost(seen, words, ends_as)
+    return lost(seen, end.words, end.ends_as, end.cause)
+
+
+def _is_out_of_time(seen: Observation, job: SlurmJob, now: datetime) -> bool:
+    """Return whether its time limit has passed, which nobody enforces on a node that is out of sight."""
+    started = min((task.started for task in seen.tasks if task.started is not None), default=None)
+    return started is not None and job.limit is not None and now - started > job.limit
+
+
+def _was_killed(seen: Observation) -> bool:
+    """Return whether a task was killed by somebody who does not say why: Slurm does so, for its memory."""
+    return any(task.state is TaskState.FAILED and task.exit_code in KILLED for task in seen.tasks)
 
 
 def _was_stopped(seen: Observation) -> bool:
@@ -139,12 +182,12 @@ def _with_cause(seen: Observation, job: SlurmJob | None) -> Observation | None:
         return seen
     if state_of(job).stand is not Stand.OVER:
         return None
-    words, ends_as = sentence(job), state_of(job).ends_as
-    tasks = [
-        replace(task, state=ends_as, message=words) if task.state is TaskState.CANCELLED else task
-        for task in seen.tasks
-    ]
-    if all(task.state is not TaskState.CANCELLED for task in seen.tasks):
-        ended = lost(replace(seen, tasks=tuple(tasks)), words or GONE, ends_as)
+    end = end_of(job, seen.attempt)
+    if _was_killed(seen) and end.cause is not Cause.OUT_OF_MEMORY:
+        return seen
+    stopped = [task for task in seen.tasks if task.state is TaskState.CANCELLED or task.exit_code in KILLED]
+    tasks = [replace(task, state=end.ends_as, message=end.words) if task in stopped else task for task in seen.tasks]
+    if not stopped:
+        ended = lost(replace(seen, tasks=tuple(tasks)), end.words, end.ends_as, end.cause)
         return replace(ended, state=AttemptState.ENDED)
-    return replace(seen, tasks=tuple(tasks), text=words)
+    return replace(seen, tasks=tuple(tasks), text=end.words, cause=end.cause)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from dropbox_agent.executors.slurm.jobs import SlurmJob
-from dropbox_agent.states import TaskState
+from dropbox_agent.states import Cause, TaskState
 
 
 class Stand(Enum):
@@ -30,8 +30,11 @@ class State:
     """The sentence for it; None where the reason, or the node, says it."""
     ends_as: TaskState = TaskState.FAILED
     """How a task ends that left no end record."""
+    cause: Cause | None = None
+    """Why, where that is not the task's own doing."""
 
 
+TOO_MUCH_MEMORY = "It used more memory than it asked for. Ask for more (memory_per_cpu in image_resources)."
 STATES: Mapping[str, State] = {
     "PENDING": State(Stand.WAITS),
     "CONFIGURING": State(Stand.WAITS, "Its node is being made ready."),
@@ -49,22 +52,20 @@ STATES: Mapping[str, State] = {
     "STOPPED": State(Stand.RUNS, "It is stopped; an operator resumes it."),
     "COMPLETED": State(Stand.OVER, "Slurm says it completed, but it left no end record, so how it ended is not known."),
     "FAILED": State(Stand.OVER, "Slurm says it failed ({reason}), and it left no end record."),
-    "CANCELLED": State(Stand.OVER, "It was cancelled in Slurm.", TaskState.CANCELLED),
-    "REVOKED": State(Stand.OVER, "It was taken back by Slurm.", TaskState.CANCELLED),
-    "TIMEOUT": State(Stand.OVER, "It reached its time limit. Ask for more time (time_limit in image_resources)."),
-    "DEADLINE": State(Stand.OVER, "It could not end before its deadline (deadline in image_resources)."),
-    "OUT_OF_MEMORY": State(
-        Stand.OVER, "It used more memory than it asked for. Ask for more (memory_per_cpu in image_resources)."
+    "CANCELLED": State(Stand.OVER, "It was cancelled in Slurm.", TaskState.CANCELLED, Cause.CANCELLED),
+    "REVOKED": State(Stand.OVER, "It was taken back by Slurm.", TaskState.CANCELLED, Cause.CANCELLED),
+    "TIMEOUT": State(
+        Stand.OVER, "It reached its time limit. Ask for more time (time_limit in image_resources).", cause=Cause.TIMEOUT
     ),
-    "PREEMPTED": State(Stand.OVER, "It was stopped to make room for a job of higher priority."),
-    "NODE_FAIL": State(Stand.OVER, "Its node {nodes} failed."),
-    "BOOT_FAIL": State(Stand.OVER, "Its node {nodes} could not be started."),
-    "LAUNCH_FAILED": State(Stand.OVER, "It could not be started on {nodes}."),
-    "RECONFIG_FAIL": State(Stand.OVER, "Its node {nodes} could not be made ready."),
+    "DEADLINE": State(Stand.OVER, "It could not end before its deadline (deadline in image_resources)."),
+    "OUT_OF_MEMORY": State(Stand.OVER, TOO_MUCH_MEMORY, cause=Cause.OUT_OF_MEMORY),
+    "PREEMPTED": State(Stand.OVER, "It was stopped to make room for a job of higher priority.", cause=Cause.PREEMPTED),
+    "NODE_FAIL": State(Stand.OVER, "Its node {nodes} failed.", cause=Cause.NODE_FAILED),
+    "BOOT_FAIL": State(Stand.OVER, "Its node {nodes} could not be started.", cause=Cause.NOT_LAUNCHED),
+    "LAUNCH_FAILED": State(Stand.OVER, "It could not be started on {nodes}.", cause=Cause.NOT_LAUNCHED),
+    "RECONFIG_FAIL": State(Stand.OVER, "Its node {nodes} could not be made ready.", cause=Cause.NOT_LAUNCHED),
 }
 UNKNOWN = State(Stand.UNKNOWN, "Slurm says {state}, which this program does not know; it is kept and looked at again.")
-LATE_RECORDS = frozenset({"NODE_FAIL"})
-"""States in which the job may still be alive: Slurm has lost sight of its node."""
 
 CANNOT_START = "It cannot start as it is: "
 REASONS: Mapping[str, str] = {
@@ -116,7 +117,7 @@ WHY_FAILED: Mapping[str, str] = {
     "JobLaunchFailure": "Slurm could not start it: on {nodes} its log could not be opened, or its account is not known."
     " The work folder (work_dir in agent.yaml) must be reachable from every node.",
     "BadConstraints": CANNOT_START + "no node is as it asks for.",
-    "OutOfMemory": "It used more memory than it asked for. Ask for more (memory_per_cpu in image_resources).",
+    "OutOfMemory": TOO_MUCH_MEMORY,
 }
 """Reason of a failed job -> sentence; for others the table of states has one."""
 
@@ -124,6 +125,11 @@ WHY_FAILED: Mapping[str, str] = {
 def state_of(job: SlurmJob) -> State:
     """Return the table's line for a job; UNKNOWN when there is none."""
     return STATES.get(job.state, UNKNOWN)
+
+
+def cause_of(job: SlurmJob) -> Cause | None:
+    """Return why a job ended, where that is not its own doing."""
+    return Cause.OUT_OF_MEMORY if job.state == "FAILED" and job.reason == "OutOfMemory" else state_of(job).cause
 
 
 def sentence(job: SlurmJob) -> str | None:

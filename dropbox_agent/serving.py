@@ -1,0 +1,156 @@
+"""The pages of a site: served on their own, or beside a running agent; and what the agent says of itself meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING
+
+from dropbox_agent import assembly, manifest, pulse
+from dropbox_agent.agent import Agent, database
+from dropbox_agent.inbox import Inbox
+from dropbox_agent.ledger import Lists
+from dropbox_agent.patience import Place
+from dropbox_agent.settings import Settings
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+logger = logging.getLogger(__name__)
+
+PULSE_FILES = 10
+"""How many files of an inbox the agent names when it says how it is."""
+LOOK_SECONDS = 3.0
+"""How long a page waits for a log on a share."""
+END_SECONDS = 5
+"""How long pages that are being sent may still take when the agent ends."""
+
+
+def serve(settings: Settings, host: str | None, port: int | None) -> None:
+    """Serve the pages until stopped."""
+    import uvicorn  # heavy, and needed by no other command
+
+    with opened_app(settings) as app:
+        uvicorn.run(
+            app, host=host or settings.web.host, port=settings.web.port if port is None else port,
+            timeout_graceful_shutdown=END_SECONDS,
+            proxy_headers=False,  # Who asks is decided by who is connected; whom to believe, by api.proxy.
+        )  # fmt: skip
+
+
+@contextmanager
+def served_beside(settings: Settings) -> Iterator[None]:
+    """Serve the pages in a thread while the block runs; when their address is taken, say so and go on without."""
+    import uvicorn
+
+    address = (settings.web.host, settings.web.port)
+    try:
+        listening = socket.create_server(address)
+    except OSError as error:
+        logger.error("The pages are not served: %s:%s: %s.", *address, error.strerror or error)
+        yield
+        return
+    with listening, opened_app(settings) as app:
+        # Its log would be in the way of the agent's own.
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app, log_config=None, proxy_headers=False, access_log=False, timeout_graceful_shutdown=END_SECONDS
+            )
+        )
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="pages", daemon=True)
+        thread.start()
+        logger.info("The pages are at http://%s:%s", *listening.getsockname()[:2], extra={"action": "serve"})
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join(END_SECONDS + 2)
+
+
+def web_app(settings: Settings) -> FastAPI:
+    """Return the pages and the API on this site's ledger; its ``state.close()`` lets go of what they read.
+
+    Raises LedgerUnavailable when there is no ledger yet.
+    """
+    from dropbox_agent import web  # FastAPI takes a while to import, and no other command needs it
+
+    with ExitStack() as opened:
+        room = opened.enter_context(manifest.Room(upstream=settings.compat == "upstream"))
+        parts = web.Parts(
+            read=opened.enter_context(closing(assembly.open_reader(settings))),
+            lists=opened.enter_context(closing(Lists.of(database(settings.state_dir)))),
+            pages=assembly.pages(settings),
+            examiner=assembly.examiner(settings, room),
+            written=web.Written(room, settings.state_dir / "spool"),
+            pulse=partial(pulse.read, settings.state_dir),
+            work=Place(str(settings.work_dir), LOOK_SECONDS),
+        )
+        made = web.app(parts)
+        made.mount("/api", assembly.api_app(settings))
+        made.state.close = opened.pop_all().close
+        return made
+
+
+@contextmanager
+def opened_app(settings: Settings) -> Iterator[FastAPI]:
+    """Yield the pages and the API, and let go of what they read."""
+    app = web_app(settings)
+    try:
+        yield app
+    finally:
+        app.state.close()
+
+
+@contextmanager
+def heartbeat(agent: Agent, settings: Settings) -> Iterator[Callable[[], None]]:
+    """Yield what says, every few seconds, that the agent is there; at the end it is said that it was stopped."""
+    since = assembly.utc_now()
+    said: datetime | None = None
+
+    def beat() -> None:
+        nonlocal said
+        now = assembly.utc_now()
+        if said is None or not timedelta() <= now - said < pulse.EVERY:
+            said = now
+            _say(settings, _pulse(agent, settings, since, now, False))
+
+    beat()
+    try:
+        yield beat
+    finally:
+        _say(settings, _pulse(agent, settings, since, assembly.utc_now(), True))
+
+
+def _say(settings: Settings, how_it_is: pulse.Pulse) -> None:
+    with suppress(OSError):  # A full disk stops other things first, and they say so.
+        pulse.write(settings.state_dir, how_it_is)
+
+
+def _pulse(agent: Agent, settings: Settings, since: datetime, now: datetime, stopped: bool) -> pulse.Pulse:
+    return pulse.Pulse(
+        at=now,
+        since=since,
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        executor=settings.executor.kind,
+        executor_trouble=agent.executor.trouble,
+        inboxes=tuple(_watched(inbox) for inbox in agent.inboxes),
+        troubles=tuple(agent.trouble()),
+        stopped=stopped,
+    )
+
+
+def _watched(inbox: Inbox) -> pulse.WatchedInbox:
+    return pulse.WatchedInbox(
+        path=str(inbox.path),
+        last_complete_scan=inbox.last_complete_scan,
+        trouble=inbox.trouble,
+        waiting=tuple(f"{one.name}: {one.reason}" for one in inbox.waiting()[:PULSE_FILES]),
+        left_alone=tuple(f"{name}: {reason}" for name, reason in inbox.left_alone()[:PULSE_FILES]),
+    )

@@ -1,0 +1,77 @@
+"""A list of jobs as a file for spreadsheets. Text stays text: what begins with = never becomes a formula."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from tempfile import SpooledTemporaryFile
+from typing import Any
+
+from openpyxl import Workbook
+from openpyxl.cell import WriteOnlyCell
+
+from dropbox_agent.model import JobLine
+
+COLUMNS = (
+    "job_id", "job", "state", "subject_id", "project_name", "job_type", "platform", "modalities", "user_email",
+    "bucket", "acq_datetime", "submitted", "started", "ended", "manifest", "row", "tasks_done", "tasks",
+)  # fmt: skip
+CSV_JOBS = 1_000_000
+XLSX_JOBS = 20_000
+"""How many jobs an export holds at most: a workbook takes a millisecond a row to write."""
+IN_MEMORY = 4_000_000
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def values(job: JobLine) -> tuple[Any, ...]:
+    """Return one row; times are texts in UTC, as everywhere."""
+    return (
+        job.job_id, job.s3_prefix, job.state.value, job.subject_id, job.project_name, job.job_type, job.platform or "",
+        " ".join(job.modalities), job.user_email or "", job.bucket, job.acq_datetime.isoformat(), _time(job.created),
+        _time(job.started), _time(job.ended), job.manifest, job.row or "", job.done, job.total,
+    )  # fmt: skip
+
+
+def csv_lines(jobs: Iterable[JobLine]) -> Iterator[str]:
+    """Yield the lines of a CSV file, its header first."""
+    # Excel takes a file for UTF-8 only when it begins with this mark.
+    yield "\ufeff" + _csv_line(COLUMNS)
+    for job in jobs:
+        yield _csv_line([_no_formula(value) for value in values(job)])
+
+
+def workbook(jobs: Iterable[JobLine]) -> Iterator[bytes]:
+    """Yield the bytes of an .xlsx file."""
+    book = Workbook(write_only=True)
+    sheet = book.create_sheet("jobs")
+    sheet.append(list(COLUMNS))
+    for job in jobs:
+        sheet.append([_cell(sheet, value) for value in values(job)])
+    with SpooledTemporaryFile(IN_MEMORY) as file:
+        book.save(file)
+        file.seek(0)
+        while block := file.read(65_536):
+            yield block
+
+
+def _csv_line(fields: Iterable[Any]) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow(fields)
+    return line.getvalue()
+
+
+def _no_formula(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
+
+
+def _cell(sheet: Any, value: Any) -> Any:
+    if not (isinstance(value, str) and value.startswith("=")):
+        return value
+    cell = WriteOnlyCell(sheet, value)
+    cell.data_type = "s"
+    return cell
+
+
+def _time(moment: Any) -> str:
+    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,70 @@
+"""One job: its pipeline and time, its attempts, its logs, what it was asked for, and its history."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, HTTPException
+from fastapi.responses import Response
+
+from dropbox_agent.model import JobStanding, TaskStanding
+from dropbox_agent.report import fraction
+from dropbox_agent.states import FINAL_JOB_STATES, TaskState
+from dropbox_agent.web import answers, charts
+from dropbox_agent.web.asked import LIVE_SECONDS
+from dropbox_agent.web.parts import Parts
+from dropbox_agent.web.written import WrittenRow
+
+SHOWN_LOGS = 3
+"""Of how many tasks that run or failed the end of the log is shown at once."""
+
+
+def router(parts: Parts) -> APIRouter:
+    """Return the address of one job."""
+    found = APIRouter(include_in_schema=False)
+
+    @found.get("/jobs/{job_id}")
+    def job(job_id: str) -> Response:
+        return answers.page(parts.pages, "web/job.html.j2", **_facts(parts, known_job(parts, job_id)))
+
+    return found
+
+
+def known_job(parts: Parts, job_id: str) -> JobStanding:
+    """Return a job. Raises the answer that there is none."""
+    one = parts.read.job(job_id)
+    if one is None:
+        raise HTTPException(404)
+    return one
+
+
+def _facts(parts: Parts, job: JobStanding) -> dict[str, Any]:
+    now = parts.now()
+    live = job.state not in FINAL_JOB_STATES
+    return {
+        "job": job,
+        "now": now,
+        "graph": charts.graph(job),
+        "spans": charts.spans(job, now),
+        "remaining": {task.key: charts.remaining(task, fraction(task.progress), now) for task in job.tasks},
+        "attempts": parts.lists.attempts(job.job_id),
+        "planned": {task.key: task for task in job.plan.tasks},
+        "moves": parts.lists.moves(job.job_id),
+        "logs": _worth_reading(job),
+        "row": _row(parts, job),
+        "live_seconds": LIVE_SECONDS if live else 0,
+    }
+
+
+def _row(parts: Parts, job: JobStanding) -> WrittenRow:
+    drop = parts.lists.drop(job.drop_id)
+    return parts.written.row(drop, job.row) if drop is not None else WrittenRow(trouble="Its manifest is not known.")
+
+
+def _worth_reading(job: JobStanding) -> list[TaskStanding]:
+    """Return the tasks whose log is shown at once: those that failed, else those that run."""
+    for state in (TaskState.FAILED, TaskState.RUNNING):
+        found = [task for task in job.tasks if task.state is state and task.log]
+        if found:
+            return found[:SHOWN_LOGS]
+    return []

@@ -1,0 +1,81 @@
+"""What is over is put away by stated rules, and nothing of it runs again."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from workspace import a_row, write_csv
+
+from dropbox_agent import assembly, demonstration, fsck, settings
+from dropbox_agent.agent import Agent
+from dropbox_agent.states import DropState
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+
+
+def site_keeping(folder: Path, **days: int) -> settings.Settings:
+    file = assembly.initialise(folder / "site", NOW)
+    stored: dict[str, Any] = yaml.safe_load(file.read_text()) | {"executor": {"kind": "rehearsal"}, "keep": days}
+    file.write_text(yaml.safe_dump(stored))
+    return settings.load(file, {})
+
+
+def run(agent: Agent, *times: timedelta) -> None:
+    for time in times:
+        agent.tick(NOW + time)
+
+
+def seconds(*each: float) -> list[timedelta]:
+    return [timedelta(seconds=one) for one in each]
+
+
+@pytest.fixture
+def row(tmp_path: Path) -> dict[str, str]:
+    return a_row(demonstration.make_session(tmp_path / "data"))
+
+
+def test_what_is_done_is_archived_with_all_that_stands_beside_it_and_answered_when_it_is_brought_back(
+    tmp_path: Path, row: dict[str, str]
+) -> None:
+    site = site_keeping(tmp_path, archive_days=7, spool_days=7, run_folder_days=7)
+    inbox = site.inboxes[0].path
+    agent = assembly.open_agent(site, os.environ, NOW)
+    write_csv(inbox / "s.csv", [row])
+    run(agent, *seconds(0, 2, 3, 4, 5))
+    (job,) = agent.ledger.jobs()
+    (site.work_dir / job.job_id / "attempts").mkdir(parents=True)
+    run(agent, timedelta(days=6))
+    assert (inbox / "s.csv").exists()
+    run(agent, timedelta(days=8))
+    archive = inbox / "archive/2026-01"
+    names = ["s.csv", "s.csv.01-begin.eml", "s.csv.02-end.eml", "s.csv.status.html", "s.csv.status.json"]
+    assert sorted(path.name for path in archive.iterdir()) == names
+    assert list(inbox.glob("s.csv*")) == []
+    assert list((site.state_dir / "spool").iterdir()) == []
+    assert not (site.work_dir / job.job_id).exists()
+    assert fsck.look(site) == []
+    (archive / "s.csv").rename(inbox / "s.csv")
+    day = timedelta(days=9)
+    run(agent, *(day + one for one in seconds(0, 3, 6)))
+    assert '"succeeded"' in (inbox / "s.csv.status.json").read_text()
+    assert len(agent.ledger.jobs()) == 1
+    agent.ledger.close()
+
+
+def test_what_is_not_done_or_has_changed_stays_where_it_is(tmp_path: Path, row: dict[str, str]) -> None:
+    site = site_keeping(tmp_path, archive_days=1)
+    inbox = site.inboxes[0].path
+    agent = assembly.open_agent(site, os.environ, NOW)
+    write_csv(inbox / "s.csv", [row])
+    run(agent, *seconds(0, 2, 3, 4, 5))
+    (inbox / "s.csv").write_text("changed, and not read yet")
+    run(agent, timedelta(days=2))
+    assert (inbox / "s.csv").exists()
+    assert not (inbox / "archive").exists()
+    assert agent.ledger.drops()[0].state is DropState.SUCCEEDED
+    agent.ledger.close()
