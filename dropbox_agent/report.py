@@ -18,8 +18,18 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, TemplateRuntimeError
 
 from dropbox_agent.errors import TemplateUnusable
-from dropbox_agent.model import JobStanding, Level, Mail, Place, PlannedTask, Problem, Standing, TaskStanding
-from dropbox_agent.states import GOOD_ENDS, DropState, JobState, TaskState
+from dropbox_agent.model import (
+    EarlierAttempt,
+    JobStanding,
+    Level,
+    Mail,
+    Place,
+    PlannedTask,
+    Problem,
+    Standing,
+    TaskStanding,
+)
+from dropbox_agent.states import FINAL_TASK_STATES, GOOD_ENDS, DropState, JobState, TaskState
 
 STATUS_SCHEMA = 1
 """The version of status.json; it grows when a field changes its meaning or goes."""
@@ -112,6 +122,7 @@ def mail(mail: Mail, standing: Standing, pages: Pages, copy: str | None = None) 
         "jobs": jobs,
         "subject_of": jobs[0].s3_prefix if mail.job_id and jobs else standing.name,
         "failed_tasks": [task for job in jobs for task in failed_tasks(job)],
+        "again_tasks": [task for job in jobs for task in tried_again(job)],
         "errors": _of_level(standing.problems, Level.ERROR),
         "warnings": _of_level(standing.problems, Level.WARNING),
     }
@@ -191,6 +202,7 @@ def _environment(folders: Iterable[Path], site: Mapping[str, Any]) -> Environmen
         size=size_text,
         time=time_text,
         took=took,
+        took_text=took_text,
         value=value_text,
         web_address=_is_web_address,
         where=where,
@@ -222,6 +234,11 @@ def where(place: Place) -> str:
 def failed_tasks(job: JobStanding) -> tuple[TaskStanding, ...]:
     """Return the tasks that ended badly."""
     return tuple(task for task in job.tasks if task.state is TaskState.FAILED)
+
+
+def tried_again(job: JobStanding) -> tuple[TaskStanding, ...]:
+    """Return the tasks that run again, or are to."""
+    return tuple(task for task in job.tasks if task.earlier and task.state not in FINAL_TASK_STATES)
 
 
 def job_progress(job: JobStanding) -> tuple[float, int, int]:
@@ -339,7 +356,33 @@ def _task_status(task: TaskStanding) -> dict[str, Any]:
         "log": task.log,
         "message": task.message,
         "progress": _finite(task.progress),
+        "node": task.node,
+        "elapsed_seconds": _finite(task.elapsed_seconds),
+        "max_rss_bytes": task.max_rss_bytes,
+        "log_end": task.log_end,
+        "earlier_attempts": [_earlier_status(one) for one in task.earlier],
     }
+
+
+def _earlier_status(one: EarlierAttempt) -> dict[str, Any]:
+    return {
+        "attempt": one.number,
+        "ended": _iso(one.ended),
+        "cause": one.cause.value if one.cause else None,
+        "message": one.message,
+        "slurm_job_id": one.slurm_job_id,
+        "node": one.node,
+        "elapsed_seconds": _finite(one.elapsed_seconds),
+        "max_rss_bytes": one.max_rss_bytes,
+    }
+
+
+def took_text(one: TaskStanding | EarlierAttempt) -> str:
+    """Return where an attempt ran and what it took: ``on n1, 2 min 5 s, 433 MB of memory``; empty when not known."""
+    where_it_ran = f"on {one_line(one.node, 100)}" if one.node else ""
+    time_taken = took(timedelta(seconds=one.elapsed_seconds)) if one.elapsed_seconds is not None else ""
+    memory = f"{size_text(one.max_rss_bytes)} of memory" if one.max_rss_bytes else ""
+    return ", ".join(filter(None, (where_it_ran, time_taken, memory)))
 
 
 def _iso(moment: datetime) -> str:
