@@ -25,6 +25,10 @@ torture: .venv/.installed ## Prove by injected faults that nothing is lost or ru
 	@.ci/install-faults
 	$(BIN)/python -m pytest -m torture --timeout=7200
 
+benchmark: .venv/.installed ## Measure what the agent costs on a cluster, with 500 plans (PLANS=100: fewer).
+	@.ci/install-slurm
+	$(BIN)/python -m pytest tests/benchmarks/on_cluster.py
+
 check: .venv/.installed ## Style, formatting, types, and who imports whom.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import os
+import pwd
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from urllib.request import url2pathname
 from dropbox_agent import deliver, manifest, orders, plan, policy, presets, projects, report
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent, database
-from dropbox_agent.errors import AgentError, InboxUnavailable, NoAnswer, OrderRefused, WrongUse
+from dropbox_agent.errors import AgentError, InboxUnavailable, NoAnswer, OrderRefused, SettingsError, WrongUse
 from dropbox_agent.examine import Examiner, presets_in, presets_of
 from dropbox_agent.executors import (
     Asked,
@@ -37,7 +38,7 @@ from dropbox_agent.furnish import furnishing
 from dropbox_agent.inbox import Inbox, beside, guard, mark, open_regular, sweep_spool
 from dropbox_agent.ledger import Ledger, Lists, Reader
 from dropbox_agent.manifest import schema, template
-from dropbox_agent.model import Order, Presets, S3Access, Secret
+from dropbox_agent.model import Order, Presets, Removal, S3Access, Secret
 from dropbox_agent.patience import Places
 from dropbox_agent.presets.folder import SUFFIXES as PRESET_SUFFIXES
 from dropbox_agent.remembered import Answer, Remembered
@@ -174,7 +175,7 @@ def executor(settings: Settings, environ: Mapping[str, str]) -> Executor:
 def slurm(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmExecutor:
     """Return the way to a cluster that the settings name."""
     return SlurmExecutor(
-        _rest(chosen, environ) if chosen.via == "rest" else SlurmCommands(environ),
+        way_to_cluster(chosen, environ),
         slots=chosen.slots or SLOTS["slurm"],
         python=str(chosen.python or sys.executable),
         asked=Asked(chosen.partition, chosen.account, chosen.qos),
@@ -191,6 +192,11 @@ def post(settings: Settings, environ: Mapping[str, str], shares: Places, ledger_
 
     server = mail_server(settings.mail)
     return deliver.FilePost(put) if server is None else deliver.SmtpPost(server, environ)
+
+
+def way_to_cluster(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmCommands | SlurmRest:
+    """Return how the cluster is talked to: by its commands on this machine, or by slurmrestd."""
+    return _rest(chosen, environ) if chosen.via == "rest" else SlurmCommands(environ)
 
 
 def _rest(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmRest:
@@ -246,8 +252,26 @@ def context(settings: Settings) -> plan.Context:
         metadata_strict=settings.metadata.strict,
         env_file=_env_file(settings),
         s3={name: s3_access(settings, name) for name, at in settings.buckets.items() if at.startswith("s3:")},
+        removal=removal(settings),
         containers=containers(settings),
     )
+
+
+def removal(settings: Settings) -> Removal | None:
+    """Return what this site lets be removed; None: nothing. Raises SettingsError for an account nobody knows."""
+    if not settings.policy.source_removal:
+        return None
+    owners = [_uid(name, settings) for name in settings.policy.removal_owners]
+    days = settings.policy.quarantine_days
+    return Removal(roots=list(settings.policy.source_roots), owners=owners, quarantine_days=days)
+
+
+def _uid(name: str, settings: Settings) -> int:
+    try:
+        return int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid
+    except KeyError:
+        finding = f'policy.removal_owners: there is no account "{name}" on this machine.'
+        raise SettingsError(settings.origin, (finding,)) from None
 
 
 def s3_access(settings: Settings, bucket: str) -> S3Access:

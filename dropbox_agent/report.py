@@ -18,8 +18,18 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, TemplateRuntimeError
 
 from dropbox_agent.errors import TemplateUnusable
-from dropbox_agent.model import JobStanding, Level, Mail, Place, PlannedTask, Problem, Standing, TaskStanding
-from dropbox_agent.states import GOOD_ENDS, DropState, JobState, TaskState
+from dropbox_agent.model import (
+    EarlierAttempt,
+    JobStanding,
+    Level,
+    Mail,
+    Place,
+    PlannedTask,
+    Problem,
+    Standing,
+    TaskStanding,
+)
+from dropbox_agent.states import FINAL_TASK_STATES, GOOD_ENDS, DropState, JobState, TaskState
 
 STATUS_SCHEMA = 1
 """The version of status.json; it grows when a field changes its meaning or goes."""
@@ -112,6 +122,7 @@ def mail(mail: Mail, standing: Standing, pages: Pages, copy: str | None = None) 
         "jobs": jobs,
         "subject_of": jobs[0].s3_prefix if mail.job_id and jobs else standing.name,
         "failed_tasks": [task for job in jobs for task in failed_tasks(job)],
+        "again_tasks": [task for job in jobs for task in tried_again(job)],
         "errors": _of_level(standing.problems, Level.ERROR),
         "warnings": _of_level(standing.problems, Level.WARNING),
     }
@@ -191,6 +202,7 @@ def _environment(folders: Iterable[Path], site: Mapping[str, Any]) -> Environmen
         size=size_text,
         time=time_text,
         took=took,
+        took_text=took_text,
         value=value_text,
         web_address=_is_web_address,
         where=where,
@@ -224,6 +236,11 @@ def failed_tasks(job: JobStanding) -> tuple[TaskStanding, ...]:
     return tuple(task for task in job.tasks if task.state is TaskState.FAILED)
 
 
+def tried_again(job: JobStanding) -> tuple[TaskStanding, ...]:
+    """Return the tasks that run again, or are to."""
+    return tuple(task for task in job.tasks if task.earlier and task.state not in FINAL_TASK_STATES)
+
+
 def job_progress(job: JobStanding) -> tuple[float, int, int]:
     """Return how far a job is (0 to 1), how many of its tasks are done, and how many it has."""
     done = sum(task.state in GOOD_ENDS for task in job.tasks)
@@ -244,7 +261,11 @@ def progress_text(progress: Mapping[str, Any] | None) -> str:
     """Return how far a task is, in words: ``Uploads: 1.2 MB of 3.4 MB, 3 of 12 files``; nothing done is not told."""
     text = (progress or {}).get("text")
     doing = one_line(text) if isinstance(text, str) else ""
-    figures = (_of_total(progress, "bytes", size_text), _of_total(progress, "files", lambda n: f"{n:.0f}"))
+    figures = (
+        _of_total(progress, "bytes", size_text),
+        _of_total(progress, "files", lambda n: f"{n:.0f}"),
+        _time_left(_number(progress, "seconds_left")),
+    )
     return ": ".join(part for part in (doing, ", ".join(filter(None, figures))) if part)
 
 
@@ -335,7 +356,33 @@ def _task_status(task: TaskStanding) -> dict[str, Any]:
         "log": task.log,
         "message": task.message,
         "progress": _finite(task.progress),
+        "node": task.node,
+        "elapsed_seconds": _finite(task.elapsed_seconds),
+        "max_rss_bytes": task.max_rss_bytes,
+        "log_end": task.log_end,
+        "earlier_attempts": [_earlier_status(one) for one in task.earlier],
     }
+
+
+def _earlier_status(one: EarlierAttempt) -> dict[str, Any]:
+    return {
+        "attempt": one.number,
+        "ended": _iso(one.ended),
+        "cause": one.cause.value if one.cause else None,
+        "message": one.message,
+        "slurm_job_id": one.slurm_job_id,
+        "node": one.node,
+        "elapsed_seconds": _finite(one.elapsed_seconds),
+        "max_rss_bytes": one.max_rss_bytes,
+    }
+
+
+def took_text(one: TaskStanding | EarlierAttempt) -> str:
+    """Return where an attempt ran and what it took: ``on n1, 2 min 5 s, 433 MB of memory``; empty when not known."""
+    where_it_ran = f"on {one_line(one.node, 100)}" if one.node else ""
+    time_taken = took(timedelta(seconds=one.elapsed_seconds)) if one.elapsed_seconds is not None else ""
+    memory = f"{size_text(one.max_rss_bytes)} of memory" if one.max_rss_bytes else ""
+    return ", ".join(filter(None, (where_it_ran, time_taken, memory)))
 
 
 def _iso(moment: datetime) -> str:
@@ -416,6 +463,14 @@ def _of_total(progress: Mapping[str, Any] | None, unit: str, words: Callable[[fl
         return ""
     text = f"{words(done)} of {words(total)}" if total is not None else f"{words(done)}"
     return f"{text} files" if unit == "files" else text
+
+
+def _time_left(seconds: float | None) -> str:
+    """Return how long it may still take: ``about 3 minutes left``; an estimate, so in round figures."""
+    for unit, length in (("hour", 3600), ("minute", 60), ("second", 1)):
+        if seconds is not None and seconds >= 2 * length:
+            return f"about {seconds / length:.0f} {unit}s left"
+    return "" if seconds is None else "a moment left"
 
 
 def _number(progress: Mapping[str, Any] | None, name: str) -> float | None:

@@ -334,7 +334,7 @@ def _config(folder: Path, min_job_age_seconds: int) -> str:
     controller, *ports = free_ports(1 + len(NODES))
     host = socket.gethostname().partition(".")[0]
     nodes = [
-        f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=8 RealMemory=20000 TmpDisk=1000"
+        f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=8 RealMemory=60000 TmpDisk=1000"
         " Gres=gpu:2 Feature=ssd State=UNKNOWN"
         for node, port in zip(NODES, ports, strict=True)
     ]

@@ -113,3 +113,27 @@ def on_cluster(workspace: Workspace, cluster: Cluster, way: str) -> None:
 
 def write_job_type(site: Site, text: str) -> None:
     (site.workspace.folder / "job_types" / "gated.yaml").write_text(text.format(folder=site.folder))
+
+
+NO_OP = """
+description: Writes down each run, and does nothing else.
+tasks:
+  modality_transformation_settings:
+    command_script: |
+      #!/bin/sh
+      echo "$DROPBOX_AGENT_ATTEMPT $SLURM_JOB_ID $SLURMD_NODENAME" >> {folder}/runs
+      echo done > '%OUTPUT_LOCATION'/done.txt
+"""
+
+
+def many_plans(workspace: Workspace, cluster: Cluster, folder: Path, count: int) -> Site:
+    """Return a site with a manifest of many jobs in its inbox: a staging folder and a no-op, two Slurm jobs each."""
+    site = a_site(workspace, cluster, folder)
+    write_job_type(site, NO_OP)
+    source = folder / "data"
+    source.mkdir()
+    (source / "trials.csv").write_text("1\n")
+    one = a_row({"behavior": source, "metadata": folder}, job_type="gated", **LIGHT)
+    rows = [{**one, "subject_id": f"{number:06d}"} for number in range(count)]
+    drop(workspace, "s.csv", lambda path: write_csv(path, rows))
+    return site

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import s3_server
 from cluster import Cluster, missing_programs, running_cluster
@@ -16,6 +17,12 @@ from s3_server import Place, Server
 from workspace import COMMAND, Workspace
 
 from dropbox_agent import demonstration, manifest
+
+# How busy the machine is says nothing about the code.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 @pytest.fixture

@@ -98,7 +98,8 @@ def seaweedfs(folder: Path) -> Iterator[Server]:
     argv = [
         "weed", "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-master.telemetry=false",
         f"-master.port={next(ports)}", f"-master.port.grpc={next(ports)}", f"-volume.port={next(ports)}",
-        f"-volume.port.grpc={next(ports)}", "-volume.max=100", "-master.volumeSizeLimitMB=256", "-filer",
+        # Each bucket takes seven of its volumes.
+        f"-volume.port.grpc={next(ports)}", "-volume.max=2000", "-master.volumeSizeLimitMB=256", "-filer",
         f"-filer.port={next(ports)}", f"-filer.port.grpc={next(ports)}", f"-filer.localSocket={folder}/f.sock", "-s3",
         f"-s3.port={port}", f"-s3.port.grpc={next(ports)}", "-s3.port.lance=0", "-s3.port.iceberg=0",
         f"-s3.config={config}", "-s3.autoCreateBucket=false",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from s3_server import Place
 from typer.testing import CliRunner
 from workspace import Workspace
 
@@ -65,6 +66,8 @@ def test_of_a_site_in_order_all_is_well(site: Workspace) -> None:
         "bucket open": "ok",
         "bucket private": "ok",
         "job types": "ok",
+        "executor": "ok",
+        "containers": "not configured",
         "projects": "not configured",
         "mail": "not configured",
     }
@@ -186,3 +189,74 @@ def test_a_ledger_on_a_share_is_a_failure(site: Workspace, monkeypatch: pytest.M
 
 def _escaped(site: Workspace) -> str:
     return os.path.realpath(site.folder).replace(" ", "\\040")
+
+
+# --- buckets in S3 ---------------------------------------------------------------------------------------------------
+
+
+def with_s3(site: Workspace, place: Place, **settings: Any) -> None:
+    """Send what goes to the default bucket to S3."""
+    reached = {"endpoint_url": place.server.endpoint, "credentials_file": str(place.credentials), **settings}
+    site.change(buckets={"default": f"{place.address}/lab"}, s3=reached)
+
+
+def test_a_bucket_in_s3_is_listed_written_read_and_asked_whether_it_checks(site: Workspace, place: Place) -> None:
+    with_s3(site, place)
+    found = verdicts(site)["bucket default"]
+    if place.server.checks_checksums:
+        words = "can be listed, written and read; refuses what arrives with a wrong checksum."
+        assert (found.verdict, found.sentence) == (Verdict.OK, f"{place.address}/lab {words}")
+    else:
+        assert (found.verdict, found.sentence) == (
+            Verdict.WARNING, f"{place.address}/lab answers, but takes what arrives with a wrong checksum."
+        )  # fmt: skip
+        with_s3(site, place, compare="content")
+        assert verdicts(site)["bucket default"].verdict is Verdict.OK
+    assert place.keys() == ["lab/.dropbox-agent/doctor"]
+
+
+def test_a_bucket_in_s3_that_is_not_there_is_a_failure(site: Workspace, strict: Place) -> None:
+    with_s3(site, strict)
+    site.change(buckets={"default": "s3://not-there"})
+    found = verdicts(site)["bucket default"]
+    assert (found.verdict, "there is no such bucket" in found.sentence) == (Verdict.FAILED, True)
+
+
+# --- where tasks run -------------------------------------------------------------------------------------------------
+
+
+IMAGED = {"modality_transformation_settings": {"ecephys": {"image": "lab/tools", "command_script": "tool"}}}
+
+
+def test_a_rehearsal_is_told(site: Workspace) -> None:
+    site.change(executor={"kind": "rehearsal"})
+    assert verdicts(site)["executor"].verdict is Verdict.WARNING
+
+
+def test_a_cluster_that_cannot_be_asked_is_a_failure(site: Workspace) -> None:
+    site.change(executor={"kind": "slurm"})
+    found = verdicts(site, {"PATH": "/nowhere"})["cluster"]
+    assert found.verdict is Verdict.FAILED
+    assert found.sentence == "The cluster does not answer: sinfo could not be started: No such file or directory."
+
+
+def test_a_program_for_containers_that_is_not_there_is_a_failure(site: Workspace, tmp_path: Path) -> None:
+    site.change(containers={"kind": "apptainer", "program": "/opt/away/apptainer"})
+    assert verdicts(site)["containers"] == Finding(
+        "containers",
+        Verdict.FAILED,
+        "This machine does not find /opt/away/apptainer.",
+        "Install it there, or set containers.program to its path.",
+    )
+    site.change(containers={"program": "/bin/sh", "images": str(tmp_path / "away")})
+    assert "does not see the images" in verdicts(site)["containers"].sentence
+
+
+def test_a_job_type_whose_image_cannot_be_run_is_named(site: Workspace, tmp_path: Path) -> None:
+    (site.folder / "job_types/imaged.yaml").write_text(json.dumps({"tasks": IMAGED}))
+    assert "containers.kind" in verdicts(site)["image of imaged"].sentence
+    (tmp_path / "images").mkdir()
+    site.change(containers={"kind": "apptainer", "program": "/bin/sh", "images": str(tmp_path / "images")})
+    found = verdicts(site)
+    assert found["containers"].verdict is Verdict.OK
+    assert found["image of imaged"].sentence == f"Its image is not there: {tmp_path}/images/lab/tools.sif."

@@ -170,7 +170,7 @@ def test_a_job_with_two_modalities_as_a_whole() -> None:
         "update_docdb_record": "DocDB is not configured (docdb.host in agent.yaml).",
         "run_codeocean_pipeline": "Code Ocean is not configured (codeocean.domain in agent.yaml).",
         "remove_source_folders": "Not asked for: the source folders stay unless skip_task: false and"
-        " job_settings.dry_run: false are both set.",
+        " job_settings.dry_run: false are both set (dry_run: true only shows what would be removed).",
     }
 
 
@@ -465,17 +465,23 @@ def test_only_modalities_with_code_ocean_settings_get_a_pipeline_task() -> None:
         # Upstream's clients send the first by themselves.
         ({"skip_task": False}, True, "Not asked for"),
         ({"job_settings": {"dry_run": False}}, True, "Not asked for"),
-        ({"skip_task": False, "job_settings": {"dry_run": True}}, True, "Not asked for"),
+        ({"skip_task": False, "job_settings": {"dry_run": True}}, False, "This site does not let jobs remove"),
+        ({"skip_task": False, "job_settings": {"dry_run": None}}, True, "Not asked for"),
         ({"skip_task": False, "job_settings": {"dry_run": 0}}, True, "Not asked for"),
         ({"skip_task": True, "job_settings": {"dry_run": False}}, True, "Switched off by the manifest."),
         ({"skip_task": False, "job_settings": {"dry_run": False}}, False, "This site does not let jobs remove"),
-        ({"skip_task": False, "job_settings": {"dry_run": False}}, True, "Verified removal is not in this version"),
-        ({"skip_task": False, "job_settings": {"dry_run": "false"}}, True, "Verified removal is not in this version"),
     ],
 )
 def test_source_folders_stay_and_the_plan_says_why(removal: Tasks, allowed: bool, reason: str) -> None:
     made = expanded(a_job({"remove_source_folders": removal}), source_removal=allowed)
     assert (made.task("remove_source_folders").skip or "").startswith(reason)
+
+
+@pytest.mark.parametrize("dry_run", [True, False, "false"])
+def test_source_folders_are_removed_or_shown_where_job_and_site_both_say_so(dry_run: object) -> None:
+    asked = {"remove_source_folders": {"skip_task": False, "job_settings": {"dry_run": dry_run}}}
+    task = expanded(a_job(asked), source_removal=True).task("remove_source_folders")
+    assert (task.skip, task.needs) == (None, ("upload_data_to_s3",))
 
 
 def test_source_folders_stay_when_nothing_is_uploaded() -> None:

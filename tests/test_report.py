@@ -13,8 +13,19 @@ import pytest
 
 from dropbox_agent import report
 from dropbox_agent.errors import TemplateUnusable
-from dropbox_agent.model import JobStanding, Level, Mail, Place, Plan, PlannedTask, Problem, Standing, TaskStanding
-from dropbox_agent.states import DropState, JobState, TaskState
+from dropbox_agent.model import (
+    EarlierAttempt,
+    JobStanding,
+    Level,
+    Mail,
+    Place,
+    Plan,
+    PlannedTask,
+    Problem,
+    Standing,
+    TaskStanding,
+)
+from dropbox_agent.states import Cause, DropState, JobState, TaskState
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 NOW = datetime(2024, 5, 27, 16, 7, 59, tzinfo=timezone.utc)
@@ -170,6 +181,11 @@ def test_status_json_has_every_field_of_the_contract_and_no_other(pages: report.
                         "ended": "2024-05-27T16:09:04.000Z",
                         "attempt": 1,
                         "slurm_job_id": None,
+                        "node": None,
+                        "elapsed_seconds": None,
+                        "max_rss_bytes": None,
+                        "log_end": None,
+                        "earlier_attempts": [],
                         "log": "/work/run/upload.log",
                         "message": "12 files, 3.4 MB, each compared with the bucket.",
                         "progress": None,
@@ -178,6 +194,44 @@ def test_status_json_has_every_field_of_the_contract_and_no_other(pages: report.
             }
         ],
     }
+
+
+LIMITED = replace(
+    FAILED,
+    node="n2",
+    elapsed_seconds=65.0,
+    max_rss_bytes=433_000_000,
+    log_end="reading <b>continuous.dat</b>\nMemoryError",
+    earlier=(EarlierAttempt(1, NOW, Cause.TIMEOUT, "It reached its time limit.", "17", "n1", 3600.0, 5_000),),
+)
+
+
+def test_every_try_is_told_with_what_it_took_and_the_end_of_a_failed_log(pages: report.Pages) -> None:
+    standing = a_standing(DropState.FAILED, a_job(JobState.FAILED, LIMITED))
+    (task,) = report.status(standing)["jobs"][0]["tasks"]
+    assert (task["node"], task["elapsed_seconds"], task["max_rss_bytes"]) == ("n2", 65.0, 433_000_000)
+    assert task["earlier_attempts"] == [
+        {
+            "attempt": 1,
+            "ended": "2024-05-27T16:07:59.000Z",
+            "cause": "timeout",
+            "message": "It reached its time limit.",
+            "slurm_job_id": "17",
+            "node": "n1",
+            "elapsed_seconds": 3600.0,
+            "max_rss_bytes": 5_000,
+        }
+    ]
+    page = report.render(standing, NOW, pages).html
+    assert "reading &lt;b&gt;continuous.dat&lt;/b&gt;\nMemoryError" in page
+    assert "on n2, 1 min 5 s, 433 MB of memory" in page
+    assert "It reached its time limit. (Slurm job 17, on n1, 1 h 0 min, 5.0 kB of memory)" in page
+
+
+def test_a_mail_about_another_try_says_why(pages: report.Pages) -> None:
+    again = replace(LIMITED, state=TaskState.WAITING)
+    words = report.mail(a_mail("retry"), a_standing(DropState.RUNNING, a_job(JobState.RUNNING, again)), pages)
+    assert f"{again.key}: It reached its time limit." in " ".join(words.text.split())
 
 
 def test_times_of_other_zones_are_told_in_utc() -> None:

@@ -147,6 +147,13 @@ def test_the_shipped_job_types_are_run_again_after_what_a_cluster_does(tmp_path:
     }  # fmt: skip
 
 
+def test_the_documented_retries_are_those_that_are_shipped(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    example = (root / "docs" / "retries.md").read_text().split("```")[1].removeprefix("yaml\n")
+    shipped = load_folder(root / "config" / "job_types", plan.task_ids(), ("ecephys",))
+    assert loaded(tmp_path, example).job_types["x"].retries == shipped.job_types["default"].retries
+
+
 def test_a_plan_keeps_its_retries() -> None:
     made = replace(a_plan("x"), retries=POLICY)
     assert plan.from_json(plan.to_json(made)) == made
@@ -299,10 +306,9 @@ def test_every_attempt_stays_in_the_standing_with_what_it_took(ledger: Ledger) -
     job_id = accepted_job(ledger)
     _, first = hand_over(ledger, job_id, at(2))
     ledger.observed([ended(first, NODE, facts=AttemptFacts("n1", 12.5, 1000, "last words"))], at(3))
-    ledger.accounted({first.key: AttemptFacts(max_rss_bytes=2000)})
     (second,) = hand_over(ledger, job_id, at(4))
     assert second.survivors == (first.folder,)
     ledger.observed([ended(second, None, facts=AttemptFacts("n2", 3.0, None, "it broke"))], at(5))
     task = next(task for task in the_job(ledger).tasks if task.key == "compress_data[ecephys]")
     assert (task.node, task.elapsed_seconds, task.max_rss_bytes, task.log_end) == ("n2", 3.0, None, "it broke")
-    assert task.earlier == (EarlierAttempt(1, at(3), NODE, "It ended.", "4712", "n1", 12.5, 2000),)
+    assert task.earlier == (EarlierAttempt(1, at(3), NODE, "It ended.", "4712", "n1", 12.5, 1000),)

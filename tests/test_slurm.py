@@ -234,6 +234,8 @@ class Script:
     submitted: list[JobRequest] = field(default_factory=list)
     cancelled: list[tuple[str, bool]] = field(default_factory=list)
     asked: int = 0
+    accounts: Sequence[JobRecord] | None = None
+    looked_up: list[list[str]] = field(default_factory=list)
 
     def submit(self, request: JobRequest) -> str:
         if self.refuses is not None:
@@ -253,7 +255,10 @@ class Script:
         self.cancelled.append((name, hard))
 
     def records(self, names: Collection[str], since: datetime) -> list[JobRecord]:
-        raise NoAccounting("Slurm accounting storage is disabled")
+        self.looked_up.append(sorted(names))
+        if self.accounts is None:
+            raise NoAccounting("Slurm accounting storage is disabled")
+        return [record for record in self.accounts if record.name in names]
 
     def partitions(self) -> list[Partition]:
         return []
@@ -671,6 +676,62 @@ def test_a_task_that_was_killed_for_its_memory_is_told_from_one_that_was_killed(
         assert cause(on(Script([other])).observe([killed], NOW))[1:] == (
             None, TaskState.FAILED, "two was ended by signal 9.",
         )  # fmt: skip
+
+
+# --- what the accounting knows ---------------------------------------------------------------------------------------
+
+BY_ANNA = JobRecord("7", KEY, "CANCELLED", cancelled_by="anna", ended=NOW)
+
+
+def test_a_job_that_somebody_cancelled_and_slurm_forgot_is_cancelled_and_not_run_again(attempt: Attempt) -> None:
+    executor = on(Script(accounts=[BY_ANNA]))
+    forgotten = handed_over(attempt, first_missing_at=NOW)
+    assert cause(executor.observe([forgotten], later(GRACE + 1))) == (
+        AttemptState.LOST,
+        Cause.CANCELLED,
+        TaskState.CANCELLED,
+        "It was cancelled in Slurm by anna at 2026-01-31 12:00 UTC.",
+    )
+    assert not executor.may_repeat(forgotten, later(GRACE + 1))
+
+
+def test_who_cancelled_what_ran_is_told(attempt: Attempt) -> None:
+    stopped = handed_over(started(attempt, "succeeded", "cancelled", whole=True))
+    executor = on(Script([a_job("CANCELLED", nodes="n1")], accounts=[BY_ANNA]))
+    assert cause(executor.observe([stopped], NOW))[3] == "It was cancelled in Slurm by anna at 2026-01-31 12:00 UTC."
+
+
+def test_a_record_is_waited_for_some_seconds_and_then_done_without(attempt: Attempt) -> None:
+    cluster = Script(accounts=[replace(BY_ANNA, state="RUNNING", cancelled_by=None, ended=None)])
+    executor = on(cluster)
+    missing = handed_over(attempt, first_missing_at=NOW)
+    assert executor.observe([missing], later(GRACE)) == []
+    assert not executor.may_repeat(missing, later(GRACE))
+    assert one(executor.observe([missing], later(GRACE + 11)))[0] is False
+    assert executor.may_repeat(missing, later(GRACE + 11))
+    executor.submit(missing, settings_of(missing))
+    cluster.jobs_there = [a_job(nodes="n1", job_id="101", state="CANCELLED")]
+    cluster.accounts = [replace(BY_ANNA, job_id="101")]
+    assert cause(executor.observe([missing], later(GRACE + 20)))[1] is Cause.CANCELLED
+
+
+def test_without_accounting_nobody_asks_twice_and_nothing_waits_for_it(attempt: Attempt) -> None:
+    cluster = Script()
+    executor = on(cluster)
+    missing = handed_over(attempt, first_missing_at=NOW)
+    for seconds in (GRACE, GRACE + 5):
+        assert one(executor.observe([missing], later(seconds)))[0] is False
+    assert executor.may_repeat(missing, later(GRACE + 5))
+    assert cluster.looked_up == [[KEY]]
+
+
+def test_what_a_lost_attempt_took_is_known_from_the_accounting(attempt: Attempt) -> None:
+    record = JobRecord("7", KEY, "TIMEOUT", "n3", elapsed_seconds=61, max_rss_bytes=5_000_000)
+    executor = on(Script([a_job("TIMEOUT", nodes="n3")], accounts=[record]))
+    running = handed_over(started(attempt, "running"), first_missing_at=NOW)
+    (seen,) = executor.observe([running], later(GRACE))
+    assert seen.facts is not None
+    assert (seen.facts.node, seen.facts.elapsed_seconds, seen.facts.max_rss_bytes) == ("n3", 61, 5_000_000)
 
 
 # --- a node that failed ----------------------------------------------------------------------------------------------

@@ -51,12 +51,15 @@ class Workspace:
         """Set top-level settings; a mapping is merged into what is there."""
         stored = yaml.safe_load(self.config.read_text())
         for name, value in settings.items():
-            stored[name] = {**stored[name], **value} if isinstance(value, dict) else value
+            stored[name] = {**(stored.get(name) or {}), **value} if isinstance(value, dict) else value
         self.config.write_text(yaml.safe_dump(stored, allow_unicode=True, sort_keys=False))
 
     def agent(self, *words: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
-        argv = [*COMMAND, *words]
+        return self.run([*COMMAND, *words], timeout)
+
+    def run(self, argv: list[str], timeout: float = 90) -> subprocess.CompletedProcess[str]:
+        """Run any command in the site's folder and environment."""
         return subprocess.run(
             argv, capture_output=True, text=True, timeout=timeout, check=False, cwd=self.folder, env=self.environment()
         )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dropbox_agent import assembly, inbox
-from dropbox_agent.doctor import mounts
+from dropbox_agent.doctor import mounts, s3
 from dropbox_agent.doctor.findings import Finding, Site, Verdict
 from dropbox_agent.errors import AgentError, InboxUnavailable, LedgerUnavailable
 
@@ -73,11 +73,13 @@ def _inbox(path: Path, ledger_id: str) -> Finding:
 
 
 def buckets(at: Site) -> Iterator[Finding]:
-    """Each bucket that is a folder."""
+    """Each bucket: a folder that can be written, or S3 that answers, lists, stores and checks."""
     for name, address in sorted(at.settings.buckets.items()):
         folder = assembly.bucket_folder(address)
         if folder is not None:
             yield _folder(f"bucket {name}", folder, "Make it, mount it, or correct 'buckets': no upload can go there.")
+        else:
+            yield s3.bucket(f"bucket {name}", address, assembly.s3_access(at.settings, name), at.environ)
 
 
 def job_types(at: Site) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -96,13 +96,6 @@ class Attempts(Jobs):
                 touched[observation.attempt.job_id] = None
             for job_id in touched:
                 self._end_job_if_done(job_id, now)
-
-    def accounted(self, facts: Mapping[str, AttemptFacts]) -> None:
-        """Write down what was found out later about attempts, by their keys."""
-        if facts:
-            with self._transaction():
-                for key, found in facts.items():
-                    self._record_facts(key, found)
 
     def _record(self, observation: Observation, now: datetime) -> None:
         attempt, at = observation.attempt, as_text(now)

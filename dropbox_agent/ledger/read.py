@@ -38,7 +38,7 @@ from dropbox_agent.model import (
 )
 from dropbox_agent.states import AttemptState, Cause, DropState, JobState, TaskState
 
-JOB_COLUMNS = "jobs.*, drops.name AS manifest"
+JOB_COLUMNS = "jobs.*, drops.name AS manifest, drops.owner AS owner"
 JOBS = f"SELECT {JOB_COLUMNS} FROM jobs JOIN drops USING (drop_id)"
 LATEST = (
     "NOT EXISTS (SELECT 1 FROM drops AS newer WHERE newer.inbox = drops.inbox AND newer.name = drops.name"
@@ -270,6 +270,7 @@ class Reader:
             acq_datetime=datetime.fromisoformat(row["acq_datetime"]),
             drop_id=row["drop_id"],
             manifest=row["manifest"],
+            owner=row["owner"],
         )
 
     def _tasks(self, job_id: str) -> tuple[TaskStanding, ...]:

@@ -39,7 +39,7 @@ from dropbox_agent.model.requests import (
 from dropbox_agent.model.rows import Level, Place, Problem, Row
 from dropbox_agent.model.secrets import Secret
 from dropbox_agent.model.standings import EarlierAttempt, JobStanding, Mail, Order, Standing, TaskStanding
-from dropbox_agent.model.tasks import Container, S3Access, TaskOutcome, TaskSettings
+from dropbox_agent.model.tasks import Container, Removal, S3Access, TaskOutcome, TaskSettings
 
 __all__ = [
     "EMAIL_TYPES",
@@ -75,6 +75,7 @@ __all__ = [
     "Presets",
     "Problem",
     "ProjectLine",
+    "Removal",
     "Retry",
     "Row",
     "RunFolder",

@@ -78,6 +78,8 @@ class JobStanding:
     acq_datetime: datetime | None = None
     drop_id: int = 0
     manifest: str = ""
+    owner: int | None = None
+    """uid of the account that dropped the manifest."""
     """The manifest's file name."""
 
 

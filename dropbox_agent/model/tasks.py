@@ -46,6 +46,19 @@ class Container(BaseModel):
     """What the script may read besides its image, each under its own path. It writes its output and /tmp only."""
 
 
+class Removal(BaseModel):
+    """What a site lets be removed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    roots: list[Path]
+    """Only below these."""
+    owners: list[int]
+    """Only what belongs to one of these accounts (uid): whoever dropped the manifest, and those the site names."""
+    quarantine_days: float = 14.0
+    """0: removed at once."""
+
+
 class TaskSettings(BaseModel):
     """The settings file of one built-in task: all that ``python -m dropbox_agent.tasks NAME SETTINGS.json`` reads."""
 
@@ -77,6 +90,8 @@ class TaskSettings(BaseModel):
     """Where links in the sources may lead, besides the sources themselves."""
     protected: list[Path] = []
     """Folders of the service itself (ledger, other buckets, other jobs): no link in the sources may lead there."""
+    removal: Removal | None = None
+    """What may be removed, for the task that removes; None: nothing."""
     image: str | None = None
     image_version: str | None = None
     job_settings: dict[str, Any] = {}

@@ -15,11 +15,11 @@ from dropbox_agent.plan.paths import PathMap, map_path
 from dropbox_agent.plan.pipeline import BY_MODALITY, PIPELINE, Step
 
 NOT_ASKED_TO_REMOVE = (
-    "Not asked for: the source folders stay unless skip_task: false and job_settings.dry_run: false are both set."
+    "Not asked for: the source folders stay unless skip_task: false and job_settings.dry_run: false are both set"
+    " (dry_run: true only shows what would be removed)."
 )
 NOTHING_UPLOADED = "Nothing is uploaded, so nothing may be removed."
 REMOVAL_NOT_ALLOWED = "This site does not let jobs remove source folders (policy.source_removal in agent.yaml)."
-NO_REMOVAL_YET = "Verified removal is not in this version; the source folders stay."
 SCRIPTED = BY_MODALITY
 """The tasks that a preset's command_script belongs to; the others run the agent's own program."""
 
@@ -151,12 +151,13 @@ def _skip(draft: _Draft, drafts: Iterable[_Draft], source_removal: bool) -> str 
     return None
 
 
-def _why_sources_stay(draft: _Draft, drafts: Iterable[_Draft], *, asked: bool, allowed: bool) -> str:
-    if not asked or str(draft.job_settings.get("dry_run")).lower() != "false":
+def _why_sources_stay(draft: _Draft, drafts: Iterable[_Draft], *, asked: bool, allowed: bool) -> str | None:
+    # Upstream's clients send skip_task: false by themselves, so what is meant has to be said twice.
+    if not asked or str(draft.job_settings.get("dry_run")).lower() not in ("true", "false"):
         return NOT_ASKED_TO_REMOVE
     if any(other.step.task_id == "upload_data_to_s3" and other.skip is not None for other in drafts):
         return NOTHING_UPLOADED
-    return NO_REMOVAL_YET if allowed else REMOVAL_NOT_ALLOWED
+    return None if allowed else REMOVAL_NOT_ALLOWED
 
 
 def _who(origin: str) -> str:

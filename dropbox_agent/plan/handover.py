@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dropbox_agent.errors import SubmitFailed
-from dropbox_agent.model import JobStanding, Plan, PlannedTask, RunFolder, S3Access, TaskSettings
+from dropbox_agent.model import JobStanding, Plan, PlannedTask, Removal, RunFolder, S3Access, TaskSettings
 from dropbox_agent.plan import arrays, containers
 from dropbox_agent.plan.containers import NO_CONTAINERS, Containers
 from dropbox_agent.plan.expansion import script_values
@@ -30,6 +30,8 @@ class Context:
     """The service's own folders, which no link in a source may lead into."""
     s3: Mapping[str, S3Access] = field(default_factory=dict)
     """How the buckets in S3 are reached, by their names in the settings."""
+    removal: Removal | None = None
+    """What may be removed of sources; whoever dropped the manifest is added to its owners."""
     containers: Containers = NO_CONTAINERS
 
 
@@ -53,6 +55,7 @@ def task_settings(job: JobStanding, task: PlannedTask, attempt_key: str, context
         # The bucket as it was when the job was accepted: that is what people have been told.
         bucket=job.location.removesuffix(f"/{job.s3_prefix}"),
         s3=context.s3.get(job.bucket),
+        removal=_removal(job, task, context),
         run_folder=run_folder.path,
         attempt_key=attempt_key,
         sources={one.modality: Path(one.path) for one in job.plan.source_folders() if one.modality is not None},
@@ -80,6 +83,13 @@ def _read_in_container(job: JobStanding, task: PlannedTask, context: Context) ->
     """Return what a script may read besides its image: the modality's own source, and what %ENV_FILE stands for."""
     sources = (Path(one.path) for one in job.plan.source_folders() if one.key == task.key)
     return (*sources, *([] if context.env_file is None else [Path(context.env_file)]))
+
+
+def _removal(job: JobStanding, task: PlannedTask, context: Context) -> Removal | None:
+    if context.removal is None or task.task_id != "remove_source_folders":
+        return None
+    owner = [] if job.owner is None else [job.owner]
+    return context.removal.model_copy(update={"owners": [*owner, *context.removal.owners]})
 
 
 def _folder(plan: Plan, task_id: str) -> Path | None:

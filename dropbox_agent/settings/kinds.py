@@ -145,6 +145,7 @@ def _parameter_prefix(value: str) -> str:
 
 Switch = Annotated[bool, BeforeValidator(_switch)]
 Seconds = Annotated[float, BeforeValidator(_no_switch), Field(gt=0, allow_inf_nan=False)]
+Days = Annotated[float, BeforeValidator(_no_switch), Field(ge=0, allow_inf_nan=False)]
 Number = Annotated[int, BeforeValidator(_no_switch), Field(ge=1)]
 Port = Annotated[int, BeforeValidator(_no_switch), Field(ge=0, le=65535)]
 Text = Annotated[str, AfterValidator(_text)]

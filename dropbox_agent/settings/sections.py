@@ -16,6 +16,7 @@ from dropbox_agent.settings.kinds import (
     AllOrSome,
     BucketAddress,
     BucketName,
+    Days,
     Folder,
     FolderText,
     Number,
@@ -164,6 +165,14 @@ class Policy(Section):
     )
     source_removal: Switch = Field(
         False, description="Whether a job may ask to have its source folders removed after a verified upload."
+    )
+    removal_owners: tuple[Text, ...] = Field(
+        (),
+        description="Accounts, by name or number, whose folders any manifest may have removed (an instrument's); of"
+        " others only those that belong to whoever dropped the manifest.",
+    )
+    quarantine_days: Days = Field(
+        14.0, description="How long a removed source folder waits in its root before it is gone; 0: not at all."
     )
 
 

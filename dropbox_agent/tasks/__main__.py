@@ -25,6 +25,7 @@ from dropbox_agent.tasks import (
     create_staging_folder,
     gather_final_metadata,
     gather_preliminary_metadata,
+    remove_source_folders,
     remove_staging_folder,
     upload_data_to_s3,
 )
@@ -42,6 +43,7 @@ TASKS: Mapping[str, Callable[[TaskSettings, Progress], TaskOutcome]] = {
     "check_metadata_files": check_metadata_files.run,
     "upload_data_to_s3": upload_data_to_s3.run,
     "remove_staging_folder": remove_staging_folder.run,
+    "remove_source_folders": remove_source_folders.run,
 }
 
 

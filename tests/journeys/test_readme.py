@@ -15,6 +15,8 @@ from dropbox_agent import demonstration, settings
 README = Path(__file__).parents[2] / "README.md"
 LASTING = ("run", "serve")
 """Commands that go on until they are stopped."""
+LOOKED_AT = 1
+"""What the doctor of a new site ends with: its settings do not name the folders that data may come from yet."""
 
 
 def commands() -> list[list[str]]:
@@ -27,7 +29,7 @@ def commands() -> list[list[str]]:
 def run(words: list[str], folder: Path) -> str:
     if words[0] not in LASTING or "--until-idle" in words:
         done = subprocess.run([*COMMAND, *words], cwd=folder, capture_output=True, text=True, timeout=90, check=False)
-        assert done.returncode == 0, (words, done.stdout, done.stderr)
+        assert done.returncode == (LOOKED_AT if words[0] == "doctor" else 0), (words, done.stdout, done.stderr)
         return done.stdout
     port = ["--port", "0"] if words[0] == "serve" else []
     child = subprocess.Popen([*COMMAND, *words, *port], cwd=folder, stderr=subprocess.PIPE, text=True)
@@ -45,7 +47,7 @@ def run(words: list[str], folder: Path) -> str:
 
 def test_every_command_of_the_readme_works_as_it_stands_there(tmp_path: Path) -> None:
     found = commands()
-    assert [words[0] for words in found] == ["init", "run", "status", "serve", "run", "adopt"]
+    assert [words[0] for words in found] == ["init", "run", "doctor", "fsck", "status", "serve", "run", "adopt"]
     for words in found[:-1]:
         run(words, tmp_path)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 from cluster import NODES, Cluster, running_cluster
-from cluster_site import GATED, Site, a_site, write_job_type
+from cluster_site import GATED, MODALITIES, Site, a_site, write_job_type
 from killing import killing_proxy, killing_sbatch
-from workspace import QUICK, Workspace, a_row, drop, wait_for, write_xlsx
+from workspace import QUICK, Workspace, a_row, drop, wait_for, write_csv, write_xlsx
 
 from dropbox_agent import demonstration
 
@@ -37,11 +39,9 @@ def site(workspace: Workspace, cluster: Cluster, tmp_path: Path, way: str) -> It
 # --- the way through -------------------------------------------------------------------------------------------------
 
 
-@EACH_WAY
-def test_a_session_is_uploaded_by_the_cluster(
+def test_a_session_is_uploaded_from_a_work_folder_whose_name_means_something_to_everybody(
     site: Site, workspace: Workspace, sources: dict[str, Path], tmp_path: Path
 ) -> None:
-    """In a work folder whose name means something to everybody."""
     work = tmp_path / "100% of a site's \\work"
     work.mkdir()
     workspace.change(work_dir=str(work))
@@ -56,19 +56,26 @@ def test_a_session_is_uploaded_by_the_cluster(
     assert set(site.job_count().values()) == {1}
 
 
-def test_mapped_tasks_run_at_the_same_time_on_different_nodes(site: Site) -> None:
-    site.workspace.start()
-    site.drop()
+@EACH_WAY
+def test_the_demo_session_goes_through_with_its_modalities_side_by_side_on_different_nodes(
+    site: Site, workspace: Workspace, tmp_path: Path
+) -> None:
+    sources = demonstration.make_session(tmp_path / "session")
+    drop(workspace, "s.csv", lambda path: write_csv(path, [a_row(sources, job_type="gated")]))
+    workspace.start()
     runs = wait_for(lambda: len(site.runs()) == 3 and site.runs())
     assert len({node for _, _, node in runs}) == 3
     assert {node for _, _, node in runs} <= set(NODES)
-    wait_for(lambda: [task["state"] for task in site.tasks().values()] == ["succeeded", *["running"] * 3])
-    assert {task["slurm_job_id"] for task in site.tasks().values()} >= {job_id for _, job_id, _ in runs}
-    owners = [json.loads(path.read_text()) for path in site.workspace.work.glob("*/attempts/*/started/owner.json")]
-    assert {owner["slurm_job_id"] for owner in owners} == {task["slurm_job_id"] for task in site.tasks().values()}
+    names = [f"compress_data[{modality}]" for modality in MODALITIES]
+    wait_for(lambda: [site.tasks()[name]["state"] for name in names] == ["running"] * 3)
+    assert {site.tasks()[name]["slurm_job_id"] for name in names} == {job_id for _, job_id, _ in runs}
     site.gate.touch()
-    site.wait_for_state("succeeded")
+    site.wait_for_state("succeeded", "failed")
+    (job,) = site.status()["jobs"]
+    assert demonstration.compare(sources, workspace.bucket / job["s3_prefix"])[::2] == (13, [])
     site.each_attempt_started_once()
+    owners = [json.loads(path.read_text()) for path in workspace.work.glob("*/attempts/*/started/owner.json")]
+    assert {owner["slurm_job_id"] for owner in owners} == {task["slurm_job_id"] for task in site.tasks().values()}
 
 
 # --- killed around a submission --------------------------------------------------------------------------------------
@@ -98,6 +105,46 @@ def test_killed_around_a_submission_nothing_is_lost_and_nothing_starts_twice(
     # What had been submitted was found by its name; nothing was submitted a second time.
     assert set(site.job_count().values()) == {1}
     assert all(task["attempt"] == 1 and task["slurm_job_id"] for task in site.tasks().values())
+
+
+KILLER = """
+import os, signal, sys
+from dropbox_agent.executors.slurm import executor
+from dropbox_agent.ledger import Ledger
+
+def die(*words, **more):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def then_die(act):
+    return lambda *words, **more: die(act(*words, **more))
+
+point = sys.argv.pop(1)
+if point == "intent written":
+    Ledger.submitting = then_die(Ledger.submitting)
+elif point == "folder prepared":
+    executor.prepare = then_die(executor.prepare)
+elif point == "taken, not written down":
+    Ledger.submitted = die
+elif point == "end not written down":
+    Ledger._record_end = die
+from dropbox_agent.cli import main
+main()
+"""
+
+
+def test_killed_at_every_point_of_a_hand_over_each_attempt_starts_once(site: Site) -> None:
+    site.gate.touch()
+    site.drop()
+    for point in ("intent written", "folder prepared", "taken, not written down", "end not written down"):
+        argv = [sys.executable, "-c", KILLER, point, "run", "--config", str(site.workspace.config)]
+        done = subprocess.run(argv, env=site.workspace.environment(), capture_output=True, timeout=60, check=False)
+        assert done.returncode == -signal.SIGKILL, (point, done)
+    site.workspace.until_idle()
+    assert site.status()["state"] == "succeeded", site.status()
+    assert len(site.runs()) == 3
+    site.each_attempt_started_once()
+    assert set(site.job_count().values()) == {1}
+    assert all(task["attempt"] == 1 for task in site.tasks().values())
 
 
 # --- what a controller does ------------------------------------------------------------------------------------------
@@ -173,7 +220,7 @@ def test_a_node_that_fails_under_a_task_does_not_end_what_still_runs_there(site:
     site.drop("ecephys")
     ((_, job_id, node),) = wait_for(site.runs)
     site.cluster.stop_node(node)
-    site.wait_for_message(f"Its node {node} failed. Waiting for an end record until")
+    site.wait_for_message(f"Its node {node} failed. Its process still shows signs of life there")
     site.gate.touch()
     site.wait_for_state("succeeded", "failed")
     assert site.status()["state"] == "succeeded", site.status()
@@ -184,7 +231,7 @@ def test_a_node_that_fails_under_a_task_does_not_end_what_still_runs_there(site:
 # --- what people and limits do ---------------------------------------------------------------------------------------
 
 
-def test_whether_somebody_or_a_limit_stopped_a_task_is_told(site: Site) -> None:
+def test_who_cancelled_is_told_and_what_ran_out_of_time_is_run_again_with_more(site: Site) -> None:
     site.workspace.start()
     site.drop("ecephys", "behavior")
     wait_for(lambda: len(site.runs()) == 2)
@@ -192,13 +239,17 @@ def test_whether_somebody_or_a_limit_stopped_a_task_is_told(site: Site) -> None:
     limited, cancelled = (site.tasks()[f"compress_data[{name}]"]["slurm_job_id"] for name in ("ecephys", "behavior"))
     assert site.cluster.run("scontrol", "update", f"JobId={limited}", "EndTime=now").returncode == 0
     site.cluster.run("scancel", cancelled)
+    wait_for(lambda: site.tasks()["compress_data[ecephys]"]["attempt"] == 2)
+    site.gate.touch()
     site.wait_for_state("cancelled", "failed", "succeeded")
-    told = {name: (task["state"], task["message"]) for name, task in site.tasks().items()}
-    assert told["compress_data[behavior]"] == ("cancelled", "It was cancelled in Slurm.")
-    assert told["compress_data[ecephys]"] == (
-        "failed",
-        "It reached its time limit. Ask for more time (time_limit in image_resources).",
-    )
+    told = {name: (task["state"], task["attempt"], task["message"]) for name, task in site.tasks().items()}
+    assert told["compress_data[behavior]"] == ("cancelled", 1, "It was cancelled in Slurm.")
+    # As the default job type says: once more, with more time.
+    assert told["compress_data[ecephys]"][:2] == ("succeeded", 2)
+    (before,) = site.tasks()["compress_data[ecephys]"]["earlier_attempts"]
+    assert (before["attempt"], before["cause"], before["slurm_job_id"]) == (1, "timeout", limited)
+    assert before["message"].startswith("It reached its time limit.")
+    site.each_attempt_started_once()
 
 
 @EACH_WAY

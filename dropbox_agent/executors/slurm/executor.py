@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,9 +20,10 @@ from dropbox_agent.executors import elements
 from dropbox_agent.executors.folder import CREDENTIALS, Node, has_started, look, owner_of, prepare, resources_of
 from dropbox_agent.executors.slurm import judging
 from dropbox_agent.executors.slurm.jobs import Cluster, JobRequest, Refused, SlurmJob, Unanswered, Why
-from dropbox_agent.executors.slurm.line import Line
+from dropbox_agent.executors.slurm.line import Line, is_answered
 from dropbox_agent.executors.slurm.pace import Pace
 from dropbox_agent.executors.slurm.states import STATES, UNKNOWN, Stand, sentence, state_of
+from dropbox_agent.executors.slurm.witness import Witness, explained, with_facts
 from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskSettings, slurm_job_id
 from dropbox_agent.states import GOOD_ENDS, AttemptState
 
@@ -94,6 +95,7 @@ class SlurmExecutor:
         self._cluster = cluster
         self._line = Line()
         self._patience = patience_seconds
+        self._witness = Witness(cluster, self._line, patience_seconds)
         self._slots = slots
         # Often enough for its silence to be believed after the grace.
         self._node = Node(python, inherits=INHERITED, heartbeat_seconds=grace_seconds / BEATS_IN_GRACE)
@@ -130,7 +132,7 @@ class SlurmExecutor:
         request = self._request(attempt, settings)
         self._forget(attempt)
         asked = _Asked(attempt, self._line.ask(lambda: self._cluster.submit(request)), first_time)
-        if not _is_answered(asked.answer, self._patience):
+        if not is_answered(asked.answer, self._patience):
             self._under_way[attempt.key] = asked
             return None
         return self._answer(asked)
@@ -172,6 +174,8 @@ class SlurmExecutor:
             return False
         if attempt.key in self._refused:
             return True
+        if any(self._witness.about(attempt, now)):
+            return False
         absent, since = self._absent.get(attempt.key), attempt.first_missing_at
         return absent is not None and since is not None and absent - since >= self._judge.grace
 
@@ -199,6 +203,7 @@ class SlurmExecutor:
         """What was known of an attempt is no longer so once it is asked for again."""
         self._absent.pop(attempt.key, None)
         self._known.pop(attempt.key, None)
+        self._witness.forget(attempt.key)
         if self._poll is not None:
             self._poll.keys.discard(attempt.key)
 
@@ -219,7 +224,7 @@ class SlurmExecutor:
             self._ending[order] = self._line.ask(lambda: self._cluster.cancel(*order))
             patience = self._patience
         answer = self._ending[order]
-        if not _is_answered(answer, patience):
+        if not is_answered(answer, patience):
             return
         del self._ending[order]
         try:
@@ -236,6 +241,7 @@ class SlurmExecutor:
         """Return what the folders say of each attempt and, as often as that is due, what Slurm says."""
         self._met = {attempt.key for attempt in attempts}
         self._refused &= self._met
+        self._witness.forget_all_but(self._met)
         looks = [self._look(attempt) for attempt in attempts]
         open_looks = [seen for seen in looks if not judging.says_all(seen) and not judging.is_away(seen)]
         poll = self._polled(bool(open_looks or self._unreachable), now)
@@ -261,7 +267,12 @@ class SlurmExecutor:
             return self._judge.between_answers(seen, job)
         if job is not None and state_of(job).stand is Stand.UNKNOWN:
             self._tell_once(f"{job.name} {job.state}", f"Slurm job {job.job_id} ({job.name}): {sentence(job)}")
-        return self._judge.after_answer(seen, job, now)
+        record = None
+        if not judging.says_all(seen) and not judging.is_away(seen) and _is_over(job):
+            record, awaited = self._witness.about(seen.attempt, now)
+            if awaited:
+                return None
+        return with_facts(self._judge.after_answer(seen, explained(job, record), now), record)
 
     def _look(self, attempt: Attempt) -> Observation:
         try:
@@ -300,7 +311,7 @@ class SlurmExecutor:
         if self._poll is None and wanted and self._pace.is_due(now):
             self._poll = _Poll(self._line.ask(self._cluster.jobs), set(self._met), now)
             patience = self._patience
-        if self._poll is None or not _is_answered(self._poll.answer, patience):
+        if self._poll is None or not is_answered(self._poll.answer, patience):
             return None
         poll, self._poll = self._poll, None
         try:
@@ -352,10 +363,9 @@ class SlurmExecutor:
             logger.warning("%s", words, extra={"action": "slurm"})
 
 
-def _is_answered(answer: Future[Any], patience_seconds: float) -> bool:
-    """Return whether there is an answer, of whatever kind, after waiting that long for it."""
-    done, _ = wait((answer,), timeout=patience_seconds)
-    return bool(done)
+def _is_over(job: SlurmJob | None) -> bool:
+    """Return whether the controller has said all it knows."""
+    return job is None or state_of(job).stand is Stand.OVER
 
 
 def _may_have_started(attempt: Attempt) -> bool:

@@ -36,6 +36,10 @@ class SlurmJob:
     """Where it runs or ran; empty when it never started."""
     limit: timedelta | None = None
     """How long it may run; None for ever, or unknown."""
+    by: str | None = None
+    """Who cancelled it, where the accounting says so."""
+    ended: datetime | None = None
+    """When it ended, by the accounting."""
 
 
 class Why(Enum):

@@ -5,10 +5,16 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any, TypeVar
 
 Said = TypeVar("Said")
+
+
+def is_answered(answer: Future[Any], patience_seconds: float) -> bool:
+    """Return whether there is an answer, of whatever kind, after waiting that long for it."""
+    done, _ = wait((answer,), timeout=patience_seconds)
+    return bool(done)
 
 
 class Line:

@@ -135,6 +135,9 @@ def cause_of(job: SlurmJob) -> Cause | None:
 def sentence(job: SlurmJob) -> str | None:
     """Return what to tell people of a job; None when it simply runs."""
     state = state_of(job)
+    if job.state == "CANCELLED" and job.by is not None:
+        when = f" at {job.ended:%Y-%m-%d %H:%M} UTC" if job.ended is not None else ""
+        return f"It was cancelled in Slurm by {_plain(job.by)}{when}."
     words = WHY_FAILED.get(job.reason, state.words) if job.state == "FAILED" else state.words
     if words is None and state.stand is Stand.WAITS:
         words = _why_it_waits(job.reason)

@@ -23,6 +23,12 @@ FAILURES = (
 """What a request may end in. Anything else is a mistake of ours."""
 
 
+class NoAnswerOfS3(boto.BotoCoreError):  # type: ignore[misc]
+    """A proxy, or a page that asks to log in, answered in the place of S3."""
+
+    fmt = "what came back is no answer of S3"
+
+
 @dataclass(frozen=True)
 class Fault:
     """Why a request was not done."""
@@ -99,7 +105,7 @@ def judged(error: BaseException) -> Fault:
     if isinstance(error, boto.SSLError):
         advice = "An operator has to correct endpoint_url, or to name the authority in ca_file (s3 in agent.yaml)."
         return Fault("NotTrusted", f"the server's certificate is not trusted ({_one_line(error)})", advice)
-    if isinstance(error, ResponseParserError):
+    if isinstance(error, (ResponseParserError, NoAnswerOfS3)):
         return Fault("HalfAnswer", "the server answered something that is no answer of S3", LATER, passes=True)
     return Fault(type(error).__name__, _unanswered(error), LATER, passes=True)
 
@@ -123,7 +129,7 @@ def _answered(response: Mapping[str, Any]) -> Fault:
 def _said(response: Mapping[str, Any]) -> str:
     error = response.get("Error", {})
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    return " ".join(str(part) for part in (status, error.get("Code")) if part and str(part) != "None")
+    return " ".join(dict.fromkeys(str(part) for part in (status, error.get("Code")) if part))
 
 
 def _unanswered(error: BaseException) -> str:

@@ -22,7 +22,7 @@ from botocore.exceptions import ClientError
 
 from dropbox_agent.errors import TaskFailed
 from dropbox_agent.model import S3Access
-from dropbox_agent.tasks.bucket.faults import FAILURES, LATER, Fault, judged
+from dropbox_agent.tasks.bucket.faults import FAILURES, LATER, Fault, NoAnswerOfS3, judged
 from dropbox_agent.tasks.bucket.place import Receipt, Stored
 from dropbox_agent.tasks.checksum import Checksum, checksum_of
 from dropbox_agent.tasks.crew import Crew
@@ -85,7 +85,7 @@ class S3Bucket:
 
     def holds_anything(self, prefix: str) -> bool:
         asked = {"Bucket": self.name, "Prefix": f"{self._base}{prefix}/", "MaxKeys": 1}
-        page = self._asked(f"{prefix}/ could not be looked for", lambda: self._client.list_objects_v2(**asked))
+        page = self._asked(f"{prefix}/ could not be looked for", lambda: self._page(asked))
         # Not KeyCount: there are servers that leave it out where there is nothing.
         return bool(page.get("Contents"))
 
@@ -116,13 +116,20 @@ class S3Bucket:
     def listing(self, prefix: str) -> Iterator[tuple[str, Stored]]:
         asked: dict[str, Any] = {"Bucket": self.name, "Prefix": f"{self._base}{prefix}/"}
         while True:
-            page = self._asked(f"{prefix}/ could not be listed", lambda: self._client.list_objects_v2(**asked))
+            page = self._asked(f"{prefix}/ could not be listed", lambda: self._page(asked))
             for found in page.get("Contents", ()):
                 yield self._listed(found)
             token = page.get("NextContinuationToken")
             if not page.get("IsTruncated") or token is None:
                 return
             asked["ContinuationToken"] = token
+
+    def _page(self, asked: dict[str, Any]) -> dict[str, Any]:
+        page: dict[str, Any] = self._client.list_objects_v2(**asked)
+        # A page of another kind has no objects either, and would look like an empty bucket.
+        if "Name" not in page:
+            raise NoAnswerOfS3
+        return page
 
     def _listed(self, found: dict[str, Any]) -> tuple[str, Stored]:
         key = found["Key"].removeprefix(self._base)
@@ -163,13 +170,22 @@ class S3Bucket:
         with self._bodies:
             return self._put_whole(key, b"".join(chunks))
 
+    def refuses_wrong(self, key: str, content: bytes) -> bool:
+        """Return whether the server refuses a content that comes with the checksum of another one."""
+        wrong = {"Body": content, "ChecksumCRC64NVME": checksum_of(content + b"?")}
+        try:
+            self._client.put_object(Bucket=self.name, Key=self._base + key, **wrong)
+        except FAILURES:
+            return True
+        return False
+
     def put_folder(self, key: str) -> None:
         self._put_whole(f"{key}/", b"")
 
     def _put_whole(self, key: str, content: bytes) -> Receipt:
         crc = checksum_of(content)
         asked = {"Bucket": self.name, "Key": self._base + key, "Body": content, "ChecksumCRC64NVME": crc}
-        answer = self._asked(f"{key} could not be stored", lambda: self._client.put_object(**asked))
+        answer = self._asked(f"{key} could not be stored", lambda: _taken(self._client.put_object(**asked)))
         return Receipt(len(content), crc, _etag(answer), answer.get("VersionId"))
 
     def _put_in_parts(self, key: str, chunks: Iterable[bytes], size: int) -> Receipt:
@@ -207,7 +223,7 @@ class S3Bucket:
 
     def _send_part(self, what: str, asked: dict[str, Any]) -> dict[str, object]:
         crc = checksum_of(asked["Body"])
-        answer = self._asked(what, lambda: self._client.upload_part(**asked, ChecksumCRC64NVME=crc))
+        answer = self._asked(what, lambda: _taken(self._client.upload_part(**asked, ChecksumCRC64NVME=crc)))
         return {"PartNumber": asked["PartNumber"], "ETag": answer["ETag"], "ChecksumCRC64NVME": crc}
 
     def _complete(self, what: str, upload: dict[str, Any], parts: list[dict[str, object]], crc: str) -> None:
@@ -323,6 +339,12 @@ def _joined(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
             del waiting[:size]
     if waiting:
         yield bytes(waiting)
+
+
+def _taken(answer: dict[str, Any]) -> dict[str, Any]:
+    if not answer.get("ETag"):
+        raise NoAnswerOfS3
+    return answer
 
 
 def _etag(found: Mapping[str, Any]) -> str | None:
