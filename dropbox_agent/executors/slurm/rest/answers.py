@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pwd
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from dropbox_agent.executors.slurm.jobs import JobRecord, Partition, SlurmJob
@@ -35,7 +35,13 @@ def _job(one: Json) -> SlurmJob:
         state=state_in(one.get("job_state")),
         reason=str(reason),
         nodes=str(one.get("nodes") or ""),
+        limit=_limit(_number(one.get("time_limit"))),
     )
+
+
+def _limit(minutes: int | None) -> timedelta | None:
+    """Without an end it is as many minutes as a number of 32 bits has."""
+    return timedelta(minutes=minutes) if minutes is not None and 0 < minutes < 2**31 else None
 
 
 def state_in(given: Any) -> str:
