@@ -3,7 +3,7 @@
 PYTHON ?=
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster torture check docs lock wheel clean
+.PHONY: help demo test cluster torture benchmark check docs lock wheel clean
 
 help: ## Say what there is.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -13,6 +13,7 @@ demo: .venv/.installed ## Run the main job on made-up data, from the drop to the
 
 test: check ## Check the code and run every test, those on a real cluster too (as root, Debian).
 	@.ci/install-office
+	@.ci/install-browser
 	@.ci/install-faults
 	@.ci/install-slurm
 	$(BIN)/python -m pytest -n auto --dist worksteal
@@ -25,7 +26,8 @@ torture: .venv/.installed ## Prove by injected faults that nothing is lost or ru
 	@.ci/install-faults
 	$(BIN)/python -m pytest -m torture --timeout=7200
 
-benchmark: .venv/.installed ## Measure what the agent costs on a cluster, with 500 plans (PLANS=100: fewer).
+benchmark: .venv/.installed ## Measure what the agent costs on a cluster (PLANS=500), and the pages with 100,000 jobs.
+	BENCHMARK_JOBS=100000 BENCHMARK_TIMES=200 $(BIN)/python -m pytest tests/benchmarks/test_pages.py --timeout=3600
 	@.ci/install-slurm
 	$(BIN)/python -m pytest tests/benchmarks/on_cluster.py
 

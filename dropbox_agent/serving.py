@@ -45,8 +45,11 @@ def serve(settings: Settings, host: str | None, port: int | None) -> None:
 
 
 @contextmanager
-def served_beside(settings: Settings) -> Iterator[None]:
-    """Serve the pages in a thread while the block runs; when their address is taken, say so and go on without."""
+def served_beside(settings: Settings) -> Iterator[str]:
+    """Serve the pages in a thread while the block runs, and yield their address.
+
+    When the address is taken, it is said and nothing is served: the agent goes on without.
+    """
     import uvicorn
 
     address = (settings.web.host, settings.web.port)
@@ -54,7 +57,7 @@ def served_beside(settings: Settings) -> Iterator[None]:
         listening = socket.create_server(address)
     except OSError as error:
         logger.error("The pages are not served: %s:%s: %s.", *address, error.strerror or error)
-        yield
+        yield ""
         return
     with listening, opened_app(settings) as app:
         # Its log would be in the way of the agent's own.
@@ -65,9 +68,10 @@ def served_beside(settings: Settings) -> Iterator[None]:
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="pages", daemon=True)
         thread.start()
-        logger.info("The pages are at http://%s:%s", *listening.getsockname()[:2], extra={"action": "serve"})
+        place = "http://{}:{}".format(*listening.getsockname()[:2])
+        logger.info("The pages are at %s", place, extra={"action": "serve"})
         try:
-            yield
+            yield place
         finally:
             server.should_exit = True
             thread.join(END_SECONDS + 2)

@@ -534,3 +534,16 @@ def examples_of_services() -> list[str]:
 @pytest.mark.parametrize("text", examples_of_services())
 def test_the_examples_for_operators_can_be_used(tmp_path: Path, text: str) -> None:
     assert settings.load(write(tmp_path, text), {}).file == tmp_path / "agent.yaml"
+
+
+def test_the_settings_shown_in_the_page_on_uploads_are_settings(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "uploads.md").read_text("utf-8")
+    blocks = [block.split("```")[0] for block in page.split("```yaml\n")[1:]]
+    shown = [block for block in blocks if not block.startswith("tasks:")]
+    assert len(shown) == 2
+    file = tmp_path / "agent.yaml"
+    file.write_text("\n".join(shown))
+    loaded = settings.load(file, {})
+    assert loaded.buckets["default"] == "s3://aind-private/raw"
+    assert loaded.s3.buckets["open"].region == "us-west-2"
+    assert (loaded.policy.source_removal, loaded.policy.quarantine_days) == (True, 14)

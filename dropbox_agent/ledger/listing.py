@@ -171,7 +171,11 @@ class Lists:
             "SELECT allocation, key FROM tasks WHERE job_id = ? AND allocation NOT NULL ORDER BY position", (job_id,)
         ):
             inside.setdefault(row["allocation"], []).append(row["key"])
-        rows = self._rows("SELECT * FROM attempts WHERE job_id = ? ORDER BY created, allocation, number", (job_id,))
+        rows = self._rows(
+            "SELECT attempts.*, resources, cause, node, elapsed_seconds, max_rss_bytes FROM attempts"
+            " LEFT JOIN attempt_facts USING (attempt_key) WHERE job_id = ? ORDER BY created, allocation, number",
+            (job_id,),
+        )
         return [_attempt_line(row, inside.get(row["allocation"], [])) for row in rows]
 
     def attempt_key(self, job_id: str, key: str, number: int) -> str | None:
@@ -374,6 +378,11 @@ def _attempt_line(row: sqlite3.Row, tasks: Sequence[str]) -> AttemptLine:
         submitted=as_time_or_none(row["submitted"]),
         updated=as_time(row["updated"]),
         message=row["message"],
+        asked=None if row["resources"] is None else json.loads(row["resources"]),
+        cause=row["cause"],
+        node=row["node"],
+        elapsed=None if row["elapsed_seconds"] is None else timedelta(seconds=row["elapsed_seconds"]),
+        max_rss_bytes=row["max_rss_bytes"],
     )
 
 

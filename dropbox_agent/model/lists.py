@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from dropbox_agent.states import AttemptState, DropState, JobState
 
@@ -126,6 +126,13 @@ class AttemptLine:
     submitted: datetime | None
     updated: datetime
     message: str | None
+    asked: Mapping[str, Any] | None = None
+    """What it asked for instead of what its tasks do; None: that."""
+    cause: str | None = None
+    """Why it ended, where that is not its tasks' own doing."""
+    node: str | None = None
+    elapsed: timedelta | None = None
+    max_rss_bytes: int | None = None
 
 
 @dataclass(frozen=True)

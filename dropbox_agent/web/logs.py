@@ -18,7 +18,7 @@ from fastapi import APIRouter, HTTPException
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from dropbox_agent.errors import NoAnswer
-from dropbox_agent.model import JobStanding, TaskStanding, file_stem
+from dropbox_agent.model import AttemptFolder, JobStanding, TaskStanding
 from dropbox_agent.states import TaskState
 from dropbox_agent.web import answers
 from dropbox_agent.web.one_job import known_job
@@ -28,6 +28,7 @@ TAIL_BYTES = 64 * 1024
 """How much of the end of a log is shown; the whole of it can be downloaded."""
 BLOCK = 256 * 1024
 FOLLOWED = (TaskState.SUBMITTED, TaskState.RUNNING)
+ELEMENT_LOG = re.compile(r"(\d{1,6})\.log")
 INVISIBLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 """Colours of terminals and other control characters; tabs and line ends stay."""
 
@@ -40,6 +41,8 @@ class Log:
     task: TaskStanding
     attempt: int
     element: int | None
+    """Of an array task."""
+    folder: AttemptFolder
     path: Path
 
     @property
@@ -69,7 +72,7 @@ def router(parts: Parts) -> APIRouter:
     def page(job_id: str, task: str, attempt: int = 0, element: int | None = None) -> Response:
         log = _log(parts, job_id, task, attempt, element)
         tail, trouble = _tail_or_trouble(parts, log, None)
-        elements = parts.work.ask(lambda: elements_of(log)) if not trouble else []
+        elements = _elements(parts, log)
         facts: dict[str, Any] = {"job": log.job, "task": log.task, "log": log, "tail": tail}
         return answers.page(parts.pages, "web/log.html.j2", **facts, trouble=trouble, elements=elements)
 
@@ -104,10 +107,15 @@ def _log(parts: Parts, job_id: str, key: str, number: int, element: int | None) 
     if task is None or attempt is None:
         raise HTTPException(404)
     folder = parts.read.run_folder(job_id).attempt(attempt)
-    path = folder.log(key)
-    if element is not None:
-        path = path.with_name(f"{file_stem(key)}.{element:d}.log")
-    return Log(job, task, number, element, path)
+    path = folder.log(key) if element is None else folder.element(element, "log")
+    return Log(job, task, number, element, folder, path)
+
+
+def _elements(parts: Parts, log: Log) -> list[int]:
+    try:
+        return parts.work.ask(lambda: elements_of(log))
+    except (OSError, NoAnswer):
+        return []  # The log itself says what is wrong with its share.
 
 
 def _tail_or_trouble(parts: Parts, log: Log, since: int | None) -> tuple[Tail, str]:
@@ -143,9 +151,12 @@ def open_plain(path: Path) -> BinaryIO:
 
 
 def elements_of(log: Log) -> list[int]:
-    """Return the elements of an array task that have a log of their own. Raises OSError."""
-    name = re.compile(re.escape(file_stem(log.task.key)) + r"\.(\d{1,6})\.log")
-    return sorted(int(match[1]) for entry in os.listdir(log.path.parent) if (match := name.fullmatch(entry)))
+    """Return the elements of an array task that have a log of their own, one by one. Raises OSError."""
+    try:
+        names = os.listdir(log.folder.elements)
+    except FileNotFoundError:
+        return []
+    return sorted(int(match[1]) for name in names if (match := ELEMENT_LOG.fullmatch(name)))
 
 
 def readable(content: bytes) -> str:
