@@ -26,6 +26,7 @@ CHECKS: tuple[Check, ...] = (
     cluster.executor,
     services.projects,
     services.mail,
+    services.code_ocean,
 )
 """Every check, in the order in which they are shown. To add one: a function that yields findings, and a line here."""
 

@@ -32,6 +32,21 @@ def projects(at: Site) -> Iterator[Finding]:
         yield Finding("projects", Verdict.OK, words)
 
 
+def code_ocean(at: Site) -> Iterator[Finding]:
+    """Code Ocean's token: there, and nobody else's to read. Code Ocean itself is asked by the tasks."""
+    access = assembly.code_ocean(at.settings.codeocean)
+    if access is None or access.token.file is None:
+        words = "Its tasks are skipped (codeocean.domain is not set)."
+        yield Finding("code ocean", Verdict.NOT_CONFIGURED, words)
+        return
+    access.token.read(at.environ)
+    if access.token.file.stat().st_mode & 0o077:
+        words = f"{access.token.file} (codeocean.token_file) can be read by other users of this machine."
+        yield Finding("code ocean", Verdict.WARNING, words, f"chmod 600 {access.token.file}")
+        return
+    yield Finding("code ocean", Verdict.OK, f"The token for {access.domain} is there; tasks use it.")
+
+
 def mail(at: Site) -> Iterator[Finding]:
     """The mail server: it answers, is who it says, and takes the login; no mail is sent."""
     server = assembly.mail_server(at.settings.mail)
