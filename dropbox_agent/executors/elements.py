@@ -82,6 +82,16 @@ def progress(now_are: Mapping[int, TaskState]) -> dict[str, Any]:
     }
 
 
+def given_up(seen: Observation, array: plan.Array) -> Observation:
+    """Return an attempt that ended without saying how, with no element that still waits or runs."""
+    try:
+        now_are = states(AttemptFolder(seen.attempt.folder), array)
+    except OSError:
+        return seen
+    ended = {number: is_ if is_ in FINAL_TASK_STATES else TaskState.CANCELLED for number, is_ in now_are.items()}
+    return replace(seen, tasks=tuple(replace(task, progress=progress(ended)) for task in seen.tasks))
+
+
 def are_failing(seen: Observation) -> bool:
     """Return whether one element has ended badly while others may still run."""
     (task,) = seen.tasks or (None,)
