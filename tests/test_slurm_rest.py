@@ -186,8 +186,8 @@ def test_a_length_of_time_is_read_as_sbatch_reads_it(clock: str, minutes: int) -
 def test_jobs_are_read_as_squeue_would_show_them(version: str) -> None:
     with recorded_slurmrestd(version) as recorded:
         assert at(recorded.url).jobs() == [
-            SlurmJob("17", "dbx-a", "RUNNING", "None", "n1"),
-            SlurmJob("18", "dbx-b", "PENDING", "Resources", ""),
+            SlurmJob("17", "dbx-a", "RUNNING", "None", "n1", timedelta(hours=4)),
+            SlurmJob("18", "dbx-b", "PENDING", "Resources", "", None),
             SlurmJob("19", "dbx-c", "COMPLETING", "None", "n[2-3]"),
         ]
 
@@ -219,7 +219,17 @@ def test_the_accounting_is_read() -> None:
         cancelled_by="root",
         ended=datetime(2024, 11, 22, 18, 27, 41, tzinfo=timezone.utc),
     )
-    assert ("GET", f"/slurmdb/v0.0.40/jobs/?job_name=dbx-a&start_time={int(NOW.timestamp())}") in recorded.asked
+    assert ("GET", f"/slurmdb/v0.0.40/jobs/?job_name=dbx-a&start_time=uts{int(NOW.timestamp())}") in recorded.asked
+
+
+def test_an_exit_code_that_cannot_be_right_is_not_believed() -> None:
+    """v0.0.38 says 0 of a job that failed with 3; its other words are right."""
+    said = {"status": "SUCCESS", "return_code": 0}
+    one = {"job_id": 2, "name": "dbx-a", "user": "agent", "state": {"current": "FAILED"}, "exit_code": said}
+    (record,) = answers.records_in({"jobs": [one]}, "agent")
+    assert (record.state, record.exit_code, record.signal) == ("FAILED", None, None)
+    (record,) = answers.records_in({"jobs": [{**one, "state": {"current": "COMPLETED"}}]}, "agent")
+    assert (record.exit_code, record.signal) == (0, 0)
 
 
 def test_a_cluster_without_accounting_says_so() -> None:

@@ -143,10 +143,10 @@ def test_one_that_asks_for_no_token_works_as_its_own_account(cluster: Cluster) -
 def test_what_comes_from_the_command_line_is_seen_over_rest_and_the_other_way_round(cluster: Cluster) -> None:
     """So a site can change from one way to the other while jobs run."""
     ways: tuple[Way, ...] = (commands(cluster), rest(cluster))
-    ids = {way.submit(a_job(name=f"dbx-{number}", partition="down")) for number, way in enumerate(ways)}
-    cluster.wait_for(
-        lambda: all(job.reason == "PartitionDown" for job in ways[0].jobs() if job.job_id in ids), "reasons"
-    )
+    times = ("UNLIMITED", 90)
+    asked = [a_job(name=f"dbx-{number}", partition="down", time=time) for number, time in enumerate(times)]
+    ids = {way.submit(request) for way, request in zip(ways, asked, strict=True)}
+    cluster.wait_for(lambda: all(job.reason != "None" for job in ways[0].jobs() if job.job_id in ids), "reasons")
     seen = [sorted((job for job in way.jobs() if job.job_id in ids), key=lambda job: job.name) for way in ways]
     assert seen[0] == seen[1]
     assert len(seen[0]) == 2

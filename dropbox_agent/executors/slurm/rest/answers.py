@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pwd
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from dropbox_agent.executors.slurm.jobs import JobRecord, Partition, SlurmJob
@@ -16,6 +16,10 @@ BEFORE_OTHERS = (
     "STOPPED", "REVOKED", "RESV_DEL_HOLD", "SIGNALING",
 )  # fmt: skip
 """Since v0.0.40 a job has a list of states: one, and what is done with it. squeue shows the first of these instead."""
+
+
+LONGEST_MINUTES = 2**31
+"""Slurm's "infinite" is larger."""
 
 
 def jobs_in(answer: Json, account: str) -> list[SlurmJob]:
@@ -35,7 +39,14 @@ def _job(one: Json) -> SlurmJob:
         state=state_in(one.get("job_state")),
         reason=str(reason),
         nodes=str(one.get("nodes") or ""),
+        limit=_limit(one.get("time_limit")),
     )
+
+
+def _limit(value: Any) -> timedelta | None:
+    """Return how long a job may run; None for ever, which v0.0.38 writes as a number of its own."""
+    minutes = _number(value)
+    return None if minutes is None or minutes > LONGEST_MINUTES else timedelta(minutes=minutes)
 
 
 def state_in(given: Any) -> str:
@@ -72,22 +83,26 @@ def qualities_in(answer: Json) -> list[str]:
     return [str(one["name"]) for key in ("qos", "QOS") for one in _list(answer, key) if one.get("name")]
 
 
-def records_in(answer: Json) -> list[JobRecord]:
-    """Return the jobs as the accounting has them."""
-    return [_record(one) for one in _list(answer, "jobs") if _number(one.get("job_id"))]
+def records_in(answer: Json, account: str) -> list[JobRecord]:
+    """Return the jobs of an account as the accounting has them."""
+    own = (one for one in _list(answer, "jobs") if one.get("user") == account)
+    return [_record(one) for one in own if _number(one.get("job_id"))]
 
 
 def _record(one: Json) -> JobRecord:
     state, times, ended = _group(one, "state"), _group(one, "time"), _group(one, "exit_code")
     by = one.get("kill_request_user")
     end = _number(times.get("end"))
+    code, signal = _number(ended.get("return_code")) or 0, _number(_signal(ended)) or 0
+    # Measured on 22.05: v0.0.38 says 0 of every job, also of one that failed with 3.
+    is_known = state.get("current") in ("COMPLETED", ["COMPLETED"]) or code or signal
     return JobRecord(
         job_id=str(_number(one["job_id"])),
         name=str(one.get("name") or ""),
         state=state_in(state.get("current")),
         nodes="" if one.get("nodes") in (None, "None assigned") else str(one["nodes"]),
-        exit_code=_number(ended.get("return_code")) or 0,
-        signal=_number(_signal(ended)) or 0,
+        exit_code=code if is_known else None,
+        signal=signal if is_known else None,
         elapsed_seconds=_number(times.get("elapsed")),
         max_rss_bytes=max(_memory(one), default=0) or None,
         cancelled_by=_account_name(by) if by else None,
@@ -146,5 +161,5 @@ def _group(group: Json, name: str) -> Json:
 def _number(value: Any) -> int | None:
     """Return a number; since v0.0.40 it may be written {set, infinite, number}."""
     if isinstance(value, Mapping):
-        value = value.get("number") if value.get("set") else None
+        value = value.get("number") if value.get("set") and not value.get("infinite") else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None

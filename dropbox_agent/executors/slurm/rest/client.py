@@ -100,8 +100,9 @@ class SlurmRest:
 
     def records(self, names: Collection[str], since: datetime) -> list[JobRecord]:
         """Return what the accounting has of the jobs of these names. Raises Unanswered, or NoAccounting."""
-        asked = {"job_name": ",".join(sorted(names)), "start_time": str(int(since.timestamp()))}
-        return answers.records_in(self._answer("GET", "slurmdb", "jobs", params=asked))
+        # "uts" says that seconds since 1970 follow; without it v0.0.38 takes only the time of slurmrestd's clock.
+        asked = {"job_name": ",".join(sorted(names)), "start_time": f"uts{int(since.timestamp())}"}
+        return answers.records_in(self._answer("GET", "slurmdb", "jobs", params=asked), self._whose())
 
     def partitions(self) -> list[Partition]:
         """Return the partitions. Raises Unanswered."""
