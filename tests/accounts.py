@@ -41,6 +41,7 @@ PartitionName=urgent Nodes=n[1-4] PriorityTier=9 MaxTime=1-0 State=UP
 """
 INSTEAD = {
     "JobAcctGatherType=jobacct_gather/none": "JobAcctGatherType=jobacct_gather/linux",
+    "Default=YES": "Default=YES PreemptMode=OFF",
     "SelectTypeParameters=CR_Core,CR_LLN": "SelectTypeParameters=CR_Core_Memory,CR_LLN",
 }
 
