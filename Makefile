@@ -3,7 +3,7 @@
 PYTHON ?=
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test cluster torture benchmark check docs lock wheel clean
+.PHONY: help demo test cluster torture benchmark uploads check docs lock wheel clean
 
 help: ## Say what there is.
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 14
@@ -30,6 +30,9 @@ benchmark: .venv/.installed ## Measure what the agent costs on a cluster (PLANS=
 	BENCHMARK_JOBS=100000 BENCHMARK_TIMES=200 $(BIN)/python -m pytest tests/benchmarks/test_pages.py --timeout=3600
 	@.ci/install-slurm
 	$(BIN)/python -m pytest tests/benchmarks/on_cluster.py
+
+uploads: .venv/.installed ## Measure uploads of 100,000 small files to S3 and to a folder (FILES=3000: fewer).
+	$(BIN)/python -m pytest -s tests/benchmarks/uploading.py
 
 check: .venv/.installed ## Style, formatting, types, and who imports whom.
 	$(BIN)/ruff check

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -115,7 +116,8 @@ class Agent:
         """Take the drops of one inbox, not too many at a time; say when it cannot be listed."""
         news = 0
         try:
-            for drop in inbox.settled(now, self.ledger.ledger_id, lambda inbox_id: self._bind(inbox_id, inbox)):
+            bind = partial(self._bind, inbox)
+            for drop in inbox.settled(now, self.ledger.ledger_id, bind, self.ledger.is_news):
                 news += self.take(inbox, drop, now)
                 if news >= NEWS_PER_TICK:
                     break
@@ -133,7 +135,7 @@ class Agent:
             lambda: deliver.status(standing.inbox, standing.name, report.render(standing, now, self.pages)),
         )
 
-    def _bind(self, inbox_id: str, inbox: Inbox) -> None:
+    def _bind(self, inbox: Inbox, inbox_id: str) -> None:
         if self._bound.get(inbox.path) != inbox_id:
             self.ledger.bind(inbox_id, inbox.path, [one.path for one in self.inboxes])
             self._bound[inbox.path] = inbox_id

@@ -38,7 +38,7 @@ from dropbox_agent.furnish import furnishing
 from dropbox_agent.inbox import Inbox, beside, guard, mark, open_regular, sweep_spool
 from dropbox_agent.ledger import Ledger, Lists, Reader
 from dropbox_agent.manifest import schema, template
-from dropbox_agent.model import Order, Presets, Removal, S3Access, Secret
+from dropbox_agent.model import CodeOceanAccess, DocDbAccess, Order, Presets, Removal, S3Access, Secret
 from dropbox_agent.patience import Places
 from dropbox_agent.presets.folder import SUFFIXES as PRESET_SUFFIXES
 from dropbox_agent.remembered import Answer, Remembered
@@ -75,6 +75,7 @@ def examiner(settings: Settings, room: manifest.Room | None = None, shares: Plac
         buckets=settings.buckets,
         projects=tuple(settings.projects),
         more_projects=names,
+        services=services(settings),
         rules=rules(settings),
         default_email=settings.mail.default_to,
         env_file=_env_file(settings),
@@ -248,13 +249,42 @@ def context(settings: Settings) -> plan.Context:
         work_dir=settings.work_dir,
         allowed_roots=tuple(settings.policy.source_roots),
         protected=tuple(map(Path, rules(settings).protected)),
-        metadata_required=bool(settings.metadata.required),
+        metadata_required=_metadata_is_required(settings.metadata),
         metadata_strict=settings.metadata.strict,
         env_file=_env_file(settings),
         s3={name: s3_access(settings, name) for name, at in settings.buckets.items() if at.startswith("s3:")},
         removal=removal(settings),
         containers=containers(settings),
+        metadata_service=settings.metadata.service_url,
+        codeocean=code_ocean(settings.codeocean),
+        docdb=doc_db(settings.docdb),
     )
+
+
+def _metadata_is_required(metadata: site.Metadata) -> bool:
+    """Where a site has a source of metadata, a job without them has gone wrong."""
+    return metadata.service_url is not None if metadata.required is None else metadata.required
+
+
+def code_ocean(chosen: site.CodeOcean) -> CodeOceanAccess | None:
+    """Return how tasks reach Code Ocean, or None where a site has none."""
+    token = secret("codeocean.token", chosen.token_file, None)
+    if chosen.domain is None or token is None:
+        return None
+    return CodeOceanAccess(domain=chosen.domain.rstrip("/"), token=token, public=chosen.public, hours=chosen.hours)
+
+
+def doc_db(chosen: site.DocDb) -> DocDbAccess | None:
+    """Return how tasks reach the metadata database, or None where a site has none."""
+    if chosen.host is None:
+        return None
+    return DocDbAccess(host=chosen.host, version=chosen.version, region=chosen.region, profile=chosen.profile)
+
+
+def services(settings: Settings) -> tuple[plan.Service, ...]:
+    """Return the services that tasks of this site can use."""
+    has: dict[plan.Service, object] = {"codeocean": code_ocean(settings.codeocean), "docdb": doc_db(settings.docdb)}
+    return tuple(name for name, access in has.items() if access is not None)
 
 
 def removal(settings: Settings) -> Removal | None:

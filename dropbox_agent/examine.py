@@ -71,6 +71,8 @@ class Examiner:
     default_email: str | None = None
     env_file: str | None = None
     containers: plan.Containers = plan.NO_CONTAINERS
+    services: tuple[plan.Service, ...] = ()
+    """The services this site has; tasks that need another are skipped."""
     upstream: bool = False
     """compat: upstream. Manifests are read as upstream reads them, with a warning for each difference."""
     read: Callable[[Path, str], manifest.Found] = manifest.read
@@ -106,6 +108,7 @@ class Examiner:
                 env_file=self.env_file,
                 source_removal=self.rules.source_removal,
                 site_containers=self.containers,
+                services=self.services,
             )
             problems += clashes
             if made is not None:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from dropbox_agent.errors import NoAnswer
 
@@ -25,23 +25,34 @@ class Question(Generic[T]):
     """One thing to be done at a place, and what came of it."""
 
     act: Callable[[], T]
-    done: threading.Event = field(default_factory=threading.Event)
-    answer: list[T] = field(default_factory=list)
+    over: bool = False
+    answers: list[T] = field(default_factory=list)
     error: BaseException | None = None
+    # Cheaper than an event: a listing of many files asks often.
+    _done: queue.SimpleQueue[None] = field(default_factory=queue.SimpleQueue)
 
     def put(self) -> None:
         """Do it."""
         try:
-            self.answer.append(self.act())
+            self.answers.append(self.act())
         except BaseException as error:
             self.error = error
-        self.done.set()
+        self.over = True
+        self._done.put(None)
+
+    def is_answered(self, seconds: float) -> bool:
+        """Wait for an answer; return whether it came."""
+        try:
+            self._done.get(timeout=seconds)
+        except queue.Empty:
+            return False
+        return True
 
     def result(self) -> T:
         """Return what the act returned, or raise what it raised."""
         if self.error is not None:
             raise self.error
-        return self.answer[0]
+        return self.answers[0]
 
 
 class Place:
@@ -49,17 +60,17 @@ class Place:
 
     def __init__(self, name: str, seconds: float) -> None:
         self.name, self._seconds = name, seconds
-        self._hanging: threading.Event | None = None
-        self._questions: queue.SimpleQueue[Question[object]] | None = None
+        self._hanging: Question[Any] | None = None
+        self._questions: queue.SimpleQueue[Question[Any]] | None = None
 
     def ask(self, act: Callable[[], T]) -> T:
         """Return what ``act`` returns. Raises what it raises, and NoAnswer when that takes too long."""
-        if self._hanging is not None and not self._hanging.is_set():
+        if self._hanging is not None and not self._hanging.over:
             raise NoAnswer(self._no_answer())
         question: Question[T] = Question(act)
-        self._thread().put(question)  # type: ignore[arg-type]
-        if not question.done.wait(self._seconds):
-            self._hanging = question.done
+        self._thread().put(question)
+        if not question.is_answered(self._seconds):
+            self._hanging = question
             raise NoAnswer(self._no_answer())
         return question.result()
 
@@ -69,7 +80,7 @@ class Place:
             "again. If it is a share, look at its server."
         )
 
-    def _thread(self) -> queue.SimpleQueue[Question[object]]:
+    def _thread(self) -> queue.SimpleQueue[Question[Any]]:
         if self._questions is None:
             self._questions = queue.SimpleQueue()
             # A daemon: a thread that hangs in the kernel must not keep the agent from ending.
@@ -77,7 +88,7 @@ class Place:
         return self._questions
 
 
-def _answer(questions: queue.SimpleQueue[Question[object]]) -> None:
+def _answer(questions: queue.SimpleQueue[Question[Any]]) -> None:
     while True:
         questions.get().put()
 

@@ -92,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
         if act == "flip" and body:
             body = bytes([body[0] ^ 1]) + body[1:]
         if act == "slow":
-            time.sleep(2)
+            time.sleep(1.5)
         self.pass_on(proxy, body, act)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_any  # noqa: N815

@@ -337,6 +337,44 @@ def test_an_attempt_that_can_never_be_taken_fails_its_job_in_words(agent: Agent,
     assert (failed.key, failed.message) == ("check_s3_folder_exists", "The work folder is not there.")
 
 
+class Slow(RehearsalExecutor):
+    """An executor that answers one tick later, and takes nothing else meanwhile."""
+
+    def __init__(self) -> None:
+        self.asked: list[Attempt] = []
+        self.told: list[str] = []
+
+    def room(self, live: int) -> int:
+        return 0 if self.asked else 10
+
+    def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str | None:  # type: ignore[override]
+        self.asked.append(attempt)
+        return None
+
+    def may_repeat(self, attempt: Attempt, now: datetime) -> bool:
+        return not self.asked and attempt.handle is None
+
+    def answered(self) -> list[tuple[Attempt, str | Exception]]:
+        waiting, self.asked = self.asked, []
+        self.told += [attempt.key for attempt in waiting]
+        if len(self.told) == 1:
+            return [(attempt, SubmitFailed("It is full.", retry=True)) for attempt in waiting]
+        return [(attempt, f"slow:{attempt.key}") for attempt in waiting]
+
+
+def test_an_answer_that_comes_later_is_written_down_when_it_comes(agent: Agent, row: dict[str, str]) -> None:
+    agent.executor = executor = Slow()
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, 2)
+    (attempt,) = agent.ledger.live_attempts()
+    assert (attempt.state, attempt.handle, executor.told) == (AttemptState.SUBMITTING, None, [])
+    run(agent, 3)
+    assert agent.ledger.not_taken() == [(attempt.job_id, "It is full.")]
+    run(agent, *range(10, 60))
+    assert agent.ledger.drops()[0].state is DropState.SUCCEEDED
+    assert executor.told[0] == executor.told[1] and len(set(executor.told)) == len(executor.told) - 1
+
+
 class Forgets(RehearsalExecutor):
     """An executor that loses what it took first, as a machine that restarts does."""
 

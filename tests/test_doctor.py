@@ -70,6 +70,8 @@ def test_of_a_site_in_order_all_is_well(site: Workspace) -> None:
         "containers": "not configured",
         "projects": "not configured",
         "mail": "not configured",
+        "code ocean": "not configured",
+        "metadata service": "not configured",
     }
     assert set(found["checks"][0]) == {"name", "verdict", "sentence", "advice"}
     code, said = asked(site)

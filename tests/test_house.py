@@ -283,3 +283,15 @@ def test_every_dependency_has_a_lower_bound() -> None:
     entries = re.findall(r'"([^"]+)"', block)
     assert len(entries) > 25
     assert [entry for entry in entries if ">=" not in entry] == []
+
+
+def test_every_test_that_the_table_of_failures_names_is_there() -> None:
+    text = (REPOSITORY / "docs/reliability.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    there = {
+        name
+        for file in (REPOSITORY / "tests").rglob("*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.M)
+    }
+    assert len(named) > 40
+    assert sorted(named - there) == []

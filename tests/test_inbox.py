@@ -7,7 +7,7 @@ import io
 import os
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -208,6 +208,54 @@ def test_a_name_that_is_not_utf8_is_told(inbox: Inbox) -> None:
     (Path(os.fsdecode(os.fsencode(inbox.path) + b"/bad\xff.csv"))).write_text("x")
     assert look(inbox, NOW) == []
     assert inbox.left_alone() == [("bad\\xff.csv", "Its name is not UTF-8. Rename it with plain letters.")]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("a.csv", "A.csv"), ("caf\u00e9.csv", "cafe\u0301.csv"), ("a.csv", "a.CSV")]
+)
+def test_two_names_that_are_one_name_elsewhere_are_told_and_neither_is_taken(
+    inbox: Inbox, one: str, other: str
+) -> None:
+    for name in (one, other, "b.csv"):
+        (inbox.path / name).write_text("x")
+    look(inbox, NOW)
+    assert names(look(inbox, later(2))) == ["b.csv"]
+    assert {name for name, _ in inbox.left_alone()} == {one, other}
+    (inbox.path / other).rename(inbox.path / "c.csv")
+    look(inbox, later(20))
+    assert names(look(inbox, later(22))) == sorted([one, "c.csv"])
+
+
+def excel_saves(folder: Path, name: str, content: bytes) -> Iterator[None]:
+    """Save as Excel does: an owner file, a temporary name, the old file away, the new one in its place."""
+    (folder / f"~${name}").write_bytes(b"owner")
+    yield
+    (folder / "4C2E1000").write_bytes(content[: len(content) // 2])
+    yield
+    (folder / "4C2E1000").write_bytes(content)
+    yield
+    (folder / name).unlink(missing_ok=True)
+    yield
+    (folder / "4C2E1000").rename(folder / name)
+    yield
+    (folder / f"~${name}").unlink()
+
+
+@pytest.mark.parametrize("died_after", range(6))
+def test_however_far_excel_comes_in_saving_only_whole_files_are_taken(inbox: Inbox, died_after: int) -> None:
+    before, after = zipped("before"), zipped("after" * 100)
+    (inbox.path / "a.xlsx").write_bytes(before)
+    taken = [*look(inbox, NOW), *look(inbox, later(2))]
+    for step, _ in enumerate(excel_saves(inbox.path, "a.xlsx", after)):
+        taken += look(inbox, later(10 + 3 * step))
+        if step == died_after:
+            break
+    for seconds in (40, 43, 120, 123):
+        taken += look(inbox, later(seconds))
+    whole = {hashlib.sha256(content).hexdigest() for content in (before, after)}
+    assert {drop.sha256 for drop in taken} <= whole
+    there = inbox.path / "a.xlsx"
+    assert not there.exists() or hashlib.sha256(there.read_bytes()).hexdigest() == taken[-1].sha256
 
 
 def test_a_workbook_open_in_excel_waits_and_says_why(inbox: Inbox) -> None:

@@ -881,3 +881,18 @@ def leaves(value: Any, path: tuple[str, ...]) -> list[str]:
 
 def test_two_plans_that_differ_anywhere_have_different_hashes() -> None:
     assert plan.plan_hash(expanded(a_job())) != plan.plan_hash(expanded(a_job({"upload_data_to_s3": {"image": "x"}})))
+
+
+def test_a_site_with_code_ocean_and_docdb_runs_their_tasks() -> None:
+    run = {"ecephys": {"job_settings": {"pipeline_monitor_settings": {"run_params": {"capsule_id": "x"}}}}}
+    made, _ = plan.expand(
+        a_job({"codeocean_pipeline_settings": run}), Presets({}, {}), BUCKETS, services=("codeocean", "docdb")
+    )
+    assert made is not None
+    names = ("register_data_asset_to_codeocean", "update_docdb_record", "run_codeocean_pipeline[ecephys]")
+    assert [made.task(name).skip for name in names] == [None, None, None]
+    without, _ = plan.expand(a_job(), Presets({}, {}), BUCKETS, services=("codeocean", "docdb"))
+    assert without is not None
+    assert without.task("run_codeocean_pipeline").skip == (
+        "No capsule or pipeline is set for it (codeocean_pipeline_settings)."
+    )

@@ -320,6 +320,11 @@ def test_a_place_is_told_as_people_find_it(place: Place, words: str) -> None:
         ({"done_bytes": 7, "total_bytes": 0, "done_files": 1}, None, "7 bytes of 0 bytes, 1 files"),
         ({"done_bytes": 9, "total_bytes": 3}, 1.0, "9 bytes of 3 bytes"),
         ({"done_bytes": "many", "total_bytes": True, "text": 3}, None, ""),
+        ({"done_files": 3, "total_files": 12, "seconds_left": 1}, 0.25, "3 of 12 files, a moment left"),
+        ({"done_files": 3, "total_files": 12, "seconds_left": 119}, 0.25, "3 of 12 files, about 119 seconds left"),
+        ({"done_files": 3, "total_files": 12, "seconds_left": 1500}, 0.25, "3 of 12 files, about 25 minutes left"),
+        ({"done_files": 3, "total_files": 12, "seconds_left": 90_000}, 0.25, "3 of 12 files, about 25 hours left"),
+        ({"done_files": 3, "total_files": 12, "seconds_left": "soon"}, 0.25, "3 of 12 files"),
     ],
 )
 def test_progress_is_told_in_words_whatever_a_task_wrote(

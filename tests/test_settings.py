@@ -289,11 +289,9 @@ def test_a_bad_character_is_said(tmp_path: Path) -> None:
          " http://host:port or unix:/path."),
         ("executor: {kind: slurm, via: rest, url: 'slurm:6820'}", 'executor.url: "slurm:6820" is not where a slurmrestd'
          " listens; write http://host:port or unix:/path."),
-        ("codeocean: {domain: x}", "codeocean is not in this version; the Code Ocean tasks are skipped."),
-        ("docdb:", "docdb is not in this version; the DocDB task is skipped."),
     ],
 )  # fmt: skip
-def test_what_a_later_version_will_have_is_refused_honestly(tmp_path: Path, text: str, finding: str) -> None:
+def test_what_slurmrestd_needs_is_asked_for(tmp_path: Path, text: str, finding: str) -> None:
     assert findings(tmp_path, text) == (f"line 1: {finding}",)
 
 

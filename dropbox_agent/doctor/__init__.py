@@ -26,6 +26,8 @@ CHECKS: tuple[Check, ...] = (
     cluster.executor,
     services.projects,
     services.mail,
+    services.code_ocean,
+    services.metadata,
 )
 """Every check, in the order in which they are shown. To add one: a function that yields findings, and a line here."""
 

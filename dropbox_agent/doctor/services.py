@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx
+
 from dropbox_agent import assembly, deliver
 from dropbox_agent.doctor.findings import Finding, Site, Verdict
 from dropbox_agent.errors import AgentError
@@ -30,6 +32,36 @@ def projects(at: Site) -> Iterator[Finding]:
     else:
         words = f"{len(answer.value)} names from {at.settings.projects_url}."
         yield Finding("projects", Verdict.OK, words)
+
+
+def code_ocean(at: Site) -> Iterator[Finding]:
+    """Code Ocean's token: there, and nobody else's to read. Code Ocean itself is asked by the tasks."""
+    access = assembly.code_ocean(at.settings.codeocean)
+    if access is None or access.token.file is None:
+        words = "Its tasks are skipped (codeocean.domain is not set)."
+        yield Finding("code ocean", Verdict.NOT_CONFIGURED, words)
+        return
+    access.token.read(at.environ)
+    if access.token.file.stat().st_mode & 0o077:
+        words = f"{access.token.file} (codeocean.token_file) can be read by other users of this machine."
+        yield Finding("code ocean", Verdict.WARNING, words, f"chmod 600 {access.token.file}")
+        return
+    yield Finding("code ocean", Verdict.OK, f"The token for {access.domain} is there; tasks use it.")
+
+
+def metadata(at: Site) -> Iterator[Finding]:
+    """The metadata service: it answers."""
+    address = at.settings.metadata.service_url
+    if address is None:
+        yield Finding("metadata service", Verdict.NOT_CONFIGURED, "Metadata come from metadata_dir and presets.")
+        return
+    try:
+        httpx.get(address, timeout=LONGEST_SECONDS)
+    except httpx.HTTPError as error:
+        words = f"The metadata service {address} cannot be reached ({error or type(error).__name__})."
+        yield Finding("metadata service", Verdict.FAILED, words, "Correct metadata.service_url, or have it started.")
+        return
+    yield Finding("metadata service", Verdict.OK, f"The metadata service {address} answers.")
 
 
 def mail(at: Site) -> Iterator[Finding]:

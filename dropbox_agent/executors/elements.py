@@ -64,9 +64,11 @@ def look(seen: Observation, array: plan.Array) -> Observation:
     key = seen.attempt.tasks[0].key
     task = next(iter(seen.tasks), TaskObservation(key, TaskState.RUNNING, log=str(folder.elements)))
     task = replace(task, progress=progress(now_are))
-    if seen.state is not AttemptState.ENDED and _ended_badly(now_are):
+    if _ended_badly(now_are):
+        end = _end(folder, now_are)
+        # The last element may have been killed before it could say so for all.
+        task = replace(task, log=end["log"]) if seen.state is AttemptState.ENDED else replace(task, **end)
         seen = replace(seen, state=AttemptState.ENDED)
-        task = replace(task, **_end(folder, now_are))
     return replace(seen, tasks=(task,))
 
 
@@ -80,6 +82,16 @@ def progress(now_are: Mapping[int, TaskState]) -> dict[str, Any]:
         "total_elements": len(now_are),
         "elements": {state.value: plan.in_ranges(numbers) for state, numbers in groups.items() if numbers},
     }
+
+
+def given_up(seen: Observation, array: plan.Array) -> Observation:
+    """Return an attempt that ended without saying how, with no element that still waits or runs."""
+    try:
+        now_are = states(AttemptFolder(seen.attempt.folder), array)
+    except OSError:
+        return seen
+    ended = {number: is_ if is_ in FINAL_TASK_STATES else TaskState.CANCELLED for number, is_ in now_are.items()}
+    return replace(seen, tasks=tuple(replace(task, progress=progress(ended)) for task in seen.tasks))
 
 
 def are_failing(seen: Observation) -> bool:

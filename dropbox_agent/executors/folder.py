@@ -188,7 +188,9 @@ def lost(seen: Observation, text: str, state: TaskState = TaskState.FAILED, caus
     folder = AttemptFolder(seen.attempt.folder)
     said = last_lines(folder.log(unfinished)) if unfinished is not None else None
     facts = replace(seen.facts or AttemptFacts(), log_end=said or last_lines(folder.wrapper_log))
-    return replace(seen, seen=True, state=AttemptState.LOST, tasks=tuple(tasks), text=text, cause=cause, facts=facts)
+    gone = replace(seen, seen=True, state=AttemptState.LOST, tasks=tuple(tasks), text=text, cause=cause, facts=facts)
+    array = elements.array_of(seen.attempt)
+    return gone if array is None else elements.given_up(gone, array)
 
 
 def has_started(folder: AttemptFolder) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import unicodedata
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +67,20 @@ def listing(folder: Path, rules: NameRules) -> Listing:
         raise InboxUnavailable(
             f"The inbox {folder} could not be listed: {error.strerror}. It is tried again at the next scan."
         ) from error
+    _refuse_look_alikes(found)
     return found
+
+
+def _refuse_look_alikes(found: Listing) -> None:
+    """Take out names that are one name to Windows or macOS: which of them is meant cannot be told by looking."""
+    alike: dict[str, list[str]] = {}
+    for name in (*found.files, *found.unread):
+        alike.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
+    for names in (names for names in alike.values() if len(names) > 1):
+        for name in names:
+            other = next(one for one in sorted(names) if one != name)
+            found.refused[name] = f"There is {other!a} here too, which is the same name to other computers. Rename one."
+            found.files.pop(name, None)
 
 
 def _look_at(entry: os.DirEntry[str], rules: NameRules, found: Listing) -> None:

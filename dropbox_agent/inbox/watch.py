@@ -66,9 +66,13 @@ class Inbox:
     # --- the path ----------------------------------------------------------------------------------------------------
 
     def settled(
-        self, now: datetime, ledger_id: str, bind: Callable[[str], None] = lambda inbox_id: None
+        self,
+        now: datetime,
+        ledger_id: str,
+        bind: Callable[[str], None] = lambda inbox_id: None,
+        is_news: Callable[[Drop], bool] = lambda drop: True,
     ) -> Iterator[Drop]:
-        """Yield each file that has settled and was not ``taken`` as it is, copied into the spool.
+        """Yield each file that has settled and was not ``taken`` as it is; what ``is_news`` is copied into the spool.
 
         ``bind`` is told which inbox it is, and may refuse it. Raises InboxUnavailable when the folder cannot be
         listed or is not bound to this ledger.
@@ -81,7 +85,7 @@ class Inbox:
             self._begin_settling_anew(now)
         self._notice(names, now)
         for name in sorted(names):
-            drop = self._settle(name, now)
+            drop = self._settle(name, now, is_news)
             if drop is not None:
                 yield drop
 
@@ -129,7 +133,7 @@ class Inbox:
         """Return the files that are seen but have not settled, with the reason."""
         return [
             Waiting(name, sighting.waits, sighting.first_seen, sighting.may_wait_long)
-            for name, sighting in self._unsettled()
+            for name, sighting in sorted(self._unsettled(), key=lambda one: one[0])
         ]
 
     def rests(self, name: str) -> bool:
@@ -150,8 +154,8 @@ class Inbox:
     def _unsettled(self) -> list[tuple[str, Sighting]]:
         return [
             (name, sighting)
-            for name, sighting in sorted(self._sightings.items())
-            if sighting.missed == 0 and sighting.taken != sighting.signature
+            for name, sighting in self._sightings.items()
+            if sighting.taken != sighting.signature and sighting.missed == 0
         ]
 
     # --- listing -----------------------------------------------------------------------------------------------------
@@ -203,7 +207,7 @@ class Inbox:
         for sighting in self._sightings.values():
             sighting.first_seen, sighting.digest, sighting.look_at = min(sighting.first_seen, now), None, None
 
-    def _settle(self, name: str, now: datetime) -> Drop | None:
+    def _settle(self, name: str, now: datetime, is_news: Callable[[Drop], bool]) -> Drop | None:
         sighting = self._sightings[name]
         if sighting.taken == sighting.signature:
             return None
@@ -213,11 +217,36 @@ class Inbox:
             return None
         if not self._is_quiet(name, sighting, now):
             return None
-        unfinished, needs_somebody = self._ask(lambda: looks_unfinished(self.path / name))
+        (unfinished, needs_somebody), facts = self._ask(lambda: self._looked_at(name))
         if unfinished and now - sighting.first_seen < timedelta(seconds=self.settle_max_seconds):
             self._wait(sighting, now, self.settle_seconds, unfinished, needs_somebody)
             return None
+        if facts is not None and signature(facts) == sighting.signature:
+            known = self._drop(name, sighting, facts, facts.st_size, now)
+            if not is_news(known):  # At each start there are many of these: their content is not copied again.
+                return known
         return self._copy(name, sighting, now)
+
+    def _looked_at(self, name: str) -> tuple[tuple[str | None, bool], os.stat_result | None]:
+        path = self.path / name
+        try:
+            return looks_unfinished(path), path.lstat()
+        except OSError:
+            return looks_unfinished(path), None
+
+    def _drop(self, name: str, sighting: Sighting, facts: os.stat_result, size: int, now: datetime) -> Drop:
+        assert sighting.digest is not None
+        return Drop(
+            inbox=self.path,
+            name=name,
+            sha256=sighting.digest,
+            size=size,
+            spooled=self.spool / sighting.digest,
+            owner=facts.st_uid,
+            modified=facts.st_mtime,
+            settled_at=now,
+            again=sighting.again,
+        )
 
     def _wait(self, sighting: Sighting, now: datetime, seconds: float, reason: str, needs_somebody: bool) -> None:
         sighting.look_at = now + timedelta(seconds=seconds)
@@ -262,8 +291,7 @@ class Inbox:
             return None
         facts, size = copied
         sighting.signature = signature(facts)
-        owner, modified = facts.st_uid, facts.st_mtime
-        return Drop(self.path, name, wanted, size, self.spool / wanted, owner, modified, now, again=sighting.again)
+        return self._drop(name, sighting, facts, size, now)
 
     def _spooled(self, name: str, wanted: str | None) -> tuple[os.stat_result, int] | None:
         """Copy a file into the spool; return its facts and size, or None when it is not (or no longer) the wanted one.

@@ -39,7 +39,15 @@ from dropbox_agent.model.requests import (
 from dropbox_agent.model.rows import Level, Place, Problem, Row
 from dropbox_agent.model.secrets import Secret
 from dropbox_agent.model.standings import EarlierAttempt, JobStanding, Mail, Order, Standing, TaskStanding
-from dropbox_agent.model.tasks import Container, Removal, S3Access, TaskOutcome, TaskSettings
+from dropbox_agent.model.tasks import (
+    CodeOceanAccess,
+    Container,
+    DocDbAccess,
+    Removal,
+    S3Access,
+    TaskOutcome,
+    TaskSettings,
+)
 
 __all__ = [
     "EMAIL_TYPES",
@@ -50,7 +58,9 @@ __all__ = [
     "AttemptFolder",
     "AttemptLine",
     "Choices",
+    "CodeOceanAccess",
     "Container",
+    "DocDbAccess",
     "Drop",
     "DropLine",
     "DropSearch",

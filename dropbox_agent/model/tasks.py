@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from dropbox_agent.model.secrets import Secret
+
 
 class S3Access(BaseModel):
     """How tasks reach a bucket in S3. It says where the credentials are, never what they are."""
@@ -30,6 +32,32 @@ class S3Access(BaseModel):
     compare: Literal["receipts", "checksums", "content"] = "receipts"
     """receipts: size and ETag as answered; checksums: also S3's stored checksum against the file read anew; content:
     every byte is read back."""
+
+
+class CodeOceanAccess(BaseModel):
+    """How tasks reach Code Ocean."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    domain: str
+    """``https://codeocean.example.org``."""
+    token: Secret
+    public: bool = False
+    """Whether the buckets are public, so that Code Ocean needs no access of its own."""
+    hours: float = 72.0
+    """How long an asset or a computation is waited for."""
+
+
+class DocDbAccess(BaseModel):
+    """How tasks reach the metadata database. Its credentials are AWS's, from where AWS's own tools have them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str
+    """``api.example.org``, or an address with its scheme."""
+    version: Literal["v1", "v2"] = "v2"
+    region: str | None = None
+    profile: str | None = None
 
 
 class Container(BaseModel):
@@ -105,6 +133,10 @@ class TaskSettings(BaseModel):
     """What the script runs in; None: on the node itself."""
     metadata_required: bool = False
     metadata_strict: bool = False
+    metadata_service: str | None = None
+    """The address of the metadata service; None: there is none."""
+    codeocean: CodeOceanAccess | None = None
+    docdb: DocDbAccess | None = None
 
 
 class TaskOutcome(BaseModel):

@@ -12,7 +12,7 @@ from dropbox_agent.plan.expansion import expand, preset_script_faults
 from dropbox_agent.plan.handover import Context, task_settings
 from dropbox_agent.plan.merging import DEFAULT, TASK_FIELDS, is_task, kind, merged, preset_layers
 from dropbox_agent.plan.paths import folders_of, is_windows, map_path
-from dropbox_agent.plan.pipeline import BY_MODALITY, DONE_IN_THE_PLAN, PIPELINE, Step, task_ids
+from dropbox_agent.plan.pipeline import BY_MODALITY, DONE_IN_THE_PLAN, PIPELINE, Service, Step, task_ids
 from dropbox_agent.plan.resources import environment as resource_environment
 from dropbox_agent.plan.resources import options as resource_options
 from dropbox_agent.plan.resources import problems as resource_problems
@@ -31,6 +31,7 @@ __all__ = [
     "Array",
     "Containers",
     "Context",
+    "Service",
     "Step",
     "Unrenderable",
     "again",

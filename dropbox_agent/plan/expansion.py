@@ -12,7 +12,7 @@ from dropbox_agent.model import SOURCE_SETTINGS, Job, Level, Place, Plan, Planne
 from dropbox_agent.plan import arrays, containers, merging, resources, retries, script
 from dropbox_agent.plan.containers import Containers
 from dropbox_agent.plan.paths import PathMap, map_path
-from dropbox_agent.plan.pipeline import BY_MODALITY, PIPELINE, Step
+from dropbox_agent.plan.pipeline import BY_MODALITY, PIPELINE, WITHOUT, Step
 
 NOT_ASKED_TO_REMOVE = (
     "Not asked for: the source folders stay unless skip_task: false and job_settings.dry_run: false are both set"
@@ -20,6 +20,7 @@ NOT_ASKED_TO_REMOVE = (
 )
 NOTHING_UPLOADED = "Nothing is uploaded, so nothing may be removed."
 REMOVAL_NOT_ALLOWED = "This site does not let jobs remove source folders (policy.source_removal in agent.yaml)."
+NOTHING_TO_RUN = "No capsule or pipeline is set for it (codeocean_pipeline_settings)."
 SCRIPTED = BY_MODALITY
 """The tasks that a preset's command_script belongs to; the others run the agent's own program."""
 
@@ -58,6 +59,7 @@ def expand(
     env_file: str | None = None,
     source_removal: bool = False,
     site_containers: Containers = containers.NO_CONTAINERS,
+    services: Collection[str] = (),
 ) -> tuple[Plan | None, tuple[Problem, ...]]:
     """Return the job's plan, fully merged, and all that is wrong with what the job sets.
 
@@ -68,7 +70,7 @@ def expand(
     drafts = [draft for step in PIPELINE for draft in _drafts(step, job, presets)]
     for draft in drafts:
         _map_paths(draft, path_map)
-        draft.skip = _skip(draft, drafts, source_removal)
+        draft.skip = _skip(draft, drafts, source_removal, services)
     location = _location(job, buckets)
     problems = tuple(_problems(job, drafts, location, env_file, site_containers))
     if any(problem.level is Level.ERROR and not problem.outside for problem in problems):
@@ -136,14 +138,16 @@ def _map_paths(draft: _Draft, path_map: PathMap) -> None:
 # --- skipping, order, allocations ------------------------------------------------------------------------------------
 
 
-def _skip(draft: _Draft, drafts: Iterable[_Draft], source_removal: bool) -> str | None:
+def _skip(draft: _Draft, drafts: Iterable[_Draft], source_removal: bool, services: Collection[str]) -> str | None:
     """Return why a task does not run, or None; ``skip_task`` leaves its settings, for the sentence says it."""
     off = draft.settings.pop("skip_task", None)
     origin = draft.origin.pop("skip_task", None)
     if off is True:
         return f"Switched off by {_who(origin or merging.MANIFEST)}."
-    if draft.step.unavailable is not None:
-        return draft.step.unavailable
+    if draft.step.service is not None and draft.step.service not in services:
+        return WITHOUT[draft.step.service]
+    if draft.step.task_id == "run_codeocean_pipeline" and not draft.job_settings.get("pipeline_monitor_settings"):
+        return NOTHING_TO_RUN
     if draft.step.task_id == "copy_derivatives_folder" and not draft.job_settings.get("input_source"):
         return "No derivatives_dir was given."
     if draft.step.task_id == "remove_source_folders":

@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from dropbox_agent.errors import SubmitFailed
-from dropbox_agent.model import JobStanding, Plan, PlannedTask, Removal, RunFolder, S3Access, TaskSettings
+from dropbox_agent.model import (
+    CodeOceanAccess,
+    DocDbAccess,
+    JobStanding,
+    Plan,
+    PlannedTask,
+    Removal,
+    RunFolder,
+    S3Access,
+    TaskSettings,
+)
 from dropbox_agent.plan import arrays, containers
 from dropbox_agent.plan.containers import NO_CONTAINERS, Containers
 from dropbox_agent.plan.expansion import script_values
@@ -33,6 +43,9 @@ class Context:
     removal: Removal | None = None
     """What may be removed of sources; whoever dropped the manifest is added to its owners."""
     containers: Containers = NO_CONTAINERS
+    metadata_service: str | None = None
+    codeocean: CodeOceanAccess | None = None
+    docdb: DocDbAccess | None = None
 
 
 def task_settings(job: JobStanding, task: PlannedTask, attempt_key: str, context: Context) -> TaskSettings:
@@ -71,6 +84,9 @@ def task_settings(job: JobStanding, task: PlannedTask, attempt_key: str, context
         container=containers.container(task.settings, context.containers, _read_in_container(job, task, context)),
         metadata_required=context.metadata_required,
         metadata_strict=context.metadata_strict,
+        metadata_service=context.metadata_service,
+        codeocean=context.codeocean,
+        docdb=context.docdb,
     )
 
 

@@ -9,8 +9,12 @@ from typing import Literal
 Where = Literal["agent", "plan", "node"]
 """Who does a task: the agent itself, this plan (done the moment it is made), or a process on a node."""
 
-NO_CODE_OCEAN = "Code Ocean is not configured (codeocean.domain in agent.yaml)."
-NO_DOCDB = "DocDB is not configured (docdb.host in agent.yaml)."
+Service = Literal["codeocean", "docdb"]
+WITHOUT: Mapping[Service, str] = {
+    "codeocean": "Code Ocean is not configured (codeocean.domain in agent.yaml).",
+    "docdb": "DocDB is not configured (docdb.host in agent.yaml).",
+}
+"""Why a task is skipped at a site that has not the service it needs."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +29,8 @@ class Step:
     """Mapped: it runs once for each modality, with what this other task has for the modality laid over its own."""
     aliases: tuple[str, ...] = ()
     """Other names it is known by."""
-    unavailable: str | None = None
-    """Why this version skips it."""
+    service: Service | None = None
+    """What a site has to have for it."""
 
     @property
     def mapped(self) -> bool:
@@ -55,20 +59,20 @@ PIPELINE: tuple[Step, ...] = (
         "register_data_asset_to_codeocean",
         needs=("upload_data_to_s3",),
         aliases=("register_data_asset",),
-        unavailable=NO_CODE_OCEAN,
+        service="codeocean",
     ),
     Step(
         "update_docdb_record",
         needs=("register_data_asset_to_codeocean",),
         aliases=("get_codeocean_asset_id",),
-        unavailable=NO_DOCDB,
+        service="docdb",
     ),
     Step("codeocean_pipeline_settings", where="plan"),
     Step(
         "run_codeocean_pipeline",
         needs=("update_docdb_record", "codeocean_pipeline_settings"),
         each="codeocean_pipeline_settings",
-        unavailable=NO_CODE_OCEAN,
+        service="codeocean",
     ),
     # Staging is given back as soon as the data is up; Code Ocean may take days.
     Step("remove_staging_folder", needs=("upload_data_to_s3",)),

@@ -17,13 +17,15 @@ from dropbox_agent.settings.sections import (
     Site,
     Web,
 )
-from dropbox_agent.settings.services import Mail
+from dropbox_agent.settings.services import CodeOcean, DocDb, Mail
 from dropbox_agent.settings.write import as_markdown, as_yaml, write_workspace
 
 __all__ = [
     "TOKEN_NAME",
     "Api",
+    "CodeOcean",
     "Containers",
+    "DocDb",
     "Executor",
     "Inbox",
     "Mail",

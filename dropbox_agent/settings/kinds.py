@@ -137,6 +137,12 @@ def _variable_name(value: str) -> str:
     return value
 
 
+def _docdb_host(value: str) -> str:
+    if not re.fullmatch(r"(https?://)?[A-Za-z0-9.-]+(:\d+)?", value):
+        raise ValueError("is not a host; write api.example.org")
+    return value
+
+
 def _parameter_prefix(value: str) -> str:
     if not re.fullmatch(r"(/[A-Za-z0-9._-]+)+", value):
         raise ValueError("is not the beginning of a parameter's name; write /name/name, without a slash at the end")
@@ -155,6 +161,7 @@ BucketName = Annotated[str, AfterValidator(_bucket_name)]
 BucketAddress = Annotated[str, AfterValidator(_bucket)]
 MailAddress = Annotated[str, AfterValidator(_mail_address)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+DocDbHost = Annotated[str, AfterValidator(_docdb_host)]
 ParameterPrefix = Annotated[str, AfterValidator(_parameter_prefix)]
 RestAddress = Annotated[str, AfterValidator(_rest_address)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]

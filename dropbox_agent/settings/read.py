@@ -34,12 +34,6 @@ SHOWN_CHARACTERS = 60
 SECRET_NAMES = ("sha256",)
 """Settings whose values are never shown."""
 
-LATER_NAMES: Mapping[KeyPath, str] = {
-    ("codeocean",): "the Code Ocean tasks are skipped",
-    ("docdb",): "the DocDB task is skipped",
-}
-"""What later versions will know, and what this version has instead."""
-
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Return the checked settings, every path absolute; SettingsError names all that is wrong.
@@ -200,8 +194,6 @@ class _Reading:
 
 def _unknown(path: KeyPath, section: type[BaseModel]) -> str:
     name = _where(path)
-    if path in LATER_NAMES:
-        return f"{name} is not in this version; {LATER_NAMES[path]}."
     return f"{name} is not a setting. {_instead(str(path[-1]), section.model_fields, 'Known here')}"
 
 

@@ -32,7 +32,7 @@ from dropbox_agent.settings.kinds import (
 )
 from dropbox_agent.settings.packaged import packaged
 from dropbox_agent.settings.s3 import S3
-from dropbox_agent.settings.services import Mail
+from dropbox_agent.settings.services import CodeOcean, DocDb, Mail
 
 ENVIRONMENT_PREFIX = "DROPBOX_AGENT_"
 PACKAGED_DEFAULTS = "the packaged defaults"
@@ -201,12 +201,17 @@ class Web(Section):
 
 
 class Metadata(Section):
-    """How strict metadata files are judged."""
+    """Where metadata come from, and how strict their files are judged."""
 
+    service_url: WebAddress | None = Field(
+        None,
+        description="The address of the metadata service, asked for subject, procedures, funding and investigators that"
+        " metadata_dir lacks; null: there is none.",
+    )
     required: Switch | None = Field(
         None,
         description="true: missing or malformed required metadata files fail the job; false: they are told and passed"
-        " over; null: required once a source of metadata is configured, of which this version has none.",
+        " over; null: required once metadata.service_url is set.",
     )
     strict: Switch = Field(False, description="Whether a file that breaks its schema fails the job instead of warning.")
 
@@ -252,7 +257,11 @@ class Settings(BaseSettings):
     mail: Mail = Field(Mail(), description="How people are told.")
     web: Web = Field(Web(), description="Where the pages are served.")
     api: Api = Field(Api(), description="Submitting and cancelling through the web; reading needs nothing.")
-    metadata: Metadata = Field(Metadata(), description="How strict metadata files are judged.")
+    metadata: Metadata = Field(
+        Metadata(), description="Where metadata come from, and how strict their files are judged."
+    )
+    codeocean: CodeOcean = Field(CodeOcean(), description="Where uploaded data is registered and processed.")
+    docdb: DocDb = Field(DocDb(), description="The database of all metadata records.")
     templates: Folder | None = Field(
         None, description="A folder of templates of your own; each file replaces the one of the same name."
     )

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from dropbox_agent.settings.kinds import Folder, MailAddress, Port, Seconds, Section, Text, VariableName
+from dropbox_agent.settings.kinds import (
+    DocDbHost,
+    Folder,
+    MailAddress,
+    Port,
+    Seconds,
+    Section,
+    Switch,
+    Text,
+    VariableName,
+    WebAddress,
+)
 
 if TYPE_CHECKING:
     from dropbox_agent.settings.sections import Settings
@@ -40,9 +51,36 @@ class Mail(Section):
     timeout_seconds: Seconds = Field(30.0, description="How long one answer of the mail server is waited for.")
 
 
+class CodeOcean(Section):
+    """Where uploaded data is registered and processed."""
+
+    domain: WebAddress | None = Field(
+        None, description="The address of Code Ocean; null: its tasks are skipped, with this reason."
+    )
+    token_file: Folder | None = Field(
+        None,
+        description="The file that holds the access token, and nothing else; tasks on every node read it.",
+    )
+    public: Switch = Field(False, description="Whether Code Ocean reads the buckets without access of its own.")
+    hours: Seconds = Field(72.0, description="How long an asset or a computation is waited for, in hours.")
+
+
+class DocDb(Section):
+    """The database of all metadata records."""
+
+    host: DocDbHost | None = Field(
+        None, description="The host of its API, as api.example.org; null: its task is skipped, with this reason."
+    )
+    version: Literal["v1", "v2"] = Field("v2", description="The version of the metadata schema its records have.")
+    region: Text | None = Field(None, description="The AWS region that writing is signed for; null: that of AWS's own.")
+    profile: Text | None = Field(None, description="The profile in ~/.aws to use; null: the default one.")
+
+
 def faults(settings: Settings) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the place and the sentence of each setting of a service that lacks another, or excludes it."""
     yield from _mail_faults(settings.mail)
+    if (settings.codeocean.domain is None) != (settings.codeocean.token_file is None):
+        yield ("codeocean", "domain"), "codeocean: domain and token_file belong together; set both."
     if settings.presets.kind == "ssm" and settings.presets.prefix is None:
         yield ("presets", "kind"), "presets.kind: ssm needs the beginning of the parameters' names (presets.prefix)."
 

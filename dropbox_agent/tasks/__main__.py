@@ -25,8 +25,11 @@ from dropbox_agent.tasks import (
     create_staging_folder,
     gather_final_metadata,
     gather_preliminary_metadata,
+    register_data_asset_to_codeocean,
     remove_source_folders,
     remove_staging_folder,
+    run_codeocean_pipeline,
+    update_docdb_record,
     upload_data_to_s3,
 )
 from dropbox_agent.tasks.progress import Progress
@@ -42,6 +45,9 @@ TASKS: Mapping[str, Callable[[TaskSettings, Progress], TaskOutcome]] = {
     "gather_final_metadata": gather_final_metadata.run,
     "check_metadata_files": check_metadata_files.run,
     "upload_data_to_s3": upload_data_to_s3.run,
+    "register_data_asset_to_codeocean": register_data_asset_to_codeocean.run,
+    "update_docdb_record": update_docdb_record.run,
+    "run_codeocean_pipeline": run_codeocean_pipeline.run,
     "remove_staging_folder": remove_staging_folder.run,
     "remove_source_folders": remove_source_folders.run,
 }

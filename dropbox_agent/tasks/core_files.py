@@ -31,6 +31,11 @@ class Malformed(ValueError):
     """A metadata file does not hold one JSON object; the message says why, and where."""
 
 
+def kept_metadata(run_folder: Path) -> Path:
+    """Return where a job keeps its metadata.nd.json once its staging folder is gone."""
+    return run_folder / METADATA
+
+
 def known_names() -> tuple[str, ...]:
     """Return the name of every metadata file."""
     return (*(name for group in NEEDED for name in group), *OPTIONAL)

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from dropbox_agent.model import AttemptFolder, RunFolder, TaskOutcome, TaskSettings
 from dropbox_agent.tasks import aind_schema, schema_findings
-from dropbox_agent.tasks.core_files import METADATA, PROCESSING, read_objects
+from dropbox_agent.tasks.core_files import METADATA, PROCESSING, kept_metadata, read_objects
 from dropbox_agent.tasks.names import counted, shown
 from dropbox_agent.tasks.progress import Progress
 from dropbox_agent.tasks.records import read_json, write_json
@@ -51,6 +51,7 @@ def run(settings: TaskSettings, progress: Progress) -> TaskOutcome:
     try:
         for name, value in written.items():
             write_json(content / name, value, by_way_of=content.parent)
+        write_json(kept_metadata(settings.run_folder), written[METADATA])
     except OSError as error:
         raise full_or_unwritable(error, content, "The metadata of the asset") from error
     sentences = [f"{METADATA} is written.", _of_processing(made, ran, given, kept, _note(settings)), *said]

@@ -13,12 +13,13 @@ from typing import Any
 
 from dropbox_agent.errors import TaskFailed
 from dropbox_agent.model import TaskOutcome, TaskSettings
-from dropbox_agent.tasks import aind_schema
+from dropbox_agent.tasks import aind_schema, metadata_service
 from dropbox_agent.tasks.copying import copy_file
 from dropbox_agent.tasks.core_files import DATA_DESCRIPTION, METADATA, missing_files, present_files
 from dropbox_agent.tasks.names import counted, listed, shown
 from dropbox_agent.tasks.progress import Progress
 from dropbox_agent.tasks.records import write_json
+from dropbox_agent.tasks.service import Service
 from dropbox_agent.tasks.staging import ORIGINALS, content_of, full_or_unwritable, reserved_names
 from dropbox_agent.tasks.tree import EmptyFolder, File, Finding, allowed, walk
 
@@ -34,6 +35,7 @@ def run(settings: TaskSettings, progress: Progress) -> TaskOutcome:
     _forget_earlier(content)
     copied = _copy(settings, content, progress) if settings.metadata_dir is not None else []
     sentences = [_of_copied(settings, copied)]
+    sentences += _of_service(settings, content, progress)
     if not os.path.lexists(content / DATA_DESCRIPTION):
         sentences.append(_describe(settings, content))
     present, missing = present_files(content), missing_files(content)
@@ -95,6 +97,35 @@ def _of_copied(settings: TaskSettings, copied: list[str]) -> str:
     return f"{counted(len(copied), 'metadata file')} copied from {shown(settings.metadata_dir)}{names}."
 
 
+# --- what the metadata service knows ---------------------------------------------------------------------------------
+
+
+def _of_service(settings: TaskSettings, content: Path, progress: Progress) -> list[str]:
+    """Ask for the files that were not brought; return what came of it, a sentence each."""
+    if settings.metadata_service is None:
+        return []
+    progress.begin("Asks the metadata service")
+    asked = metadata_service.service(settings.metadata_service)
+    missing = {name: what for name, what in metadata_service.FILES.items() if not os.path.lexists(content / name)}
+    return [_file_of_service(settings, content, asked, name, what) for name, what in missing.items()]
+
+
+def _file_of_service(settings: TaskSettings, content: Path, asked: Service, name: str, what: str) -> str:
+    try:
+        found = metadata_service.of_subject(asked, what, settings.subject_id)
+    except TaskFailed as failed:
+        if settings.metadata_required:
+            raise
+        return f"{name} was not made: {failed}"
+    if found is None:
+        return _without(settings, f"{name} was not made: {asked.name} knows no {what} of {settings.subject_id}.")
+    try:
+        write_json(content / name, found, by_way_of=content.parent)
+    except OSError as error:
+        raise full_or_unwritable(error, content, name) from error
+    return f"{name} comes from the metadata service."
+
+
 # --- data_description ------------------------------------------------------------------------------------------------
 
 
@@ -134,7 +165,17 @@ def _given(settings: TaskSettings) -> dict[str, Any]:
             f"data_description_settings of gather_preliminary_metadata is {shown(repr(chosen)[:80])}; it has to be an"
             f" object with {', '.join(NEEDED_SETTINGS)}."
         )
-    return {**dict(_renamed(chosen)), **_of_job(settings)}
+    given = {**dict(_renamed(chosen)), **_of_job(settings)}
+    return {**_of_project(settings, given), **given}
+
+
+def _of_project(settings: TaskSettings, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the metadata service knows of the project, of what the settings do not say."""
+    if settings.metadata_service is None:
+        return {}
+    asked = metadata_service.service(settings.metadata_service)
+    wanted = {name: what for name, what in metadata_service.PROJECT.items() if not given.get(name)}
+    return {name: metadata_service.of_project(asked, what, settings.project_name) for name, what in wanted.items()}
 
 
 def _renamed(chosen: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -14,13 +14,19 @@ def site(workspace: Workspace, tmp_path: Path) -> ArraySite:
     return ArraySite.made(workspace, tmp_path, kind="local")
 
 
-def test_every_element_runs_and_the_last_one_ends_the_task(workspace: Workspace, tmp_path: Path) -> None:
+def test_every_element_runs_once_whatever_the_agent_meets_and_the_last_one_ends_the_task(
+    workspace: Workspace, tmp_path: Path
+) -> None:
     site = ArraySite.made(workspace, tmp_path, array="1,3-7:2%2", kind="local")
-    workspace.start()
+    child = workspace.start()
     site.drop()
     site.wait_for_elements(running="1,3", waiting="5,7")
     assert site.task()["progress"]["text"] == "4 elements: 2 waiting, 2 running"
+    site.wait_for_runs(2)
+    child.kill()
     site.open(1)
+    site.wait_for_runs(3)
+    workspace.start()
     site.wait_for_elements(succeeded="1", running="3,5", waiting="7")
     site.open()
     site.wait_for_state("succeeded")
@@ -45,6 +51,8 @@ def test_one_element_that_fails_ends_the_others_and_the_task(site: ArraySite) ->
         "Element 0 of 4 failed: The script of arrayed for ecephys failed with exit code 1"
     )
     assert site.elements() == {"failed": "0", "cancelled": "1-3"}
+    assert task["log"].endswith("/elements/0.log")
+    assert Path(task["log"]).is_file()
     assert site.uploaded() == {}
     site.mend(0)
     site.open()
@@ -52,19 +60,6 @@ def test_one_element_that_fails_ends_the_others_and_the_task(site: ArraySite) ->
     site.wait_for_state("succeeded")
     assert (site.task()["attempt"], site.elements()) == (2, {"succeeded": "0-3"})
     site.each_element_ran_once()
-
-
-def test_a_killed_agent_finds_the_elements_again(site: ArraySite) -> None:
-    child = site.workspace.start()
-    site.drop()
-    site.wait_for_runs(2)
-    child.kill()
-    site.open(0)
-    site.workspace.start()
-    site.open()
-    site.wait_for_state("succeeded")
-    site.each_element_ran_once()
-    assert len(site.runs()) == 4
 
 
 def test_a_cancelled_array_ends_what_runs_and_starts_nothing_more(site: ArraySite) -> None:
@@ -77,17 +72,3 @@ def test_a_cancelled_array_ends_what_runs_and_starts_nothing_more(site: ArraySit
     assert site.task()["state"] == "cancelled"
     assert site.elements() == {"cancelled": "0-3"}
     site.each_element_ran_once()
-
-
-def test_an_array_without_a_script_is_refused_at_check(site: ArraySite) -> None:
-    (site.workspace.folder / "job_types" / "arrayed.yaml").write_text(
-        'tasks: {modality_transformation_settings: {image_resources: {array: "0-3"}}}\n'
-    )
-    site.workspace.start()
-    site.drop()
-    site.wait_for_state("refused")
-    (problem,) = site.workspace.status("s.csv")["problems"]
-    assert problem["message"] == (
-        "array in image_resources of compress_data[ecephys], set by the job type arrayed, needs a command_script, which"
-        " is run once for each element. Take it out."
-    )

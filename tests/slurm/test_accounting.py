@@ -77,7 +77,8 @@ def test_too_little_memory_is_asked_for_again_with_more_and_what_gave_way_as_it_
     site.gate.touch()
     site.wait_for_state("succeeded", "failed", "cancelled")
     assert site.status()["state"] == "succeeded", site.status()
-    site.each_attempt_started_once()
+    # What was killed for its memory left no end record, so only the starts are counted.
+    assert len(site.runs()) == len({key for key, _, _ in site.runs()}) == 4
     told = {name: task["earlier_attempts"] for name, task in site.tasks().items()}
     (memory,), (room,) = told["compress_data[ecephys]"], told["compress_data[behavior]"]
     assert (memory["attempt"], memory["cause"], room["cause"]) == (1, "out_of_memory", "preempted")

@@ -41,15 +41,17 @@ def test_the_elements_of_an_array_are_jobs_of_one_id(cluster: Cluster, way: Any,
     cluster.wait_for(lambda: set(states()) == {"CANCELLED"}, "four cancelled elements")
 
 
-def test_four_elements_run_on_the_nodes_and_are_one_task(site: ArraySite, cluster: Cluster) -> None:
-    site.workspace.start()
+def test_four_elements_run_on_the_nodes_once_each_though_the_agent_is_killed(site: ArraySite, cluster: Cluster) -> None:
+    child = site.workspace.start()
     site.drop()
     site.wait_for_elements(running="0-3")
     site.wait_for_runs(4)
     assert {node for _, _, node in site.runs()} == set(NODES)
     (name,) = {name for name, state in cluster.jobs().values() if state == "RUNNING"}
     assert name == site.runs()[0][0]
+    child.kill()
     site.open(1, 2)
+    site.workspace.start()
     site.wait_for_elements(running="0,3", succeeded="1-2")
     site.open()
     site.wait_for_state("succeeded")
@@ -92,7 +94,7 @@ def test_an_element_that_is_killed_without_a_word_ends_the_others(site: ArraySit
     site.wait_for_runs(4)
     _wrapper_of(site, element=2).kill()
     site.wait_for_state("failed")
-    assert site.task()["state"] == "failed"
+    assert (site.task()["state"], site.elements()) == ("failed", {"cancelled": "0-3"})
     cluster.wait_for(lambda: not cluster.live_jobs(), "an empty queue")
 
 
@@ -107,17 +109,3 @@ def _is_wrapper_of(process: psutil.Process, folder: str, element: str) -> bool:
     except psutil.Error:
         return False
     return words[-1:] == [element] and any(folder in word and word.endswith("wrapper.py") for word in words)
-
-
-def test_an_agent_that_is_killed_in_the_middle_finds_every_element_again(site: ArraySite, cluster: Cluster) -> None:
-    child = site.workspace.start()
-    site.drop()
-    site.wait_for_runs(4)
-    child.kill()
-    site.open(0, 1)
-    site.workspace.start()
-    site.wait_for_elements(succeeded="0-1", running="2-3")
-    site.open()
-    site.wait_for_state("succeeded")
-    site.each_element_ran_once()
-    assert len(site.runs()) == 4

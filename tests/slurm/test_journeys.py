@@ -228,6 +228,23 @@ def test_a_node_that_fails_under_a_task_does_not_end_what_still_runs_there(site:
     assert len(site.runs()) == 1
 
 
+def test_a_work_folder_that_is_away_when_its_job_starts_fails_it_with_what_to_do(site: Site) -> None:
+    site.cluster.let_start(False)
+    site.workspace.start()
+    site.drop("ecephys")
+    site.wait_for_message("It cannot start as it is: its partition is down.")
+    (job_id,) = site.cluster.live_jobs()
+    away = site.workspace.work.rename(site.folder / "away")
+    site.cluster.let_start(True)
+    site.cluster.wait_for(lambda: site.cluster.jobs()[job_id][1] == "FAILED", "failed launch")
+    away.rename(site.workspace.work)
+    site.wait_for_state("succeeded", "failed")
+    task = site.tasks()["create_staging_folder"]
+    assert (task["state"], task["attempt"], task["slurm_job_id"]) == ("failed", 1, job_id)
+    assert "its log could not be opened" in task["message"]
+    assert "The work folder (work_dir in agent.yaml) must be reachable from every node." in task["message"]
+
+
 # --- what people and limits do ---------------------------------------------------------------------------------------
 
 

@@ -65,7 +65,7 @@ def staged(job: OneJob) -> OneJob:
 
 
 def through(proxy: Proxy, place: Place, **changes: Any) -> dict[str, Any]:
-    quick = {"endpoint_url": proxy.endpoint, "give_up_seconds": 1.0, "request_seconds": 1.5, **changes}
+    quick = {"endpoint_url": proxy.endpoint, "give_up_seconds": 0.5, "request_seconds": 1.0, **changes}
     return {"bucket": place.address, "s3": place.access(**quick)}
 
 

@@ -1,0 +1,366 @@
+"""Code Ocean and DocDB: registered once, recorded once, run once, however often a task is begun or an answer lost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import code_ocean_server
+import docdb_server
+import pytest
+from code_ocean_server import TOKEN, CodeOceanServer
+from codeocean import CodeOcean as Sdk
+from codeocean.models.components import EveryoneRole
+from codeocean.models.computation import ComputationEndStatus
+from codeocean.models.data_asset import AWSS3Source as Aws
+from codeocean.models.data_asset import DataAssetParams, DataAssetSearchParams, DataAssetState, Source
+from docdb_server import DocDbServer
+from http_server import Reply
+from one_job import PREFIX, OneJob
+
+from dropbox_agent.errors import TaskFailed
+from dropbox_agent.model import CodeOceanAccess, DocDbAccess, Secret, TaskOutcome
+from dropbox_agent.tasks import (
+    code_ocean,
+    register_data_asset_to_codeocean,
+    run_codeocean_pipeline,
+    update_docdb_record,
+)
+from dropbox_agent.tasks.code_ocean import CodeOcean
+from dropbox_agent.tasks.progress import Progress
+from dropbox_agent.tasks.service import Service
+
+LOCATION = f"s3://lab-data/{PREFIX}"
+RUN = {"pipeline_monitor_settings": {"run_params": {"capsule_id": "sorter"}}}
+KEPT = {"process_name_suffix": "sorted", "tags": ["derived"], "permissions": {"everyone": "viewer"}}
+WITH_RESULTS = {"pipeline_monitor_settings": {"run_params": {"pipeline_id": "line"}, "capture_settings": KEPT}}
+
+
+@pytest.fixture
+def ocean() -> Iterator[CodeOceanServer]:
+    with code_ocean_server.running() as server:
+        yield server
+
+
+@pytest.fixture
+def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[DocDbServer]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", docdb_server.KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", docdb_server.SECRET)
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+    with docdb_server.running() as server:
+        yield server
+
+
+class There:
+    """A job whose data is in S3, at a site with a Code Ocean and a DocDB; waits are counted, not waited."""
+
+    def __init__(self, job: OneJob, ocean: CodeOceanServer, database: DocDbServer) -> None:
+        token = job.folder / "token"
+        token.write_text(f"{TOKEN}\n")
+        self.job, self.waits = job, [0.0]
+        access = CodeOceanAccess(domain=ocean.url, token=Secret(name="codeocean.token", file=token), hours=1.0)
+        record = DocDbAccess(host=database.url, region=docdb_server.REGION)
+        self.facts: dict[str, Any] = {"bucket": "s3://lab-data", "codeocean": access, "docdb": record}
+        self.service = self.quick(code_ocean.service(access, TOKEN))
+        self.ocean = CodeOcean(self.service, 1.0, self.waits.append, lambda: sum(self.waits))
+        self.database = self.quick(update_docdb_record.service(record))
+
+    def quick(self, service: Service) -> Service:
+        return replace(service, sleep=self.waits.append, answer_seconds=0.5, tries=3)
+
+    def register(self, **changes: Any) -> TaskOutcome:
+        settings = self.job.settings("register_data_asset_to_codeocean", **self.facts, **changes)
+        return register_data_asset_to_codeocean.registered(settings, Progress(), self.ocean)
+
+    def record(self) -> TaskOutcome:
+        return update_docdb_record.recorded(
+            self.job.settings("update_docdb_record", **self.facts), Progress(), self.database
+        )
+
+    def run(self, given: dict[str, Any], modality: str = "ecephys") -> TaskOutcome:
+        settings = self.job.settings("run_codeocean_pipeline", modality=modality, job_settings=given, **self.facts)
+        return run_codeocean_pipeline.ran(settings, Progress(), self.ocean)
+
+
+@pytest.fixture
+def there(job: OneJob, ocean: CodeOceanServer, database: DocDbServer) -> There:
+    return There(job, ocean, database)
+
+
+# --- the stand-in ----------------------------------------------------------------------------------------------------
+
+
+def test_the_stand_in_is_one_to_the_real_sdk(ocean: CodeOceanServer) -> None:
+    sdk = Sdk(ocean.url, TOKEN)
+    asset = DataAssetParams(name="a", mount="a", tags=["t"], source=Source(aws=Aws(bucket="b", prefix="a")))
+    made = [sdk.data_assets.create_data_asset(asset).id for _ in range(2)]
+    found = sdk.data_assets.search_data_assets_iterator(DataAssetSearchParams(query='name:"a"', limit=100))
+    assert [one.id for one in found] == made
+    sdk.session.close()
+
+
+def test_a_token_that_is_refused_is_said_and_not_shown(there: There) -> None:
+    wrong = replace(there.ocean, service=replace(there.service, sign=None))
+    settings = there.job.settings("register_data_asset_to_codeocean", **there.facts)
+    with pytest.raises(TaskFailed) as said:
+        register_data_asset_to_codeocean.registered(settings, Progress(), wrong)
+    assert str(said.value) == (
+        f"{there.service.name} refused: 401 (Unauthorized). The token or the credentials (agent.yaml, codeocean) do not"
+        " allow it; then retry the job."
+    )
+
+
+def test_the_real_task_leaves_no_token_behind(there: There, job: OneJob) -> None:
+    ran = job.command("register_data_asset_to_codeocean", **there.facts)
+    assert ran.outcome == TaskOutcome(
+        state="succeeded", message=f"{there.service.name} has the data as asset asset-1.", facts={"asset_id": "asset-1"}
+    )
+    written = [path.read_text(errors="replace") for path in job.run_folder.path.rglob("*") if path.is_file()]
+    assert TOKEN not in "".join([*written, ran.log])
+
+
+@pytest.mark.parametrize("task", ["register_data_asset_to_codeocean", "update_docdb_record", "run_codeocean_pipeline"])
+def test_without_the_service_a_task_is_skipped_with_the_reason(job: OneJob, task: str) -> None:
+    ran = job.command(task)
+    assert ran.outcome is not None
+    assert (ran.outcome.state, "is not configured" in ran.outcome.message) == ("skipped", True)
+
+
+# --- registered ------------------------------------------------------------------------------------------------------
+
+
+def test_an_asset_is_registered_and_waited_for(there: There, ocean: CodeOceanServer) -> None:
+    outcome = there.register(job_settings={"permissions": {"everyone": "viewer"}})
+    (made,) = ocean.assets.values()
+    assert outcome.facts == {"asset_id": made.id}
+    assert (made.name, made.mount, made.tags, made.state) == (
+        PREFIX, PREFIX, ["raw", "0012", "ecephys"], DataAssetState.Ready,
+    )  # fmt: skip
+    assert made.source_bucket is not None
+    assert (made.source_bucket.bucket, made.source_bucket.prefix) == ("lab-data", PREFIX)
+    assert ocean.shared[made.id].everyone == EveryoneRole.Viewer
+
+
+def test_a_second_run_finds_what_the_first_one_made(there: There, ocean: CodeOceanServer) -> None:
+    ocean.make(DataAssetParams(name=f"{PREFIX}_processed", mount="x", tags=[]))
+    first = there.register()
+    assert there.register() == first
+    assert len(ocean.assets) == 2
+
+
+def test_an_answer_that_got_lost_makes_no_second_asset(there: There, ocean: CodeOceanServer) -> None:
+    ocean.lose_answers = 1
+    assert there.register().facts == {"asset_id": "asset-1"}
+    assert len(ocean.assets) == 1
+
+
+def test_an_asset_that_code_ocean_cannot_use_fails_in_its_words(there: There, ocean: CodeOceanServer) -> None:
+    ocean.asset_ends = DataAssetState.Failed
+    with pytest.raises(TaskFailed, match=f"could not use the data asset {PREFIX}: the bucket is empty"):
+        there.register()
+    ocean.asset_ends = DataAssetState.Ready
+    assert there.register().facts == {"asset_id": "asset-2"}
+
+
+def test_an_asset_that_never_gets_ready_has_a_limit(there: There, ocean: CodeOceanServer) -> None:
+    ocean.looks_needed = 10_000
+    with pytest.raises(TaskFailed, match="is still draft after 1 hours"):
+        there.register()
+    assert sum(there.waits) <= 3600
+    assert len(there.waits) < 130
+
+
+def test_data_in_a_folder_is_not_for_code_ocean(there: There, job: OneJob) -> None:
+    ran = job.command("register_data_asset_to_codeocean", **{**there.facts, "bucket": job.bucket.as_uri()})
+    assert ran.outcome is not None
+    assert (ran.outcome.state, "Code Ocean reads from S3 only" in ran.outcome.message) == ("skipped", True)
+
+
+# --- recorded --------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_is_made_of_the_metadata_and_gets_the_id(there: There, database: DocDbServer, job: OneJob) -> None:
+    there.register()
+    (job.run_folder.path / "metadata.nd.json").write_text(json.dumps({"name": PREFIX, "subject": {"x": 1}}))
+    outcome = there.record()
+    (record,) = database.records.values()
+    assert record == {
+        "name": PREFIX, "subject": {"x": 1}, "_id": outcome.facts["record_id"], "location": LOCATION,
+        "other_identifiers": {"Code Ocean": ["asset-1"]},
+    }  # fmt: skip
+    assert there.record() == outcome
+    assert len(database.records) == 1
+
+
+def test_a_record_that_is_there_keeps_what_it_has(there: There, database: DocDbServer) -> None:
+    there.register()
+    others = {"Code Ocean": ["older"], "Other": ["x"]}
+    database.records["r"] = {"_id": "r", "location": LOCATION, "subject": {"y": 2}, "other_identifiers": others}
+    there.record()
+    assert database.records["r"] == {
+        "_id": "r", "location": LOCATION, "subject": {"y": 2},
+        "other_identifiers": {"Code Ocean": ["asset-1", "older"], "Other": ["x"]},
+    }  # fmt: skip
+
+
+def test_a_lost_answer_makes_no_second_record(there: There, database: DocDbServer) -> None:
+    there.register()
+    database.lose_answers = 1
+    there.record()
+    assert [one["other_identifiers"] for one in database.records.values()] == [{"Code Ocean": ["asset-1"]}]
+
+
+def test_two_records_of_one_place_are_left_alone(there: There, database: DocDbServer) -> None:
+    for name in ("a", "b"):
+        database.records[name] = {"_id": name, "location": LOCATION}
+    with pytest.raises(TaskFailed, match=r"more than one record of .* \(a, b\), and none of them was changed"):
+        there.record()
+
+
+def test_writing_needs_credentials(there: There, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(TaskFailed, match="no AWS credentials is known on this node"):
+        there.record()
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOTHER")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    with pytest.raises(TaskFailed, match="refused: 403"):
+        there.record()
+
+
+# --- run -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_capsule_is_run_on_the_asset_and_waited_for(there: There, ocean: CodeOceanServer) -> None:
+    there.register()
+    outcome = there.run(RUN)
+    ((params, _),) = ocean.computations.values()
+    assert outcome.message == "Code Ocean's computation run-1 succeeded."
+    assert params.capsule_id == "sorter"
+    assert [(one.id, one.mount) for one in params.data_assets or []] == [("asset-1", PREFIX)]
+    assert there.run(RUN) == outcome
+    assert len(ocean.computations) == 1
+
+
+def test_the_results_of_a_pipeline_are_kept_once(there: There, ocean: CodeOceanServer) -> None:
+    there.register()
+    ocean.lose_answers = 1
+    outcome = there.run(WITH_RESULTS)
+    ocean.lose_answers = 1
+    assert there.run(WITH_RESULTS) == outcome
+    result = ocean.assets[outcome.facts["result_id"]]
+    assert result.name.startswith(f"{PREFIX}_sorted_")
+    assert result.provenance is not None
+    assert result.provenance.computation == "run-1"
+    assert (len(ocean.computations), len(ocean.assets)) == (1, 2)
+    assert ocean.shared[result.id].everyone == EveryoneRole.Viewer
+
+
+def test_an_answer_that_got_lost_starts_nothing_twice(there: There, ocean: CodeOceanServer) -> None:
+    there.register()
+    ocean.lose_answers = 1
+    there.run(RUN)
+    assert len(ocean.computations) == 1
+
+
+def test_two_modalities_of_one_capsule_are_two_runs(there: There, ocean: CodeOceanServer) -> None:
+    there.register()
+    assert there.run(RUN).facts == {"computation_id": "run-1"}
+    ocean.lose_answers = 1
+    assert there.run(RUN, "behavior").facts == {"computation_id": "run-2"}
+
+
+def test_with_a_monitor_capsule_upstream_s_settings_are_handed_over(there: There, ocean: CodeOceanServer) -> None:
+    there.register()
+    ocean.looks_needed = 10_000
+    there.run({**WITH_RESULTS, "pipeline_monitor_capsule_id": "monitor"})
+    ((params, _),) = ocean.computations.values()
+    assert params.capsule_id == "monitor"
+    assert params.parameters is not None
+    assert json.loads(params.parameters[0]) == {
+        "capture_settings": KEPT,
+        "run_params": {"pipeline_id": "line", "data_assets": [{"id": "asset-1", "mount": PREFIX}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("ends", "exit_code", "words"),
+    [
+        (ComputationEndStatus.Failed, 1, r"ended as failed \(exit code 1\)"),
+        (ComputationEndStatus.Stopped, 0, "ended as stopped"),
+        (ComputationEndStatus.Succeeded, 3, r"\(exit code 3\)"),
+    ],
+)
+def test_a_run_that_ends_badly_fails_and_a_retry_starts_another(
+    there: There, ocean: CodeOceanServer, ends: ComputationEndStatus, exit_code: int, words: str
+) -> None:
+    there.register()
+    ocean.ends, ocean.exit_code = ends, exit_code
+    with pytest.raises(TaskFailed, match=words):
+        there.run(RUN)
+    ocean.ends, ocean.exit_code = ComputationEndStatus.Succeeded, 0
+    assert there.run(RUN).facts == {"computation_id": "run-2"}
+
+
+WRONG = [
+    ({}, "has no pipeline_monitor_settings"),
+    ({"pipeline_monitor_settings": {"run_params": {}}}, "exactly one of capsule_id and pipeline_id is needed"),
+    ({"pipeline_monitor_settings": {"run_params": {"capsul_id": "x"}}}, "run_params.capsul_id: Extra inputs"),
+]
+
+
+@pytest.mark.parametrize(("given", "words"), WRONG)
+def test_settings_that_cannot_be_run_are_said(there: There, given: dict[str, Any], words: str) -> None:
+    there.register()
+    with pytest.raises(TaskFailed, match=words):
+        there.run(given)
+
+
+# --- services and faults ---------------------------------------------------------------------------------------------
+
+TRIED_AGAIN = "Retry the job when it is back; what has been done is not done twice."
+FAULTS: list[tuple[str, Reply, str, int]] = [
+    ("throttled", Reply(429), f"asks to be asked less often (429), 3 times. {TRIED_AGAIN}", 3),
+    ("5xx", Reply(503, b'{"message": "down"}'), f"answered 503 (down), 3 times. {TRIED_AGAIN}", 3),
+    ("slow", Reply(after_seconds=20), f"did not answer within 0.5 s, 3 times. {TRIED_AGAIN}", 3),
+    ("half an answer", Reply(body=b"[]" + b" " * 50, cut_after=9), "hung up before it had answered", 3),
+    ("garbage", Reply(body=b"<html>"), f"answered something that is not JSON, 3 times. {TRIED_AGAIN}", 3),
+    ("4xx", Reply(400, b'{"message": "bad name"}'), "refused: 400 (bad name). Correct what it objects to, then retry"
+     " the job.", 1),
+    ("forbidden", Reply(403, b'{"message": "no"}'), "refused: 403 (no). The token or the credentials (agent.yaml, ", 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("service", ["Code Ocean", "DocDB"])
+@pytest.mark.parametrize(("reply", "words", "times"), [case[1:] for case in FAULTS], ids=[case[0] for case in FAULTS])
+def test_each_fault_of_each_service_is_said_and_tried_as_often_as_it_may_help(
+    there: There, ocean: CodeOceanServer, database: DocDbServer, service: str, reply: Reply, words: str, times: int
+) -> None:
+    faulty, act = (ocean.faulty, there.register) if service == "Code Ocean" else (database.faulty, there.record)
+    name = there.service.name if service == "Code Ocean" else there.database.name
+    faulty.always = reply
+    with pytest.raises(TaskFailed) as said:
+        act()
+    assert str(said.value).startswith(f"{name} {words}")
+    assert len(faulty.asked) == times
+    faulty.always = None
+    assert act().state == "succeeded"
+
+
+@pytest.mark.parametrize("service", ["Code Ocean", "DocDB"])
+def test_what_passes_is_waited_for(there: There, ocean: CodeOceanServer, database: DocDbServer, service: str) -> None:
+    faulty, act = (ocean.faulty, there.register) if service == "Code Ocean" else (database.faulty, there.record)
+    faulty.faults = [Reply(429), Reply(502)]
+    assert act().state == "succeeded"
+    assert sum(there.waits) > 0
+
+
+def test_nobody_there_is_said(there: There) -> None:
+    nowhere = replace(there.ocean, service=replace(there.service, base="http://127.0.0.1:9/api/v1/"))
+    settings = there.job.settings("register_data_asset_to_codeocean", **there.facts)
+    with pytest.raises(TaskFailed, match=r"cannot be reached .* 3 times"):
+        register_data_asset_to_codeocean.registered(settings, Progress(), nowhere)

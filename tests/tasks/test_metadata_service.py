@@ -1,0 +1,120 @@
+"""What the metadata service knows fills the gaps, what is brought wins, and what it does not know is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from http_server import Faulty, Reply, Request, serving
+from one_job import OneJob, write
+
+from dropbox_agent.errors import TaskFailed
+from dropbox_agent.tasks import metadata_service
+
+GATHER = "gather_preliminary_metadata"
+FUNDER = {
+    "name": "Allen Institute",
+    "abbreviation": "AI",
+    "registry": "Research Organization Registry (ROR)",
+    "registry_identifier": "03cpe7c52",
+}
+KNOWN: dict[str, Any] = {
+    "subject/0012": {"subject_id": "0012", "sex": "Female"},
+    "procedures/0012": {"subject_id": "0012", "subject_procedures": []},
+    "funding/Ephys%20Platform": [{"object_type": "Funding", "funder": FUNDER, "grant_number": None, "fundee": None}],
+    "investigators/Ephys%20Platform": [{"object_type": "Person", "name": "Ada Lovelace", "registry_identifier": None}],
+}
+
+
+def answer(request: Request) -> Reply:
+    path = request.path.removeprefix("/api/v2/")
+    if path not in KNOWN:
+        return Reply(404, b'{"detail": "Not found"}')
+    # Its code for what its own schema objects to, with the answer all the same.
+    status = 400 if path.startswith("procedures") else 200
+    return Reply(status, json.dumps(KNOWN[path]).encode(), headers={"X-Error-Message": "[]"} if status == 400 else {})
+
+
+@pytest.fixture
+def server() -> Iterator[Faulty]:
+    with serving(answer) as found:
+        yield found
+
+
+@pytest.fixture
+def ready(job: OneJob, server: Faulty) -> OneJob:
+    job.changes = {"metadata_service": server.url, "metadata_required": True}
+    job.run("create_staging_folder")
+    return job
+
+
+def read(job: OneJob, name: str) -> Any:
+    return json.loads((job.content / name).read_text())
+
+
+def test_what_was_not_brought_comes_from_the_service(ready: OneJob) -> None:
+    write(ready.metadata, {"data_description.json": b"{}"})
+    outcome = ready.run(GATHER, metadata_dir=ready.metadata)
+    assert read(ready, "subject.json") == KNOWN["subject/0012"]
+    assert read(ready, "procedures.json") == KNOWN["procedures/0012"], "also where its schema objects"
+    assert "subject.json comes from the metadata service." in outcome.message
+    assert outcome.facts["missing"] == ["instrument.json or rig.json", "acquisition.json or session.json"]
+
+
+def test_what_was_brought_wins(ready: OneJob, server: Faulty) -> None:
+    brought = {"data_description.json": b"{}", "subject.json": b'{"mine": 1}', "procedures.json": b"{}"}
+    write(ready.metadata, brought)
+    ready.run(GATHER, metadata_dir=ready.metadata)
+    assert read(ready, "subject.json") == {"mine": 1}
+    assert server.asked == []
+
+
+def test_a_subject_it_does_not_know_is_said(ready: OneJob, server: Faulty) -> None:
+    write(ready.metadata, {"data_description.json": b"{}"})
+    words = f"subject.json was not made: The metadata service ({server.url}) knows no subject of 9."
+    said = ready.failure(GATHER, metadata_dir=ready.metadata, subject_id="9")
+    assert said == f"{words} This site requires it (metadata.required): put one into metadata_dir."
+    told = ready.run(GATHER, metadata_dir=ready.metadata, subject_id="9", metadata_required=False)
+    assert words in told.message
+
+
+def test_a_project_has_its_funding_and_investigators(server: Faulty) -> None:
+    asked = metadata_service.service(server.url)
+    funding = metadata_service.of_project(asked, "funding", "Ephys Platform")
+    people = metadata_service.of_project(asked, "investigators", "Ephys Platform")
+    assert (funding, people) == (KNOWN["funding/Ephys%20Platform"], KNOWN["investigators/Ephys%20Platform"])
+    assert metadata_service.of_project(asked, "funding", "../subject/0012") == []
+
+
+def test_data_description_is_made_of_what_it_knows_of_the_project(ready: OneJob) -> None:
+    ready.run(GATHER, job_settings={"data_description_settings": {"institution": "AIND"}})
+    made = read(ready, "data_description.json")
+    assert (made["project_name"], made["subject_id"]) == ("Ephys Platform", "0012")
+    assert made["funding_source"][0]["funder"] == FUNDER
+    assert made["investigators"][0]["name"] == "Ada Lovelace"
+
+
+FAULTS = [
+    ("throttled", Reply(429), "asks to be asked less often (429), 3 times"),
+    ("5xx", Reply(500, b"oh"), "answered 500 (oh), 3 times"),
+    ("slow", Reply(after_seconds=20), "did not answer within 0.3 s, 3 times"),
+    ("half an answer", Reply(body=b"{}" + b" " * 50, cut_after=9), "hung up before it had answered"),
+    ("garbage", Reply(body=b"<html>"), "answered something that is not JSON, 3 times"),
+    ("4xx", Reply(403, b"no"), "refused: 403 (no)"),
+    ("another subject", Reply(body=b'{"subject_id": "13"}'), "answered something else than the subject of 0012"),
+]
+
+
+@pytest.mark.parametrize(("reply", "words"), [case[1:] for case in FAULTS], ids=[case[0] for case in FAULTS])
+def test_each_fault_is_said(server: Faulty, reply: Reply, words: str) -> None:
+    waits: list[float] = []
+    asked = replace(metadata_service.service(server.url), sleep=waits.append, answer_seconds=0.3, tries=3)
+    server.always = reply
+    with pytest.raises(TaskFailed) as said:
+        metadata_service.of_subject(asked, "subject", "0012")
+    assert str(said.value).startswith(f"{asked.name} {words}")
+    server.always = None
+    assert metadata_service.of_subject(asked, "subject", "0012") == KNOWN["subject/0012"]
