@@ -64,9 +64,11 @@ def look(seen: Observation, array: plan.Array) -> Observation:
     key = seen.attempt.tasks[0].key
     task = next(iter(seen.tasks), TaskObservation(key, TaskState.RUNNING, log=str(folder.elements)))
     task = replace(task, progress=progress(now_are))
-    if seen.state is not AttemptState.ENDED and _ended_badly(now_are):
+    if _ended_badly(now_are):
+        end = _end(folder, now_are)
+        # The last element may have been killed before it could say so for all.
+        task = replace(task, log=end["log"]) if seen.state is AttemptState.ENDED else replace(task, **end)
         seen = replace(seen, state=AttemptState.ENDED)
-        task = replace(task, **_end(folder, now_are))
     return replace(seen, tasks=(task,))
 
 

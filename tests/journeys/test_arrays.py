@@ -51,6 +51,8 @@ def test_one_element_that_fails_ends_the_others_and_the_task(site: ArraySite) ->
         "Element 0 of 4 failed: The script of arrayed for ecephys failed with exit code 1"
     )
     assert site.elements() == {"failed": "0", "cancelled": "1-3"}
+    assert task["log"].endswith("/elements/0.log")
+    assert Path(task["log"]).is_file()
     assert site.uploaded() == {}
     site.mend(0)
     site.open()

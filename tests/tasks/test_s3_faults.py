@@ -14,6 +14,8 @@ from s3_server import Place
 
 from dropbox_agent.errors import TaskFailed
 from dropbox_agent.tasks.bucket.s3 import PART_BYTES
+from dropbox_agent.tasks.progress import Progress
+from dropbox_agent.tasks.sending import Patience
 
 TASK = "upload_data_to_s3"
 FILE = f"{PREFIX}/ecephys/empty.log"
@@ -137,4 +139,19 @@ def test_an_upload_that_takes_too_long_is_given_up(staged: OneJob, strict: Place
         access = through(proxy, strict, deadline_hours=0.00001)
         with pytest.raises(TaskFailed, match=r"took longer than 1e-05 hours \(s3.deadline_hours\)") as failed:
             staged.run(TASK, **access)
+    assert failed.value.passes
+
+
+def test_an_upload_in_which_nothing_moves_is_given_up() -> None:
+    now = [100.0]
+    progress = Progress(clock=lambda: now[0])
+    patience = Patience(progress, still_seconds=30, clock=lambda: now[0])
+    now[0] += 29
+    patience.check()
+    progress.add(1)
+    now[0] += 29
+    patience.check()
+    now[0] += 2
+    with pytest.raises(TaskFailed, match="The upload stood still for 30 seconds and was given up") as failed:
+        patience.check()
     assert failed.value.passes

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi import Request
 from starlette.datastructures import UploadFile
@@ -20,8 +22,16 @@ from dropbox_agent.web.api.rates import Rates
 MOST_JSON_BYTES = LIMITS.text_bytes
 MOST_FORM_BYTES = LIMITS.file_bytes + 100_000
 """A manifest and what a form writes around it."""
+ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 BODY_SECONDS = 30.0
 """How long sending a request may take."""
+
+
+def iso(written: Any) -> Any:
+    """Refuse what is no date or time as ISO 8601 writes it: a bare number would be taken for seconds since 1970."""
+    if isinstance(written, str) and not ISO.match(written):
+        raise ValueError("write a date or time such as 2026-01-31 or 2026-01-31T12:00:00Z")
+    return written
 
 
 class TooMany(Exception):

@@ -112,7 +112,7 @@ MEANING: Mapping[int, str] = {
 
 def native(*codes: int) -> dict[int | str, Any]:
     """Return the answers that tell a trouble, of the tidy addresses."""
-    return _answers(*codes, 500, 503, model=Trouble)
+    return _answers(*codes, 422, 500, 503, model=Trouble)
 
 
 def _body(schema: Mapping[str, Any], kind: str = "application/json", example: Any = None) -> dict[str, Any]:
@@ -209,7 +209,7 @@ NATIVE_CANCEL: dict[str, Any] = {
     "tags": ["jobs"],
     "responses": {
         202: {"model": tidy.Ordered, "description": MEANING[202]},
-        **_answers(401, 403, 404, 409, 429, 500, 503, model=Trouble),
+        **_answers(401, 403, 404, 409, 422, 429, 500, 503, model=Trouble),
     },
     "openapi_extra": BEARER,
 }
@@ -239,5 +239,10 @@ def complete(document: dict[str, Any]) -> None:
     components["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "description": "A token of 'dropbox-agent token NAME'."}
     }
+    for operation in (one for path in document["paths"].values() for one in path.values()):
+        if "HTTPValidationError" in str(operation["responses"].get("422")):
+            del operation["responses"]["422"]  # what does not fit is 406 at upstream's addresses
+    for name in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(name, None)
     parts = SubmitRequest.model_json_schema(ref_template="#/components/schemas/{model}").get("$defs", {})
     components.setdefault("schemas", {}).update(parts)

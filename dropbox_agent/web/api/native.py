@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from pydantic import BeforeValidator
 from starlette.exceptions import HTTPException
 
 from dropbox_agent import report
@@ -22,6 +23,7 @@ from dropbox_agent.web.api.upstream import REQUEST, as_problem
 MOST_ROWS = 500
 """How many one answer lists."""
 Word = Annotated[str, Query(max_length=200)]
+Day = Annotated[date | None, BeforeValidator(asking.iso)]
 Limit = Annotated[int, Query(ge=1, le=MOST_ROWS)]
 Offset = Annotated[int, Query(ge=0, le=1_000_000)]
 Name = Annotated[str, Path(min_length=1, max_length=300)]
@@ -39,7 +41,7 @@ def router(parts: ApiParts) -> APIRouter:
 
 
 def _add_jobs(made: APIRouter, parts: ApiParts) -> None:
-    @made.get("/jobs", tags=["jobs"], responses=documents.native(422), response_model=tidy.JobList)
+    @made.get("/jobs", tags=["jobs"], responses=documents.native(), response_model=tidy.JobList)
     def jobs(
         q: Annotated[str, Query(max_length=200, description="Words that stand in its name, id, people or file.")] = "",
         state: Annotated[list[JobState] | None, Query(description="One or several.")] = None,
@@ -48,8 +50,12 @@ def _add_jobs(made: APIRouter, parts: ApiParts) -> None:
         subject: Word = "",
         job_type: Word = "",
         modality: Word = "",
-        since: Annotated[date | None, Query(description="The first day (UTC) it may have been submitted on.")] = None,
-        until: Annotated[date | None, Query(description="The last day.")] = None,
+        since: Annotated[
+            date | None,
+            BeforeValidator(asking.iso),
+            Query(description="The first day (UTC) it may have been submitted on."),
+        ] = None,
+        until: Annotated[Day, Query(description="The last day.")] = None,
         sort: JobOrder = "submitted",
         ascending: bool = False,
         limit: Limit = 50,
@@ -84,9 +90,7 @@ def _add_one_job(made: APIRouter, parts: ApiParts) -> None:
             raise HTTPException(404, f"There is no job {job_id}.")
         return Json(tidy.job(found))
 
-    @made.get(
-        "/jobs/{job_id}/tasks/{key}/log", tags=["jobs"], responses=documents.native(404, 422), response_model=tidy.Log
-    )
+    @made.get("/jobs/{job_id}/tasks/{key}/log", tags=["jobs"], responses=documents.native(404), response_model=tidy.Log)
     def log(job_id: Name, key: Name, attempt: Annotated[int | None, Query(ge=1, le=1_000_000)] = None) -> Response:
         """Read the log of a task (``compress_data[ecephys]``), of its last try or another one; its end, when long."""
         found = parts.reader.job(job_id)
@@ -110,7 +114,7 @@ def _add_one_job(made: APIRouter, parts: ApiParts) -> None:
 
 
 def _add_manifests(made: APIRouter, parts: ApiParts) -> None:
-    @made.get("/manifests", tags=["manifests"], responses=documents.native(422), response_model=tidy.ManifestList)
+    @made.get("/manifests", tags=["manifests"], responses=documents.native(), response_model=tidy.ManifestList)
     def manifests(
         q: Word = "",
         state: Annotated[list[DropState] | None, Query(description="One or several.")] = None,

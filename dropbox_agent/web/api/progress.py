@@ -7,11 +7,13 @@ from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
+from pydantic import BeforeValidator
 
 from dropbox_agent.model import JobLine, JobSearch
 from dropbox_agent.states import JobState
 from dropbox_agent.web.api import documents, logs, shapes
 from dropbox_agent.web.api.answers import message, wrong_parameter
+from dropbox_agent.web.api.asking import iso
 from dropbox_agent.web.api.parts import ApiParts
 from dropbox_agent.web.api.requests import DAG_ID
 
@@ -45,8 +47,10 @@ def _add_list(made: APIRouter, parts: ApiParts) -> None:
         states: Annotated[
             str | None, Query(max_length=500, description="A list as Python writes it: ['running', 'failed'].")
         ] = None,
-        execution_date_gte: Annotated[datetime | None, Query(description="Default: 14 days ago.")] = None,
-        execution_date_lte: datetime | None = None,
+        execution_date_gte: Annotated[
+            datetime | None, BeforeValidator(iso), Query(description="Default: 14 days ago.")
+        ] = None,
+        execution_date_lte: Annotated[datetime | None, BeforeValidator(iso)] = None,
         order_by: Order = "-execution_date",
     ) -> Response:
         """List the jobs submitted in the last 14 days, or since a date, the newest first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from functools import lru_cache
@@ -30,6 +31,7 @@ TASK_STATES: Mapping[TaskState, str | None] = {
     TaskState.SKIPPED: "skipped",
     TaskState.CANCELLED: "failed",
 }
+NUMBER = re.compile(r"[0-9]{1,9}")
 NOT_MAPPED = -1
 """The map_index of a task that is there once."""
 
@@ -73,7 +75,8 @@ def errors_of_rows(problems: Sequence[Problem]) -> list[str]:
 def _error(problem: Problem) -> dict[str, Any]:
     """Return one problem; ``problem`` in it is what ``dropbox-agent check --json`` prints."""
     column = problem.place.column or ""
-    location = [int(part) if part.isdigit() else part for part in column.split(".")] if column else []
+    parts = column.split(".") if column else []
+    location = [int(part) if NUMBER.fullmatch(part) else part for part in parts]
     return {
         "type": "value_error",
         "loc": location,
