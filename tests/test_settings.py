@@ -214,7 +214,7 @@ def test_the_error_names_the_file_in_every_line(tmp_path: Path) -> None:
         ("on-error: row", "on-error is not a setting. Did you mean on_error?"),
         ("Web: {port: 1}", "Web is not a setting. Did you mean web?"),
         ("_env_file: x", "_env_file is not a setting. Known here: "),
-        ("web: {xyzzy: 1}", "web.xyzzy is not a setting. Known here: host, port."),
+        ("web: {xyzzy: 1}", "web.xyzzy is not a setting. Known here: host, port, in_run."),
         ("? [a]\n: 1", "there is a key that is not plain text; write KEY: VALUE."),
         ("- a\n- b", "a list stands where settings are needed; write NAME: VALUE lines."),
         ("just words", '"just words" stands where settings are needed; write NAME: VALUE lines.'),

@@ -26,10 +26,11 @@ from dropbox_agent import settings as sites
 from dropbox_agent.errors import LedgerUnavailable
 from dropbox_agent.ledger import Ledger, Lists
 from dropbox_agent.manifest import LIMITS
-from dropbox_agent.model import JobStanding, Level, Place, Problem
+from dropbox_agent.model import Choices, JobSearch, JobStanding, Level, Place, Problem
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState, TaskState
 from dropbox_agent.web import charts, logs
+from dropbox_agent.web.glance import Glances
 
 HOSTILE = '<script>alert("x")</script>{{ 7*7 }}'
 PROBLEM = Problem(
@@ -212,6 +213,35 @@ def test_the_chart_stacks_the_states_of_each_day_and_shows_what_is_rare() -> Non
         (JobState.SUCCEEDED, round(0.999 * (charts.DAYS_HEIGHT - 15), 1)), (JobState.FAILED, charts.SMALLEST),
     ]  # fmt: skip
     assert all(part.y >= 0 for part in last.parts)
+
+
+class Counting:
+    """A ledger in which counting takes as long as a test says."""
+
+    def __init__(self) -> None:
+        self.seconds, self.now, self.counted = 0.0, 100.0, 0
+
+    def count_jobs(self, search: JobSearch) -> dict[JobState, int]:
+        self.now += self.seconds
+        self.counted += 1
+        return {}
+
+    def days(self, search: JobSearch, since: date) -> dict[date, dict[JobState, int]]:
+        return {}
+
+    def choices(self) -> Choices:
+        return Choices()
+
+
+@pytest.mark.parametrize(("took", "after", "counted"), [(0.0, 0.0, 2), (0.3, 5.9, 1), (0.3, 6.1, 2), (9.0, 10.1, 2)])
+def test_what_took_long_to_count_is_told_again_for_a_while(took: float, after: float, counted: int) -> None:
+    ledger = Counting()
+    glances = Glances(ledger, lambda: ledger.now)  # type: ignore[arg-type]
+    ledger.seconds = took
+    glances.of(JobSearch(), NOW.date())
+    ledger.now += after
+    glances.of(JobSearch(order="job"), NOW.date())
+    assert ledger.counted == counted
 
 
 # --- one job ---------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
@@ -11,7 +10,7 @@ from fastapi.responses import RedirectResponse, Response, StreamingResponse
 from dropbox_agent.states import JobState
 from dropbox_agent.web import answers, exports
 from dropbox_agent.web.asked import JOBS, LIST_SECONDS, LIVE_SECONDS, PAGE_ROWS, Asked, asked, job_search, paging
-from dropbox_agent.web.charts import DAYS, days_chart
+from dropbox_agent.web.glance import Glances
 from dropbox_agent.web.parts import Parts
 
 LIVE = (JobState.ACCEPTED, JobState.RUNNING)
@@ -26,6 +25,7 @@ MEDIA_TYPES = {
 def router(parts: Parts) -> APIRouter:
     """Return the addresses of the list of jobs."""
     found = APIRouter(include_in_schema=False)
+    glances = Glances(parts.lists)
 
     @found.get("/")
     def start() -> Response:
@@ -34,7 +34,7 @@ def router(parts: Parts) -> APIRouter:
     @found.get("/jobs")
     def jobs(request: Request) -> Response:
         what = asked("/jobs", request.query_params, JOBS)
-        return answers.page(parts.pages, "web/jobs.html.j2", **_facts(parts, what))
+        return answers.page(parts.pages, "web/jobs.html.j2", **_facts(parts, glances, what))
 
     @found.get("/jobs.{kind}")
     def export(request: Request, kind: Literal["csv", "xlsx"]) -> Response:
@@ -49,20 +49,20 @@ def router(parts: Parts) -> APIRouter:
     return found
 
 
-def _facts(parts: Parts, what: Asked) -> dict[str, Any]:
-    search, today = job_search(what), parts.now().date()
-    counts = parts.lists.count_jobs(search)
+def _facts(parts: Parts, glances: Glances, what: Asked) -> dict[str, Any]:
+    search = job_search(what)
+    glance = glances.of(search, parts.now().date())
     found = parts.lists.jobs(search, PAGE_ROWS, what.offset)
     live = any(job.state in LIVE for job in found)
     return {
         "jobs": found,
         "search": search,
-        "counts": counts,
-        "all": sum(counts.values()),
-        "chart": days_chart(parts.lists.days(search, today - timedelta(days=DAYS - 1)), today),
-        "choices": parts.lists.choices(),
+        "counts": glance.counts,
+        "all": sum(glance.counts.values()),
+        "chart": glance.chart,
+        "choices": glance.choices,
         "narrowed": any(what.get(name) for name in NARROWING),
         "xlsx_jobs": exports.XLSX_JOBS,
         "live_seconds": LIVE_SECONDS if live else LIST_SECONDS,
-        **paging(what, found, sum(counts[state] for state in search.states or JobState)),
+        **paging(what, found, sum(glance.counts[state] for state in search.states or JobState)),
     }
