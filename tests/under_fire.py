@@ -35,6 +35,11 @@ class SiteUnderFire:
     def config(self) -> Path:
         return self.folder / "site" / "agent.yaml"
 
+    @property
+    def calls(self) -> Path:
+        """What strace wrote of the last run under it."""
+        return self.folder / "calls"
+
     def settings(self) -> settings.Settings:
         return settings.load(self.config, {})
 
@@ -60,16 +65,15 @@ class SiteUnderFire:
 
     def count(self, call: str) -> int:
         """Return how many calls of a kind one whole run makes."""
-        log = self.folder / "calls"
+        log = self.calls
         done = self.run("strace", "-qq", "-o", str(log), "-e", f"trace={call}", "-e", "signal=none")
         assert done.returncode == 0, done.stderr
         return sum(bool(re.match(rf"{call}\(", line)) for line in log.read_text(errors="replace").splitlines())
 
     def struck(self, call: str, number: int, blow: str) -> subprocess.CompletedProcess[str]:
         """Run the agent with a blow (``signal=SIGKILL``, ``error=EIO``) at the so-manieth call of a kind."""
-        return self.run(
-            "strace", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:{blow}:when={number}"
-        )
+        log = str(self.calls)
+        return self.run("strace", "-qq", "-o", log, "-e", f"trace={call}", "-e", f"inject={call}:{blow}:when={number}")
 
     def what_is_wrong(self) -> list[str]:
         """Return everything that is not as it must be once a clean run has been idle."""
