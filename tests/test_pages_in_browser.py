@@ -237,7 +237,8 @@ def test_a_page_becomes_new_without_losing_scroll_focus_selection_or_what_was_op
         expect(page.locator("[data-follow]").first).to_contain_text("10 done")
         page.locator("#moves summary").click()
         page.locator("#moves summary").focus()
-        before = page.evaluate("window.scrollY")
+        seen_at = "document.querySelector('#moves summary').getBoundingClientRect().top"
+        before = page.evaluate(seen_at)
         page.evaluate("window.kept = document.querySelector('#tasks table')")
         go_on(site.ledger, attempt, now, 55)
         expect(page.locator("#tasks")).to_contain_text("55 bytes of 100 bytes")
@@ -245,7 +246,8 @@ def test_a_page_becomes_new_without_losing_scroll_focus_selection_or_what_was_op
         expect(page.locator("#moves summary")).to_be_focused()
         assert page.locator("#moves").evaluate("it => it.open")
         assert page.evaluate("window.kept === document.querySelector('#tasks table')")
-        assert page.evaluate("window.scrollY") == before > 0
+        # The log above has grown by a line; what is looked at stays where it was.
+        assert abs(page.evaluate(seen_at) - before) < 1
 
 
 def test_a_page_that_is_paused_stays_as_it_is(browser: Browser, site: Seen) -> None:
