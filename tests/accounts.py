@@ -20,6 +20,8 @@ AuthInfo=socket={folder}/munge.socket
 DbdHost=localhost
 DbdPort={port}
 SlurmUser={user}
+AuthAltTypes=auth/jwt
+AuthAltParameters=jwt_key={folder}/jwt.key
 StorageType=accounting_storage/mysql
 StorageHost=localhost
 StorageUser=root
@@ -32,6 +34,7 @@ AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=localhost
 AccountingStoragePort={port}
 AccountingStoragePass={folder}/munge.socket
+AccountingStorageEnforce=limits
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
 PreemptType=preempt/partition_prio
@@ -41,6 +44,7 @@ PartitionName=urgent Nodes=n[1-4] PriorityTier=9 MaxTime=1-0 State=UP
 """
 INSTEAD = {
     "JobAcctGatherType=jobacct_gather/none": "JobAcctGatherType=jobacct_gather/linux",
+    "Default=YES": "Default=YES PreemptMode=OFF",
     "SelectTypeParameters=CR_Core,CR_LLN": "SelectTypeParameters=CR_Core_Memory,CR_LLN",
 }
 

@@ -191,6 +191,16 @@ def a_job(
          "It waits because this account's share of its QOS is in use (QOSMaxCpuPerUserLimit)."),
         (a_job(reason="QOSGrpNodeLimit"), "It waits because a limit of its QOS is reached (QOSGrpNodeLimit)."),
         (a_job(reason="AssocGrpMemLimit"), "It waits because a limit of its account is reached (AssocGrpMemLimit)."),
+        (a_job(reason="QOSMaxWallDurationPerJobLimit"), "It cannot start as it is: it asks for more than its QOS or"
+         " account gives one job (QOSMaxWallDurationPerJobLimit)."),
+        (a_job(reason="AssocMaxCpuPerJobLimit"), "It cannot start as it is: it asks for more than its QOS or"
+         " account gives one job (AssocMaxCpuPerJobLimit)."),
+        (a_job(reason="AssocGrpCPUMinutesLimit"), "It cannot start as it is: what its QOS or account was given to"
+         " use is used up (AssocGrpCPUMinutesLimit)."),
+        (a_job(reason="AssocGrpCPURunMinutesLimit"),
+         "It waits because a limit of its account is reached (AssocGrpCPURunMinutesLimit)."),
+        (a_job(reason="QOSMaxJobsPerUserLimit"),
+         "It waits because this account's share of its QOS is in use (QOSMaxJobsPerUserLimit)."),
         (a_job(reason="Something<New>{0}"), "It waits in the queue (SomethingNew0)."),
         (a_job("RUNNING", nodes="n1"), None),
         (a_job("SUSPENDED"), "It is suspended; Slurm or an operator resumes it."),

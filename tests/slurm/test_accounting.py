@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import pwd
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 import pytest
 from accounts import AccountedCluster, accounted_cluster, missing_programs
 from cluster_site import Site, a_site, write_job_type
+from ways import commands, rest
 from workspace import Workspace, wait_for
 
-from dropbox_agent.executors.slurm import SlurmCommands
+from dropbox_agent.executors.slurm import JobRequest, SlurmCommands
+from dropbox_agent.executors.slurm.jobs import Cluster as Way
+from dropbox_agent.executors.slurm.jobs import JobRecord, Refused, Why
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 GREEDY = """
@@ -125,3 +130,45 @@ def test_the_accounting_knows_the_end_and_the_qos(_accounted: AccountedCluster) 
     assert record.ended is not None and abs((record.ended - before).total_seconds()) < 600
     assert slurm.records({"dbx-never"}, before) == []
     assert "normal" in slurm.qualities()
+
+
+def test_the_accounting_says_the_same_by_both_ways(_accounted: AccountedCluster) -> None:
+    """But for exit codes, which v0.0.38 has wrong."""
+    since = datetime.now(timezone.utc)
+    rest(_accounted).submit(a_job("dbx-ended", "exit 3"))
+    stopped = rest(_accounted).submit(a_job("dbx-stopped", "sleep 600"))
+    _accounted.wait_for(lambda: _accounted.jobs()[stopped][1] == "RUNNING", "running job")
+    _accounted.run("scancel", stopped)
+    names, ways = {"dbx-ended", "dbx-stopped"}, (commands(_accounted), rest(_accounted))
+
+    def seen(way: Way) -> list[JobRecord]:
+        found = [replace(one, exit_code=None, signal=None) for one in way.records(names, since)]
+        return sorted(found, key=lambda one: one.name)
+
+    _accounted.wait_for(lambda: [one.ended is not None for one in seen(ways[0])] == [True] * 2, "two ended jobs")
+    assert [(one.name, one.state, one.cancelled_by) for one in seen(ways[1])] == [
+        ("dbx-ended", "FAILED", None),
+        ("dbx-stopped", "CANCELLED", ME),
+    ]
+    assert seen(ways[0]) == seen(ways[1])
+    assert ways[0].qualities() == ways[1].qualities() == ["normal"]
+
+
+@pytest.mark.parametrize("way", [commands, rest])
+def test_a_limit_on_jobs_is_waited_for_by_both_ways(_accounted: AccountedCluster, way: Callable[..., Way]) -> None:
+    """sbatch says which limit it is; slurmrestd does not, so the account's own jobs tell."""
+    allow = partial(_accounted.run, "sacctmgr", "-i", "modify", "user", ME, "set")
+    assert allow("MaxSubmitJobs=1").returncode == 0
+    try:
+        slurm = way(_accounted)
+        slurm.submit(a_job("dbx-first", "sleep 600"))
+        with pytest.raises(Refused, match="Job violates accounting/QOS policy") as refused:
+            slurm.submit(a_job("dbx-second", "sleep 600"))
+        assert refused.value.why is Why.FULL
+    finally:
+        allow("MaxSubmitJobs=-1")
+        _accounted.mend()
+
+
+def a_job(name: str, script: str) -> JobRequest:
+    return JobRequest(name, "", f"#!/bin/sh\n{script}\n", Path("/dev/null"), {})

@@ -107,6 +107,15 @@ REASONS: Mapping[str, str] = {
 }  # fmt: skip
 """Reason of a waiting job -> sentence. Limits of accounts and QOS have dozens of names: see FAMILIES."""
 FAMILIES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"(QOS|Assoc)Max\w+Per(Job|Node)\w*"),
+        CANNOT_START + "it asks for more than its QOS or account gives one job.",
+    ),
+    # What running jobs may still use ("RunMinutes") comes back when they end; what was used does not.
+    (
+        re.compile(r"(QOS|Assoc)(Grp|Max)(?!\w*RunMin)\w*Min(utes)?\w*"),
+        CANNOT_START + "what its QOS or account was given to use is used up.",
+    ),
     (re.compile(r"QOS\w*(PerUser|PerUserLimit|PU)\w*"), "It waits because this account's share of its QOS is in use."),
     (re.compile(r"(QOS|MaxQOS)\w*"), "It waits because a limit of its QOS is reached."),
     (re.compile(r"Assoc\w*"), "It waits because a limit of its account is reached."),
