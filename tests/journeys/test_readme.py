@@ -47,7 +47,18 @@ def run(words: list[str], folder: Path) -> str:
 
 def test_every_command_of_the_readme_works_as_it_stands_there(tmp_path: Path) -> None:
     found = commands()
-    assert [words[0] for words in found] == ["init", "run", "doctor", "fsck", "status", "serve", "run", "adopt"]
+    assert [words[0] for words in found] == [
+        "init",
+        "run",
+        "doctor",
+        "fsck",
+        "status",
+        "serve",
+        "submit",
+        "summary",
+        "run",
+        "adopt",
+    ]
     for words in found[:-1]:
         run(words, tmp_path)
 
