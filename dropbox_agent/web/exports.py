@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator
 from tempfile import SpooledTemporaryFile
 from typing import Any
@@ -21,7 +22,12 @@ CSV_JOBS = 1_000_000
 XLSX_JOBS = 20_000
 """How many jobs an export holds at most: a workbook takes a millisecond a row to write."""
 IN_MEMORY = 4_000_000
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What some program takes for the beginning of a formula; the last four are wide ones."""
+NOT_IN_XML = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""Characters that no workbook can hold."""
+CELL_CHARACTERS = 32_767
+"""How much text one cell of a workbook holds."""
 
 
 def values(job: JobLine) -> tuple[Any, ...]:
@@ -62,14 +68,18 @@ def _csv_line(fields: Iterable[Any]) -> str:
 
 
 def _no_formula(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
+    if not isinstance(value, str):
+        return value
+    # Half a character, from a file name in another encoding, cannot be sent as UTF-8.
+    text = value.encode("utf-8", "replace").decode()
+    return f"'{text}" if (text.lstrip(" ") or text).startswith(FORMULA_SIGNS) else text
 
 
 def _cell(sheet: Any, value: Any) -> Any:
-    if not (isinstance(value, str) and value.startswith("=")):
+    if not isinstance(value, str):
         return value
-    cell = WriteOnlyCell(sheet, value)
-    cell.data_type = "s"
+    cell = WriteOnlyCell(sheet, NOT_IN_XML.sub("\ufffd", value)[:CELL_CHARACTERS])
+    cell.data_type = "s"  # Neither "=1+1" nor "#N/A" is what it looks like.
     return cell
 
 
