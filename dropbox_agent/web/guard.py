@@ -1,4 +1,5 @@
-"""What every answer forbids the browser, and which requests are not taken because another site's page sent them."""
+"""What every answer forbids the browser, which requests are not taken because another site's page sent them, and HEAD:
+the same answer as GET without its content, for whoever only asks whether something is there."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ FOREIGN = (
 
 
 class Guard:
-    """Wraps the application: refuses what a foreign page sends, and adds the headers to every answer."""
+    """Wraps the application: refuses what a foreign page sends, adds the headers to every answer, and answers HEAD."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -44,7 +45,26 @@ class Guard:
             await send(message)
 
         app = self._app if is_own(scope["method"], Headers(scope=scope)) else PlainTextResponse(FOREIGN + "\n", 403)
-        await app(scope, receive, send_with_headers)
+        if scope["method"] == "HEAD":
+            # RFC 9110, 9.3.2: whatever can be got can be asked for so.
+            await app({**scope, "method": "GET"}, receive, _without_content(send_with_headers))
+        else:
+            await app(scope, receive, send_with_headers)
+
+
+def _without_content(send: Send) -> Send:
+    """Return what sends an answer's head, and ends it where its content would begin."""
+    ended = False
+
+    async def send_head(message: Message) -> None:
+        nonlocal ended
+        if message["type"] == "http.response.body":
+            if ended:
+                return
+            message, ended = {"type": "http.response.body", "body": b"", "more_body": False}, True
+        await send(message)
+
+    return send_head
 
 
 def is_own(method: str, headers: Mapping[str, str]) -> bool:
