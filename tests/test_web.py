@@ -29,7 +29,7 @@ from dropbox_agent.manifest import LIMITS
 from dropbox_agent.model import Choices, JobSearch, JobStanding, Level, Place, Problem
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState, TaskState
-from dropbox_agent.web import charts, logs
+from dropbox_agent.web import charts, exports, logs
 from dropbox_agent.web.glance import Glances
 
 HOSTILE = '<script>alert("x")</script>{{ 7*7 }}'
@@ -195,6 +195,26 @@ def test_the_list_can_be_saved_as_csv_and_xlsx_and_no_text_becomes_a_formula(sit
     cells = {str(name.value): cell for name, cell in zip(head, line, strict=True)}
     assert (cells["project_name"].value, cells["project_name"].data_type) == ("=HYPERLINK(1)", "s")
     assert (cells["subject_id"].value, cells["row"].value) == ("-1", 2)
+
+
+@pytest.mark.parametrize(
+    ("written", "in_csv", "in_xlsx"),
+    [
+        (" =1+1", "' =1+1", " =1+1"),
+        ("\n=1+1", "'\n=1+1", "\n=1+1"),
+        ("\uff1d1+1", "'\uff1d1+1", "\uff1d1+1"),
+        ("a\x07b", "a\x07b", "a\ufffdb"),
+        ("#N/A", "#N/A", "#N/A"),
+        ("x" * 40_000, "x" * 40_000, "x" * 32_767),
+    ],
+    ids=["space", "line end", "full width", "control character", "error value", "long"],
+)
+def test_whatever_text_a_ledger_holds_can_be_saved(site: Visited, written: str, in_csv: str, in_xlsx: str) -> None:
+    accepted(site.ledger, "odd.csv", [a_job("odd", project_name=written)])
+    (row,) = csv.DictReader(io.StringIO(site.get("/jobs.csv").text.removeprefix("\ufeff"), newline=""))
+    sheet = openpyxl.load_workbook(io.BytesIO(site.get("/jobs.xlsx").content)).worksheets[0]
+    cell = sheet.cell(2, list(exports.COLUMNS).index("project_name") + 1)
+    assert (row["project_name"], cell.value, cell.data_type) == (in_csv, in_xlsx, "s")
 
 
 def test_an_empty_agent_says_what_to_do(site: Visited) -> None:
@@ -392,7 +412,8 @@ def test_a_link_or_a_device_in_a_run_folder_is_no_log(site: Visited, tmp_path: P
 )
 def test_no_part_of_an_address_becomes_a_path(full: Visited, asked: dict[str, str]) -> None:
     for part in ("", "/tail", "/whole"):
-        assert full.get(full.address("runs_2") + "/log" + part, **asked).status_code in (404, 422)
+        answer = full.get(full.address("runs_2") + "/log" + part, **asked)
+        assert (answer.status_code, "There is no such page" in answer.text) == (404, True)
     assert full.get("/jobs/..%2f..%2f/log", task="x").status_code == 404
 
 
@@ -608,6 +629,7 @@ def test_an_asset_is_sent_again_only_when_it_changed(site: Visited) -> None:
         "/assets/base.html.j2",
         "/assets/..%2fstyle.css",
         "/jobs/" + "x" * 5000,
+        "/jobs.pdf",
     ],
 )
 def test_an_unknown_address_is_told_in_words(full: Visited, path: str) -> None:
@@ -623,6 +645,18 @@ def test_nothing_can_be_changed(full: Visited, method: str) -> None:
         answer = full.request(method, path)
         assert answer.status_code == 405
         assert "This page can only be looked at." in answer.text
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/jobs.csv", "/healthz", "/nowhere", "/api/jobs", "/api/nowhere"])
+def test_who_asks_only_whether_something_is_there_gets_the_same_answer_without_its_content(
+    full: Visited, path: str
+) -> None:
+    told, asked = full.get(path), full.request("HEAD", path)
+    assert (asked.status_code, asked.content) == (told.status_code, b"")
+    varying = ("content-length", "date")  # a page says how long ago something was
+    assert [one for one in asked.headers.items() if one[0] not in varying] == [
+        one for one in told.headers.items() if one[0] not in varying
+    ]
 
 
 def test_what_a_page_of_another_site_sends_is_not_taken(site: Visited) -> None:

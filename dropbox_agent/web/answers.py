@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
@@ -35,6 +36,11 @@ def add_answers_to_errors(site: FastAPI, pages: Pages) -> None:
     @site.exception_handler(HTTPException)
     def wrong(request: Request, error: HTTPException) -> Response:
         return _in_words(request, error, pages)
+
+    @site.exception_handler(RequestValidationError)
+    def no_such_thing(request: Request, error: RequestValidationError) -> Response:
+        # An address of the pages that somebody wrote by hand: what it asks for is not there.
+        return _in_words(request, HTTPException(404), pages)
 
     @site.exception_handler(AgentError)
     def unavailable(request: Request, error: AgentError) -> Response:
