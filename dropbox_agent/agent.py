@@ -23,6 +23,7 @@ from dropbox_agent.model import Attempt, Drop, Level, Observation, Place, Proble
 from dropbox_agent.patience import Places
 from dropbox_agent.retention import Retention
 from dropbox_agent.states import AttemptState, DropState, JobState
+from dropbox_agent.wording import counted
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -177,11 +178,12 @@ class Agent:
         jobs = examination.acceptable()
         if jobs and (self.rows_alone or not examination.errors):
             self.ledger.accept(drop, jobs, examination.problems, now)
-            logger.info("%s: accepted, %d jobs.", drop.name, len(jobs), extra={"action": "accepted", "drop": drop.name})
+            count = counted(len(jobs), "job")
+            logger.info("%s: accepted, %s.", drop.name, count, extra={"action": "accepted", "drop": drop.name})
             return
         self.ledger.refuse(drop, examination.problems, self._who_is_told(examination), now)
-        count = len(examination.errors)
-        logger.info("%s: refused, %d errors.", drop.name, count, extra={"action": "refused", "drop": drop.name})
+        count = counted(len(examination.errors), "error")
+        logger.info("%s: refused, %s.", drop.name, count, extra={"action": "refused", "drop": drop.name})
 
     def obey(self, now: datetime) -> None:
         """Carry out what people ordered: to cancel a job, or to run it again."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from dropbox_agent import manifest, plan, policy, presets, validate
 from dropbox_agent.ledger import Reader
-from dropbox_agent.model import Job, Known, Level, Plan, Presets, Problem, Row
+from dropbox_agent.model import Job, Known, Level, Place, Plan, Presets, Problem, Row
 from dropbox_agent.patience import Places
 from dropbox_agent.remembered import Answer
 from dropbox_agent.wording import shown
@@ -26,6 +26,8 @@ CHECK = "check_s3_folder_exists"
 """The task that keeps an upload from being done twice; force_cloud_sync skips it."""
 LINE_SUFFIXES = (".yaml", ".yml", ".json")
 """Manifests whose places are lines."""
+MOST_LETTERS = 9
+"""More than the letters of any column (XFD is Excel's last)."""
 SIBLINGS = 200
 """How many names beside a missing folder are looked at for a suggestion."""
 
@@ -281,9 +283,15 @@ def _lines_of(row: Row) -> set[int | None]:
 
 
 def _in_order(problems: Sequence[Problem]) -> list[Problem]:
-    """Errors first, then by place, each once."""
+    """Errors first, then by place as one reads, each once."""
     once = dict.fromkeys(problems)
-    return sorted(once, key=lambda p: (p.level is not Level.ERROR, p.place.row or 0, p.place.column or ""))
+    return sorted(once, key=lambda p: (p.level is not Level.ERROR, p.place.row or 0, _across(p.place)))
+
+
+def _across(place: Place) -> tuple[int, str, str]:
+    """Where a place stands in its row: cells from left to right (``Z7`` before ``AA7``), then what has no cell."""
+    letters = (place.cell or "").rstrip("0123456789")
+    return (len(letters) or MOST_LETTERS, letters, place.column or "")
 
 
 def as_json(examination: Examination) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from dropbox_agent.model import (
     TaskStanding,
 )
 from dropbox_agent.states import FINAL_TASK_STATES, GOOD_ENDS, DropState, JobState, TaskState
+from dropbox_agent.wording import counted
 
 STATUS_SCHEMA = 1
 """The version of status.json; it grows when a field changes its meaning or goes."""
@@ -107,7 +108,7 @@ def _stands(standing: Standing) -> str:
         return "Waiting until the file has stopped changing."
     errors = _of_level(standing.problems, Level.ERROR)
     if standing.state is DropState.REFUSED:
-        return f"Refused: {_count(len(errors), 'problem')}{_in_rows(errors)}; nothing was uploaded."
+        return f"Refused: {counted(len(errors), 'problem')}{_in_rows(errors)}; nothing was uploaded."
     return "; ".join([*_job_phrases(standing.jobs), *_refused_rows(errors)]) + "."
 
 
@@ -412,9 +413,9 @@ def _job_phrases(jobs: Sequence[JobStanding]) -> list[str]:
     if not told:
         return ["No job"]
     if len(told) == 1:
-        return [f"{_count(len(jobs), 'job')} {told[0][0]}"]
+        return [f"{counted(len(jobs), 'job')} {told[0][0]}"]
     first, *others = told
-    return [f"{first[1]} of {_count(len(jobs), 'job')} {first[0]}", *(f"{number} {words}" for words, number in others)]
+    return [f"{first[1]} of {counted(len(jobs), 'job')} {first[0]}", *(f"{number} {words}" for words, number in others)]
 
 
 def _has_uploaded(job: JobStanding) -> bool:
@@ -427,7 +428,7 @@ def _where_failed(jobs: Iterable[JobStanding]) -> str:
 
 
 def _refused_rows(errors: Sequence[Problem]) -> list[str]:
-    return [f"refused: {_count(len(errors), 'problem')}{_in_rows(errors)}"] if errors else []
+    return [f"refused: {counted(len(errors), 'problem')}{_in_rows(errors)}"] if errors else []
 
 
 def _in_rows(problems: Sequence[Problem]) -> str:
@@ -447,10 +448,6 @@ def _listed(names: Sequence[str]) -> str:
     if len(names) > SHOWN_ROWS + 1:
         names = [*names[:SHOWN_ROWS], f"{len(names) - SHOWN_ROWS} more"]
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _of_level(problems: Iterable[Problem], level: Level) -> tuple[Problem, ...]:

@@ -28,7 +28,12 @@ def cut(text: str, characters: int) -> str:
     return text if len(text) <= characters else text[: characters - 1] + "…"
 
 
-def nearest(word: str, known: Iterable[str], cutoff: float = 0.7) -> str | None:
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 job``, ``2 jobs``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Return the known word that ``word`` was probably meant to be, whatever its case, dashes and blanks."""
     by_shape = {_shape(name): name for name in known}
     near = difflib.get_close_matches(_shape(word[:100]), by_shape, n=1, cutoff=cutoff)

@@ -78,6 +78,22 @@ def test_check_for_programs_has_the_shape_of_the_contract(site: Path, sources: d
     } == set(found["problems"][0])  # fmt: skip
 
 
+def test_problems_are_told_in_the_order_one_reads_a_table(site: Path) -> None:
+    header = [f"modality{number}{rest}" for number in range(11) for rest in ("", ".input_source")]
+    columns = ["job_type", "subject_id", *header, "acq_datetime", "s3_bucket", "project_name"]
+    wrong = dict.fromkeys(columns, "") | {
+        "job_type": "?",
+        "subject_id": "a b",
+        "acq_datetime": "soon",
+        "s3_bucket": "?",
+    }
+    wrong["modality0"] = "?"
+    write_csv(site / "wrong.csv", [wrong])
+    problems = checked(site, site / "wrong.csv")["problems"]
+    cells = [problem["cell"] for problem in problems if problem["level"] == "error"]
+    assert cells == ["A2", "B2", "C2", "Y2", "Z2", "AA2"]
+
+
 def test_a_row_that_only_the_outside_world_objects_to_stays_in_jobs(site: Path, sources: dict[str, Path]) -> None:
     write_csv(site / "s.csv", [a_row(sources, **{"modality0.input_source": "/not/there"})])
     found = checked(site, site / "s.csv")

@@ -233,6 +233,23 @@ def test_an_unknown_column_with_data_is_an_error_that_refuses_the_rows_below_it(
     assert 1 not in {place.row for place in rows[1].places.values()}
 
 
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("modalty1", "modality1"),
+        ("modlity12.input_source", "modality12.input_source"),
+        ("modalty", "modality0"),
+        ("subjct", "subject_id"),
+        ("projekt_name", "project_name"),
+        ("acquisition_datetime", "acq_datetime"),
+        ("nothing like it", None),
+    ],
+)
+def test_a_column_that_is_not_known_is_told_with_the_one_it_was_meant_to_be(written: str, meant: str | None) -> None:
+    problem = only(read_csv(f"{HEADER},{written}", ROW + ",x"))
+    assert (problem.place.cell, problem.suggestion) == ("G1", meant)
+
+
 def test_an_unknown_column_without_data_is_only_told() -> None:
     rows, problems = read_csv(HEADER + ",notes", ROW + ",")
     assert [(problem.level, problem.place.cell) for problem in problems] == [(Level.WARNING, "G1")]

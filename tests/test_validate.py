@@ -170,7 +170,7 @@ def test_every_problem_of_a_row_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("field", "found", "suggestion"),
     [
-        ("job_type", "ephsy", None),
+        ("job_type", "ephsy", "ecephys"),
         ("job_type", "Ecephys", "ecephys"),
         ("job_type", "ecepyhs", "ecephys"),
         ("platform", "ECEPHYS", "ecephys"),

@@ -59,6 +59,7 @@ REQUIRED = ("job_type", "project_name", "subject_id", "acq_datetime", "modality0
 TASK_FIELDS = tuple(Task.model_fields)
 _DICT_FIELDS = ("job_settings", "image_resources")
 _MODALITY = re.compile(r"modality(0|[1-9][0-9]?)", re.IGNORECASE)
+_DIGITS = re.compile(r"(0|[1-9][0-9]?)$")
 _SEGMENTS = 40
 _SURE = 0.8
 
@@ -105,8 +106,8 @@ def suggestion(header: str) -> str | None:
     if rest and name == "tasks":
         field = next((near for part in rest if (near := nearest(normal(part), TASK_FIELDS))), None)
         return f"tasks.{normal(rest[0])}.{field}" if field else None
-    known = ("modality0", *FIELDS, *SHORTCUTS)
-    return nearest(normal(header), (*known, "modality0.input_source"))
+    number = digits.group() if (digits := _DIGITS.search(name)) else "0"
+    return nearest(normal(header), (f"modality{number}", f"modality{number}.input_source", *FIELDS, *SHORTCUTS))
 
 
 def normal(header: str) -> str:

@@ -124,5 +124,5 @@ def _field_in_words(error: Any) -> str:
 
 def instead(word: str, known: Collection[str]) -> str:
     """Return what may have been meant, as the end of a sentence."""
-    near = nearest(word, sorted(known), cutoff=0.6)
+    near = nearest(word, sorted(known))
     return f"; did you mean {near}?" if near else f"; known are {', '.join(sorted(known))}"

@@ -199,7 +199,7 @@ def _unknown(path: KeyPath, section: type[BaseModel]) -> str:
 
 def _instead(found: str, known: Iterable[str], listed_as: str) -> str:
     known = list(known)
-    near = nearest(found, known, cutoff=0.6)
+    near = nearest(found, known)
     return f"Did you mean {near}?" if near else f"{listed_as}: {', '.join(known)}."
 
 

@@ -24,6 +24,9 @@ FOLDERS = ("input_source", "metadata_dir")
 NUMBER = re.compile(r"-?(0|[1-9]\d{0,14})(\.\d{1,15})?", re.ASCII)
 BOOLEANS = {"true": True, "false": False}
 
+_LIKE_A_FIELD = 0.7
+"""How like the name of a field a key must be not to be a modality."""
+
 TASK_FIELDS: Mapping[str, str] = {
     "skip_task": "true or false",
     "image": "text",
@@ -82,7 +85,7 @@ def _is_by_modality(check: Check, value: Mapping[str, Any]) -> bool:
     if any(key in names for key in value):
         return True
     return bool(value) and all(
-        isinstance(inner, dict) and key not in TASK_FIELDS and nearest(key, TASK_FIELDS) is None
+        isinstance(inner, dict) and key not in TASK_FIELDS and nearest(key, TASK_FIELDS, _LIKE_A_FIELD) is None
         for key, inner in islice(value.items(), MOST_MODALITIES)
     )
 
@@ -108,7 +111,7 @@ def _is_listed(check: Check, modality: str, path: list[str]) -> bool:
     listed = _listed(check)
     if modality in listed:
         return True
-    near = nearest(modality, listed)
+    near = None if modality in check.known.modalities else nearest(modality, listed)
     message = f'"{shown(modality)}" is not among the modalities of this session.{hint(near, listed)}'
     check.error(path, message, modality, suggestion=near)
     return False

@@ -15,6 +15,7 @@ from dropbox_agent.states import DropState, JobState
 from dropbox_agent.web import answers
 from dropbox_agent.web.asked import DROPS, LIST_SECONDS, LIVE_SECONDS, PAGE_ROWS, Asked, asked, drop_search, paging
 from dropbox_agent.web.parts import Parts
+from dropbox_agent.wording import counted
 
 SHOWN_JOBS = 20
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -93,7 +94,7 @@ def _one(parts: Parts, drop: DropLine) -> dict[str, Any]:
 def in_words(drop: DropLine) -> str:
     """Return where a manifest stands, in one sentence."""
     if drop.state is DropState.REFUSED:
-        return f"{_count(drop.errors, 'problem')}; nothing was uploaded."
+        return f"{counted(drop.errors, 'problem')}; nothing was uploaded."
     words = {
         JobState.FAILED: "failed",
         JobState.RUNNING: "running",
@@ -101,15 +102,11 @@ def in_words(drop: DropLine) -> str:
         JobState.CANCELLED: "cancelled",
         JobState.SUCCEEDED: "succeeded",
     }
-    return f"{_count(sum(drop.jobs.values()), 'job')}: {_listed(drop.jobs, words)}."
+    return f"{counted(sum(drop.jobs.values()), 'job')}: {_listed(drop.jobs, words)}."
 
 
 def _listed(counts: Mapping[JobState, int], words: Mapping[JobState, str]) -> str:
     return ", ".join(f"{counts[state]} {word}" for state, word in words.items() if counts.get(state)) or "none"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _download(content: bytes, name: str, media_type: str) -> Response:
