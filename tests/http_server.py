@@ -35,6 +35,8 @@ class Reply:
     """Hang up after this many bytes of the body."""
     after_seconds: float = 0.0
     """Only answer when this much time has passed, or the server ends."""
+    byte_seconds: float = 0.0
+    """How long each byte of the body takes, until the server ends."""
 
 
 Answers = Callable[[Request], Reply]
@@ -78,7 +80,10 @@ def serving(behaves: Answers) -> Iterator[Faulty]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(reply.body)))
             self.end_headers()
-            self.wfile.write(reply.body[: reply.cut_after])
+            for place in range(len(reply.body) if reply.byte_seconds else 0):
+                self.wfile.write(reply.body[place : place + 1])
+                faulty.over.wait(reply.byte_seconds)
+            self.wfile.write(b"" if reply.byte_seconds else reply.body[: reply.cut_after])
             if reply.cut_after is not None:
                 self.close_connection = True
 

@@ -57,7 +57,7 @@ class CodeOcean:
 
     def make_asset(self, look: Callable[[], dict[str, Any] | None], params: Mapping[str, Any]) -> dict[str, Any]:
         """Return the asset that ``look`` finds, or a new one."""
-        return _object(
+        return _identified(
             looked_for(
                 self.service.name,
                 look,
@@ -88,7 +88,7 @@ class CodeOcean:
         self, look: Callable[[], dict[str, Any] | None], params: Mapping[str, Any], *, look_first: bool
     ) -> dict[str, Any]:
         """Return the computation that ``look`` finds, or a new one."""
-        return _object(
+        return _identified(
             looked_for(
                 self.service.name,
                 look,
@@ -138,7 +138,8 @@ class CodeOcean:
             if self.clock() + wait > end:
                 raise TaskFailed(
                     f"{self.service.name}: {what} is still {found.get('state')} after {self.hours:g} hours"
-                    " (codeocean.hours in agent.yaml). It goes on there; retry the job to go on waiting for it."
+                    " (codeocean.hours in agent.yaml). It goes on there; retry the job to go on waiting for it.",
+                    passes=True,
                 )
             progress.begin(f"Waits for Code Ocean: {found.get('state')}")
             self.sleep(wait)
@@ -162,7 +163,7 @@ def service(access: CodeOceanAccess, token: str) -> Service:
         request.headers["Authorization"] = f"Basic {proof}"
 
     base, headers = f"{access.domain}/api/v1/", {"Min-Server-Version": MIN_SERVER_VERSION}
-    return Service(f"Code Ocean ({access.domain})", base, "codeocean", headers, sign)
+    return Service(f"Code Ocean ({access.domain})", base, "codeocean", headers, sign, (token, proof))
 
 
 def _token(access: CodeOceanAccess, environ: Mapping[str, str]) -> str:
@@ -194,6 +195,13 @@ def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TaskFailed("Code Ocean answered something that is no object. An operator has to look.")
     return value
+
+
+def _identified(value: Any) -> dict[str, Any]:
+    found = _object(value)
+    if not isinstance(found.get("id"), str):
+        raise TaskFailed("Code Ocean answered something that has no id. An operator has to look.")
+    return found
 
 
 # --- what is known of this job there ---------------------------------------------------------------------------------

@@ -50,7 +50,8 @@ def recorded(settings: TaskSettings, progress: Progress, database: Service) -> T
         with_id = f", with Code Ocean's {known}" if known else ""
         message = f"{database.name} has the record {identity}{with_id}."
         return TaskOutcome(state="succeeded", message=message, facts={"record_id": identity, "asset_id": known})
-    raise TaskFailed(f"{database.name} {words}, {TRIES} times. Retry the job when it is back; nothing is done twice.")
+    sentence = f"{database.name} {words}, {TRIES} times. Retry the job when it is back; nothing is done twice."
+    raise TaskFailed(sentence, passes=True)
 
 
 def _written(settings: TaskSettings, database: Service, location: str, field: str, known: str | None) -> str:

@@ -320,6 +320,14 @@ def test_settings_that_cannot_be_run_are_said(there: There, given: dict[str, Any
         there.run(given)
 
 
+@pytest.mark.parametrize(("answer", "words"), [(b"[]", "that is no object"), (b"{}", "that has no id")])
+def test_an_answer_of_another_shape_is_said(there: There, ocean: CodeOceanServer, answer: bytes, words: str) -> None:
+    searched = Reply(body=b'{"has_more": false, "results": []}')
+    ocean.faulty.faults = [searched, Reply(body=answer)]
+    with pytest.raises(TaskFailed, match=f"Code Ocean answered something {words}"):
+        there.register()
+
+
 # --- services and faults ---------------------------------------------------------------------------------------------
 
 TRIED_AGAIN = "Retry the job when it is back; what has been done is not done twice."
