@@ -71,6 +71,7 @@ def test_of_a_site_in_order_all_is_well(site: Workspace) -> None:
         "projects": "not configured",
         "mail": "not configured",
         "code ocean": "not configured",
+        "docdb": "not configured",
         "metadata service": "not configured",
     }
     assert set(found["checks"][0]) == {"name", "verdict", "sentence", "advice"}

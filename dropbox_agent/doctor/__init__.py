@@ -27,6 +27,7 @@ CHECKS: tuple[Check, ...] = (
     services.projects,
     services.mail,
     services.code_ocean,
+    services.docdb,
     services.metadata,
 )
 """Every check, in the order in which they are shown. To add one: a function that yields findings, and a line here."""

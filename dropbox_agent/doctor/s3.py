@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Mapping
 from typing import Any
 
+from dropbox_agent.doctor.as_a_task import looked
 from dropbox_agent.doctor.findings import Finding, Verdict
 from dropbox_agent.model import S3Access
 
 LOOK = "dropbox_agent.tasks.bucket.look"
 GIVE_UP_SECONDS = 5.0
-WHOLE_SECONDS = 60.0
 
 
 def bucket(name: str, address: str, access: S3Access, environ: Mapping[str, str]) -> Finding:
@@ -30,20 +27,4 @@ def bucket(name: str, address: str, access: S3Access, environ: Mapping[str, str]
 
 def _looked(address: str, access: S3Access, environ: Mapping[str, str]) -> dict[str, Any]:
     quick = access.model_copy(update={"give_up_seconds": GIVE_UP_SECONDS, "request_seconds": GIVE_UP_SECONDS})
-    argv = [sys.executable, "-I", "-m", LOOK, address, quick.model_dump_json()]
-    try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=WHOLE_SECONDS, env=_environment(environ), check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {"failed": f"The bucket {address} did not answer within {WHOLE_SECONDS:.0f} seconds."}
-    if done.returncode != 0:
-        last = done.stderr.strip().splitlines()[-1:] or ["no word"]
-        return {"failed": f"The bucket {address} could not be looked at: {last[0]}"}
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
-
-
-def _environment(environ: Mapping[str, str]) -> dict[str, str]:
-    kept = {name: value for name, value in environ.items() if name in ("PATH", "HOME") or name.startswith("AWS_")}
-    return {**kept, "LANG": "C.UTF-8"}
+    return looked(f"The bucket {address}", LOOK, (address, quick.model_dump_json()), environ)

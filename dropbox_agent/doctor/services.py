@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
-import httpx
-
 from dropbox_agent import assembly, deliver
+from dropbox_agent.doctor.as_a_task import looked
 from dropbox_agent.doctor.findings import Finding, Site, Verdict
 from dropbox_agent.errors import AgentError
 
+LOOK = "dropbox_agent.tasks.look"
 LONGEST_SECONDS = 15.0
-"""How long one service is waited for."""
+"""How long the mail server is waited for."""
 
 
 def projects(at: Site) -> Iterator[Finding]:
@@ -35,33 +36,55 @@ def projects(at: Site) -> Iterator[Finding]:
 
 
 def code_ocean(at: Site) -> Iterator[Finding]:
-    """Code Ocean's token: there, and nobody else's to read. Code Ocean itself is asked by the tasks."""
+    """Code Ocean: it takes the token, which is nobody else's to read."""
     access = assembly.code_ocean(at.settings.codeocean)
     if access is None or access.token.file is None:
         words = "Its tasks are skipped (codeocean.domain is not set)."
         yield Finding("code ocean", Verdict.NOT_CONFIGURED, words)
         return
     access.token.read(at.environ)
-    if access.token.file.stat().st_mode & 0o077:
+    trouble = _trouble(at, "Code Ocean", "codeocean", access.model_dump_json())
+    if trouble is not None:
+        yield Finding("code ocean", Verdict.FAILED, trouble, "Correct 'codeocean'; uploads go on, its tasks fail.")
+    elif access.token.file.stat().st_mode & 0o077:
         words = f"{access.token.file} (codeocean.token_file) can be read by other users of this machine."
         yield Finding("code ocean", Verdict.WARNING, words, f"chmod 600 {access.token.file}")
+    else:
+        yield Finding("code ocean", Verdict.OK, f"Code Ocean ({access.domain}) answers, and takes the token.")
+
+
+def docdb(at: Site) -> Iterator[Finding]:
+    """DocDB: it answers, and there is something to sign with; nothing is written."""
+    access = assembly.doc_db(at.settings.docdb)
+    if access is None:
+        yield Finding("docdb", Verdict.NOT_CONFIGURED, "Its task is skipped (docdb.host is not set).")
         return
-    yield Finding("code ocean", Verdict.OK, f"The token for {access.domain} is there; tasks use it.")
+    trouble = _trouble(at, "DocDB", "docdb", access.model_dump_json())
+    if trouble is not None:
+        yield Finding("docdb", Verdict.FAILED, trouble, "Correct 'docdb'; uploads go on, its task fails.")
+        return
+    words = f"DocDB ({access.host}) answers, and writing can be signed; whether it is allowed was not tried."
+    yield Finding("docdb", Verdict.OK, words)
 
 
 def metadata(at: Site) -> Iterator[Finding]:
-    """The metadata service: it answers."""
+    """The metadata service: it answers, and is one."""
     address = at.settings.metadata.service_url
     if address is None:
         yield Finding("metadata service", Verdict.NOT_CONFIGURED, "Metadata come from metadata_dir and presets.")
         return
-    try:
-        httpx.get(address, timeout=LONGEST_SECONDS)
-    except httpx.HTTPError as error:
-        words = f"The metadata service {address} cannot be reached ({error or type(error).__name__})."
-        yield Finding("metadata service", Verdict.FAILED, words, "Correct metadata.service_url, or have it started.")
+    trouble = _trouble(at, "The metadata service", "metadata", json.dumps(address))
+    if trouble is not None:
+        advice = "Correct metadata.service_url, or have it started."
+        yield Finding("metadata service", Verdict.FAILED, trouble, advice)
         return
     yield Finding("metadata service", Verdict.OK, f"The metadata service {address} answers.")
+
+
+def _trouble(at: Site, name: str, section: str, given: str) -> str | None:
+    """Return why a service that tasks use cannot be used from this machine."""
+    trouble: str | None = looked(name, LOOK, (section, given), at.environ)["failed"]
+    return trouble
 
 
 def mail(at: Site) -> Iterator[Finding]:

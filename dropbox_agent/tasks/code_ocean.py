@@ -152,21 +152,22 @@ def opened(settings: TaskSettings, environ: Mapping[str, str] = os.environ) -> C
     access = settings.codeocean
     if access is None:
         raise TaskSkipped(NOT_CONFIGURED)
-    return CodeOcean(service(access, _token(access, environ)), access.hours)
+    return CodeOcean(service(access, token(access, environ)), access.hours)
 
 
-def service(access: CodeOceanAccess, token: str) -> Service:
+def service(access: CodeOceanAccess, secret: str) -> Service:
     """Return Code Ocean's API."""
-    proof = base64.b64encode(f"{token}:".encode()).decode()
+    proof = base64.b64encode(f"{secret}:".encode()).decode()
 
     def sign(request: httpx.Request) -> None:
         request.headers["Authorization"] = f"Basic {proof}"
 
     base, headers = f"{access.domain}/api/v1/", {"Min-Server-Version": MIN_SERVER_VERSION}
-    return Service(f"Code Ocean ({access.domain})", base, "codeocean", headers, sign, (token, proof))
+    return Service(f"Code Ocean ({access.domain})", base, "codeocean", headers, sign, (secret, proof))
 
 
-def _token(access: CodeOceanAccess, environ: Mapping[str, str]) -> str:
+def token(access: CodeOceanAccess, environ: Mapping[str, str] = os.environ) -> str:
+    """Return the site's token. Raises TaskFailed, which names only its place."""
     try:
         return access.token.read(environ)
     except AgentError as error:

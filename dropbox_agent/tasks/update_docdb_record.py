@@ -55,16 +55,16 @@ def recorded(settings: TaskSettings, progress: Progress, database: Service) -> T
 
 
 def _written(settings: TaskSettings, database: Service, location: str, field: str, known: str | None) -> str:
-    records = _records(database, location, field)
-    if len(records) > 1:
-        ids = ", ".join(str(one.get("_id")) for one in records)
+    there = records(database, location, field)
+    if len(there) > 1:
+        ids = ", ".join(str(one.get("_id")) for one in there)
         raise TaskFailed(
             f"{database.name} has more than one record of {location} ({shown(ids)}), and none of them was changed."
             " An operator has to remove one, then retry the job."
         )
-    if not records:
+    if not there:
         return _inserted(settings, database, location, field, known)
-    record = records[0]
+    record = there[0]
     identifiers = record.get(field) if isinstance(record.get(field), dict) else {}
     merged = _with_id(identifiers, known)
     if merged != identifiers:
@@ -74,7 +74,8 @@ def _written(settings: TaskSettings, database: Service, location: str, field: st
     return str(record["_id"])
 
 
-def _records(database: Service, location: str, field: str) -> list[dict[str, Any]]:
+def records(database: Service, location: str, field: str) -> list[dict[str, Any]]:
+    """Return the records of a location, two at most: their ids and one field."""
     params = {
         "limit": "2",
         "skip": "0",
