@@ -294,6 +294,9 @@ def test_a_real_job_is_followed_to_its_end_and_its_log_while_it_grows(
         drop(workspace, "s.csv", lambda path: write_csv(path, [row]))
         page.locator("tbody tr td.name a").click(timeout=60_000)
         page.locator("#graph .node.busy", has_text="compress_data[behavior]").wait_for(timeout=60_000)
+        # The log of what runs now comes to the page that was opened before it ran.
+        shown = page.get_by_role("region", name="End of the log of compress_data[behavior]")
+        expect(shown).to_contain_text("the first line", timeout=60_000)
         page.get_by_role("link", name="Log of compress_data[behavior]", exact=True).click(timeout=60_000)
         log = page.get_by_role("region", name="The log")
         expect(log).to_contain_text("the first line")

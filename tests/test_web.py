@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from dropbox_agent.manifest import LIMITS
 from dropbox_agent.model import Choices, JobSearch, JobStanding, Level, Place, Problem
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState, TaskState
-from dropbox_agent.web import charts, exports, logs
+from dropbox_agent.web import charts, exports, logs, one_job
 from dropbox_agent.web.glance import Glances
 
 HOSTILE = '<script>alert("x")</script>{{ 7*7 }}'
@@ -415,6 +415,53 @@ def test_no_part_of_an_address_becomes_a_path(full: Visited, asked: dict[str, st
         answer = full.get(full.address("runs_2") + "/log" + part, **asked)
         assert (answer.status_code, "There is no such page" in answer.text) == (404, True)
     assert full.get("/jobs/..%2f..%2f/log", task="x").status_code == 404
+
+
+@pytest.fixture
+def arrayed(site: Visited) -> Visited:
+    """A job whose task runs in four elements: one ended well, one failed, one runs, one waits."""
+    resources = {"image_resources": {"array": "0-3"}}
+    task = replace(planned("compress_data[ecephys]"), settings=resources)
+    accepted(site.ledger, "v.csv", [a_job("volume")], tasks=(task,))
+    (attempt,) = hand_over(site.ledger, site.job("volume").job_id, at(1))
+    elements = attempt.folder / "elements"
+    elements.mkdir(parents=True)
+    for number, record in ((0, "succeeded"), (1, "failed"), (2, None)):
+        (elements / f"{number}.started").mkdir()
+        (elements / f"{number}.log").write_text(f"element {number}\n")
+        if record:
+            (elements / f"{number}.{record}.json").write_text("{}")
+    see(site.ledger, attempt, TaskState.RUNNING, at(1), at(2), log=str(elements / "2.log"))
+    return site
+
+
+def test_each_element_of_an_array_has_its_log_and_the_one_that_failed_is_shown_first(arrayed: Visited) -> None:
+    address = arrayed.address("volume")
+    task = {"task": "compress_data[ecephys]"}
+    words = arrayed.words(f"{address}/log", **task)
+    assert "Log of compress_data[ecephys] , element 1 ✕ failed" in words
+    assert "✓ 0 succeeded ✕ 1 failed ▸ 2 running ○ 3 waiting element 1" in words
+    assert "element 2" in arrayed.words(f"{address}/log", **task, element="2")
+    shown = re.findall(r'data-follow="([^"]*)"', arrayed.get(address).text)
+    assert [arrayed.get(one.replace("&amp;", "&")).json()["text"] for one in shown] == ["element 1\n"]
+
+
+@pytest.mark.parametrize(
+    ("element", "text", "grows"),
+    [("0", "element 0\n", False), ("1", "element 1\n", False), ("2", "element 2\n", True), ("3", "", True)],
+)
+def test_the_log_of_an_element_grows_until_the_element_has_ended(
+    arrayed: Visited, element: str, text: str, grows: bool
+) -> None:
+    told = arrayed.get(f"{arrayed.address('volume')}/log/tail", task="compress_data[ecephys]", element=element).json()
+    assert (told["text"], told["grows"]) == (text, grows)
+
+
+def test_between_two_tasks_the_last_log_stays_on_the_page_of_a_job(site: Visited) -> None:
+    accepted(site.ledger, "s.csv", [a_job("between")])
+    (attempt,) = hand_over(site.ledger, site.job("between").job_id, at(1))
+    see(site.ledger, attempt, TaskState.SUCCEEDED, at(1), at(2), log="x.log")
+    assert [task.key for task in one_job.worth_reading(site.job("between"))] == ["check_s3_folder_exists"]
 
 
 def test_a_share_that_hangs_holds_no_page_up(full: Visited, monkeypatch: pytest.MonkeyPatch) -> None:

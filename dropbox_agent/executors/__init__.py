@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
+from dropbox_agent.executors.elements import states as element_states
 from dropbox_agent.executors.local import LocalExecutor
 from dropbox_agent.executors.patient import Patient
 from dropbox_agent.executors.rehearsal import RehearsalExecutor
@@ -56,4 +57,5 @@ __all__ = [
     "SlurmExecutor",
     "SlurmRest",
     "Token",
+    "element_states",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,9 +18,10 @@ from fastapi import APIRouter, HTTPException
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from dropbox_agent.errors import NoAnswer
-from dropbox_agent.model import AttemptFolder, JobStanding, TaskStanding
+from dropbox_agent.model import JobStanding, TaskStanding
 from dropbox_agent.states import TaskState
-from dropbox_agent.web import answers
+from dropbox_agent.web import answers, elements
+from dropbox_agent.web.asked import LIVE_SECONDS
 from dropbox_agent.web.one_job import known_job
 from dropbox_agent.web.parts import Parts
 
@@ -28,7 +29,6 @@ TAIL_BYTES = 64 * 1024
 """How much of the end of a log is shown; the whole of it can be downloaded."""
 BLOCK = 256 * 1024
 FOLLOWED = (TaskState.SUBMITTED, TaskState.RUNNING)
-ELEMENT_LOG = re.compile(r"(\d{1,6})\.log")
 INVISIBLE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
 """Colours of terminals and other control characters; tabs and line ends stay."""
 
@@ -42,13 +42,20 @@ class Log:
     attempt: int
     element: int | None
     """Of an array task."""
-    folder: AttemptFolder
+    elements: Mapping[int, TaskState]
+    """How each element of an array task stands."""
     path: Path
+
+    @property
+    def state(self) -> TaskState:
+        """How that stands whose log it is: the element, else the task."""
+        return self.task.state if self.element is None else self.elements.get(self.element, self.task.state)
 
     @property
     def grows(self) -> bool:
         """Whether something may still be added to it."""
-        return self.attempt == self.task.attempt and self.task.state in FOLLOWED
+        is_last = self.attempt == self.task.attempt and self.task.state in FOLLOWED
+        return is_last and self.state in (TaskState.WAITING, *FOLLOWED)
 
 
 @dataclass(frozen=True)
@@ -70,11 +77,11 @@ def router(parts: Parts) -> APIRouter:
 
     @found.get("/jobs/{job_id}/log")
     def page(job_id: str, task: str, attempt: int = 0, element: int | None = None) -> Response:
-        log = _log(parts, job_id, task, attempt, element)
+        log = _log(parts, job_id, task, attempt, element, chosen=True)
         tail, trouble = _tail_or_trouble(parts, log, None)
-        elements = _elements(parts, log)
-        facts: dict[str, Any] = {"job": log.job, "task": log.task, "log": log, "tail": tail}
-        return answers.page(parts.pages, "web/log.html.j2", **facts, trouble=trouble, elements=elements)
+        facts: dict[str, Any] = {"job": log.job, "task": log.task, "log": log, "tail": tail, "trouble": trouble}
+        live = LIVE_SECONDS if log.task.state in FOLLOWED else 0
+        return answers.page(parts.pages, "web/log.html.j2", **facts, live_seconds=live)
 
     @found.get("/jobs/{job_id}/log/tail")
     def tail(
@@ -83,7 +90,7 @@ def router(parts: Parts) -> APIRouter:
         log = _log(parts, job_id, task, attempt, element)
         found, trouble = _tail_or_trouble(parts, log, since)
         facts = {"text": found.text, "start": found.start, "end": found.end, "size": found.size, "anew": found.anew}
-        return JSONResponse({**facts, "grows": log.grows, "trouble": trouble, "state": log.task.state.value})
+        return JSONResponse({**facts, "grows": log.grows, "trouble": trouble, "state": log.state.value})
 
     @found.get("/jobs/{job_id}/log/whole")
     def whole(job_id: str, task: str, attempt: int = 0, element: int | None = None) -> Response:
@@ -98,8 +105,11 @@ def router(parts: Parts) -> APIRouter:
     return found
 
 
-def _log(parts: Parts, job_id: str, key: str, number: int, element: int | None) -> Log:
-    """Return the log that is asked for. Raises the answer that there is none."""
+def _log(parts: Parts, job_id: str, key: str, number: int, element: int | None, chosen: bool = False) -> Log:
+    """Return the log that is asked for. Raises the answer that there is none.
+
+    ``chosen``: of an array task, of which no element is named, it is that of the element most worth reading.
+    """
     job = known_job(parts, job_id)
     task = next((task for task in job.tasks if task.key == key), None)
     number = number or (task.attempt if task else 0)
@@ -107,15 +117,11 @@ def _log(parts: Parts, job_id: str, key: str, number: int, element: int | None) 
     if task is None or attempt is None:
         raise HTTPException(404)
     folder = parts.read.run_folder(job_id).attempt(attempt)
+    standing = elements.standing(parts.work, job, key, folder)
+    if chosen and element is None:
+        element = elements.worth_reading(standing)
     path = folder.log(key) if element is None else folder.element(element, "log")
-    return Log(job, task, number, element, folder, path)
-
-
-def _elements(parts: Parts, log: Log) -> list[int]:
-    try:
-        return parts.work.ask(lambda: elements_of(log))
-    except (OSError, NoAnswer):
-        return []  # The log itself says what is wrong with its share.
+    return Log(job, task, number, element, standing, path)
 
 
 def _tail_or_trouble(parts: Parts, log: Log, since: int | None) -> tuple[Tail, str]:
@@ -148,15 +154,6 @@ def open_plain(path: Path) -> BinaryIO:
         os.close(number)
         raise OSError(0, "it is not a plain file")
     return os.fdopen(number, "rb")
-
-
-def elements_of(log: Log) -> list[int]:
-    """Return the elements of an array task that have a log of their own, one by one. Raises OSError."""
-    try:
-        names = os.listdir(log.folder.elements)
-    except FileNotFoundError:
-        return []
-    return sorted(int(match[1]) for name in names if (match := ELEMENT_LOG.fullmatch(name)))
 
 
 def readable(content: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, HTTPException
@@ -10,13 +11,22 @@ from fastapi.responses import Response
 from dropbox_agent.model import JobStanding, TaskStanding
 from dropbox_agent.report import fraction
 from dropbox_agent.states import FINAL_JOB_STATES, TaskState
-from dropbox_agent.web import answers, charts
+from dropbox_agent.web import answers, charts, elements
 from dropbox_agent.web.asked import LIVE_SECONDS
 from dropbox_agent.web.parts import Parts
 from dropbox_agent.web.written import WrittenRow
 
 SHOWN_LOGS = 3
 """Of how many tasks that run or failed the end of the log is shown at once."""
+
+
+@dataclass(frozen=True)
+class ShownLog:
+    """A log whose end is shown."""
+
+    task: TaskStanding
+    element: int | None
+    """Of an array task."""
 
 
 def router(parts: Parts) -> APIRouter:
@@ -50,7 +60,7 @@ def _facts(parts: Parts, job: JobStanding) -> dict[str, Any]:
         "attempts": parts.lists.attempts(job.job_id),
         "planned": {task.key: task for task in job.plan.tasks},
         "moves": parts.lists.moves(job.job_id),
-        "logs": _worth_reading(job),
+        "logs": _logs(parts, job),
         "row": _row(parts, job),
         "live_seconds": LIVE_SECONDS if live else 0,
     }
@@ -61,10 +71,25 @@ def _row(parts: Parts, job: JobStanding) -> WrittenRow:
     return parts.written.row(drop, job.row) if drop is not None else WrittenRow(trouble="Its manifest is not known.")
 
 
-def _worth_reading(job: JobStanding) -> list[TaskStanding]:
-    """Return the tasks whose log is shown at once: those that failed, else those that run."""
+def _logs(parts: Parts, job: JobStanding) -> list[ShownLog]:
+    return [ShownLog(task, _element(parts, job, task)) for task in worth_reading(job)]
+
+
+def _element(parts: Parts, job: JobStanding, task: TaskStanding) -> int | None:
+    attempt = parts.lists.attempt_key(job.job_id, task.key, task.attempt)
+    if attempt is None:
+        return None
+    folder = parts.read.run_folder(job.job_id).attempt(attempt)
+    return elements.worth_reading(elements.standing(parts.work, job, task.key, folder))
+
+
+def worth_reading(job: JobStanding) -> list[TaskStanding]:
+    """Return the tasks whose log is shown at once: those that failed, else those that run, else the last one before."""
+    with_log = [task for task in job.tasks if task.log]
     for state in (TaskState.FAILED, TaskState.RUNNING):
-        found = [task for task in job.tasks if task.state is state and task.log]
+        found = [task for task in with_log if task.state is state]
         if found:
             return found[:SHOWN_LOGS]
-    return []
+    # Between two tasks what was read stays.
+    ended = [task for task in with_log if task.ended is not None] if job.state not in FINAL_JOB_STATES else []
+    return [max(ended, key=lambda task: task.ended or job.created)] if ended else []

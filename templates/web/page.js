@@ -18,6 +18,7 @@ async function refresh() {
     const other = fresh.getElementById(part.id);
     if (other) become(part, other);
   }
+  followAll();
   return Number(fresh.body.dataset.live || 0);
 }
 
@@ -29,6 +30,7 @@ function become(node, fresh) {
     return;
   }
   attributesBecome(node, fresh);
+  if (node.dataset.follow) return; // What a log says comes from following it.
   const known = new Map();
   for (const child of node.children) if (child.id) known.set(child.id, child);
   let place = node.firstChild;
@@ -102,6 +104,16 @@ function offerPause() {
 
 // --- logs --------------------------------------------------------------------------------------------------------------
 
+const followed = new WeakSet();
+
+function followAll() {
+  for (const log of document.querySelectorAll("[data-follow]")) {
+    if (followed.has(log)) continue;
+    followed.add(log);
+    follow(log);
+  }
+}
+
 function follow(log) {
   const lines = Number(log.dataset.lines || 0);
   let since = log.dataset.since === undefined ? null : Number(log.dataset.since);
@@ -111,11 +123,11 @@ function follow(log) {
   async function look() {
     let more = true;
     try {
-      if (!document.hidden) more = await add();
+      if (!document.hidden && !paused) more = await add();
     } catch {
       more = true;
     }
-    if (more) window.setTimeout(look, 1500);
+    if (more && log.isConnected) window.setTimeout(look, 1500);
   }
 
   async function add() {
@@ -127,37 +139,26 @@ function follow(log) {
     text += found.text;
     since = found.end;
     const shown = lines ? text.trimEnd().split("\n").slice(-lines).join("\n") : text;
-    const words = shown || found.trouble;
+    const words = shown || (lines ? found.trouble : "");
     if (words !== log.textContent) log.textContent = words;
     if (atEnd) log.scrollTop = log.scrollHeight;
-    tellOfLog(found);
+    tellTrouble(found.trouble);
     return found.grows || found.end < found.size;
   }
 
   if (log.dataset.grows !== "no") look();
 }
 
-function tellOfLog(found) {
+function tellTrouble(words) {
   const trouble = document.querySelector("[data-trouble]");
-  if (trouble) {
-    trouble.textContent = found.trouble;
-    trouble.hidden = !found.trouble;
-  }
-  const following = document.querySelector("[data-following]");
-  if (following && !found.grows) following.textContent = "The task has ended; the log is complete.";
-  const state = document.querySelector("[data-state] .state");
-  if (state && !found.grows && !state.textContent.includes(found.state)) refreshState(state);
-}
-
-async function refreshState(state) {
-  const answer = await fetch(location.href);
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("[data-state] .state");
-  if (fresh) state.replaceWith(document.importNode(fresh, true));
+  if (!trouble) return;
+  trouble.textContent = words;
+  trouble.hidden = !words;
 }
 
 // --- begin -------------------------------------------------------------------------------------------------------------
 
-for (const log of document.querySelectorAll("[data-follow]")) follow(log);
+followAll();
 if (live) {
   offerPause();
   tell("");
