@@ -348,6 +348,34 @@ def test_a_log_is_read_by_the_key_of_its_task(busy: ApiSite) -> None:
     assert busy.get(f"/api/jobs/{job_of(busy)}/tasks/..%2f..%2fagent.yaml/log").status_code == 404
 
 
+def test_the_logs_of_an_array_are_those_of_its_elements(site: ApiSite) -> None:
+    resources = (
+        "{modality_transformation_settings: {ecephys: {image_resources: {array: '0-2'}, command_script: 'true'}}}"
+    )
+    (site.folder / "job_types" / "parts.yaml").write_text(f"description: In parts.\ntasks: {resources}\n")
+    job_id = site.post("/api/manifests", site.request(job_type="parts")).json()["jobs"][0]["job_id"]
+    site.run()
+    with closing(assembly.open_lists(site.settings)) as lists, closing(assembly.open_reader(site.settings)) as reader:
+        attempt = lists.attempt_key(job_id, "compress_data[ecephys]", 1)
+        assert attempt is not None
+        elements = reader.run_folder(job_id).attempt(attempt).elements
+    elements.mkdir(parents=True)
+    for number, state in ((0, "succeeded"), (1, "failed")):
+        (elements / f"{number}.log").write_text(f"part {number}\n")
+        (elements / f"{number}.{state}.json").write_text("{}")
+    path = f"/api/jobs/{job_id}/tasks/compress_data[ecephys]/log"
+    told = [site.get(path, **asked).json() for asked in ({}, {"element": 0})]
+    assert [(one["element"], one["log"]) for one in told] == [(1, "part 1\n"), (0, "part 0\n")]
+    missing = site.get(path, element=2)
+    assert (missing.status_code, missing.json()["message"]) == (
+        404, "Try 1 of element 2 of compress_data[ecephys] has no log, or none yet.",
+    )  # fmt: skip
+    asked = {"dag_run_id": job_id, "task_id": "compress_data", "try_number": 1, "map_index": 0}
+    assert data(site.get(LOGS, **asked))["logs"] == (
+        "==> element 0 (succeeded) <==\npart 0\n\n==> element 1 (failed) <==\npart 1\n"
+    )
+
+
 def test_manifests_are_told_with_what_is_wrong_with_them(busy: ApiSite) -> None:
     listed = busy.get("/api/manifests").json()
     assert {one["name"]: one["state"] for one in listed["manifests"]}["wrong.json"] == "refused"

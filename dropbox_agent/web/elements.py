@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from dropbox_agent import executors, plan
 from dropbox_agent.errors import NoAnswer
 from dropbox_agent.model import AttemptFolder, JobStanding
-from dropbox_agent.patience import Place
 from dropbox_agent.states import TaskState
 
+Standing = Mapping[int, TaskState]
 
-def standing(work: Place, job: JobStanding, key: str, folder: AttemptFolder) -> Mapping[int, TaskState]:
-    """Return how each element of a task stands, as the folder of an attempt has it; empty for what is no array."""
+
+def standing(
+    ask: Callable[[Callable[[], Standing]], Standing], job: JobStanding, key: str, folder: AttemptFolder
+) -> Standing:
+    """Return how each element of a task stands, as the folder of an attempt has it; empty for what is no array.
+
+    ``ask`` asks the share the folder lies on.
+    """
     array = _array(job, key)
     if array is None:
         return {}
     try:
-        return work.ask(lambda: executors.element_states(folder, array))
+        return ask(lambda: executors.element_states(folder, array))
     except (OSError, NoAnswer):
         return {}  # Its log itself says what is wrong with its share.
 

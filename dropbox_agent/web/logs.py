@@ -117,7 +117,7 @@ def _log(parts: Parts, job_id: str, key: str, number: int, element: int | None, 
     if task is None or attempt is None:
         raise HTTPException(404)
     folder = parts.read.run_folder(job_id).attempt(attempt)
-    standing = elements.standing(parts.work, job, key, folder)
+    standing = elements.standing(parts.work.ask, job, key, folder)
     if chosen and element is None:
         element = elements.worth_reading(standing)
     path = folder.log(key) if element is None else folder.element(element, "log")

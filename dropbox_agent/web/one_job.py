@@ -80,7 +80,7 @@ def _element(parts: Parts, job: JobStanding, task: TaskStanding) -> int | None:
     if attempt is None:
         return None
     folder = parts.read.run_folder(job.job_id).attempt(attempt)
-    return elements.worth_reading(elements.standing(parts.work, job, task.key, folder))
+    return elements.worth_reading(elements.standing(parts.work.ask, job, task.key, folder))
 
 
 def worth_reading(job: JobStanding) -> list[TaskStanding]:

@@ -91,18 +91,27 @@ def _add_one_job(made: APIRouter, parts: ApiParts) -> None:
         return Json(tidy.job(found))
 
     @made.get("/jobs/{job_id}/tasks/{key}/log", tags=["jobs"], responses=documents.native(404), response_model=tidy.Log)
-    def log(job_id: Name, key: Name, attempt: Annotated[int | None, Query(ge=1, le=1_000_000)] = None) -> Response:
+    def log(
+        job_id: Name,
+        key: Name,
+        attempt: Annotated[int | None, Query(ge=1, le=1_000_000)] = None,
+        element: Annotated[
+            int | None, Query(ge=0, le=999_999, description="Of an array task; else the one that failed, or runs.")
+        ] = None,
+    ) -> Response:
         """Read the log of a task (``compress_data[ecephys]``), of its last try or another one; its end, when long."""
         found = parts.reader.job(job_id)
         task = next((one for one in found.tasks if one.key == key), None) if found else None
-        if task is None:
+        if found is None or task is None:
             raise HTTPException(404, f"Job {job_id} has no task {key}.")
         number = attempt or task.attempt
-        text = logs.of_task(parts.reader, parts.lists, parts.places, job_id, key, number)
+        one = logs.of_try(parts.reader, parts.lists, parts.places, found, key, number)
+        text = None if one is None else logs.most_worth_reading(one) if element is None else one.log(element)
         if text is None:
-            raise HTTPException(404, f"Try {number} of {key} has no log, or none yet.")
+            of_element = "" if element is None else f"element {element} of "
+            raise HTTPException(404, f"Try {number} of {of_element}{key} has no log, or none yet.")
         facts = {"total_bytes": text.total_bytes, "is_whole": text.is_whole, "log": text.text}
-        return Json({"job_id": job_id, "key": key, "attempt": number, **facts})
+        return Json({"job_id": job_id, "key": key, "attempt": number, "element": text.element, **facts})
 
     @made.post("/jobs/{job_id}/cancel", status_code=202, **documents.NATIVE_CANCEL)
     async def cancel(job_id: Name, request: Request) -> Response:

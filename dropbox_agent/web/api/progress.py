@@ -137,9 +137,12 @@ def _log(parts: ApiParts, job_id: str, task_id: str, map_index: int, try_number:
     if not meant:
         return None
     attempt = meant[0].attempt if try_number == LATEST else try_number
-    log = logs.of_task(parts.reader, parts.lists, parts.places, job_id, meant[0].key, attempt)
-    if log is None:
+    one = logs.of_try(parts.reader, parts.lists, parts.places, job, meant[0].key, attempt)
+    if one is None:
         return NOTHING_YET
+    log = one.log()
+    if log is None:
+        return logs.of_all_elements(one) or NOTHING_YET
     return log.text if log.is_whole else f"(Only the last {log.sent_bytes:,} of {log.total_bytes:,} bytes.)\n{log.text}"
 
 

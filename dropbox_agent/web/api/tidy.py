@@ -67,6 +67,8 @@ class Log(Shape):
     job_id: str
     key: str
     attempt: int
+    element: int | None
+    """Of an array task."""
     total_bytes: int
     is_whole: bool
     log: str
