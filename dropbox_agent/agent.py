@@ -69,6 +69,7 @@ class Agent:
     places: Places = field(default_factory=lambda: Places(None))
     """How long the shares are waited for."""
     retention: Retention | None = None
+    _telling: settling.Telling = field(default_factory=settling.Telling)
     _furnished: set[Path] = field(default_factory=set)
     _bound: dict[Path, str] = field(default_factory=dict)
     """Inbox -> the id that its marker has."""
@@ -128,13 +129,14 @@ class Agent:
         self._say(f"left alone in {inbox.path}", self._left_alone(inbox), logging.WARNING)
         self._furnish_once(inbox, now)
         if inbox.trouble is None:
-            settling.tell(inbox, self.ledger, self._write_settling, now)
+            self._telling.tell(inbox, self.ledger, self._write_settling, self.beside, now)
+            if left := inbox.left_over(now):
+                with suppress(AgentError):
+                    self.beside(inbox.path, lambda: deliver.remove_temporary(inbox.path, left))
 
     def _write_settling(self, standing: Standing, now: datetime) -> None:
-        self.beside(
-            standing.inbox,
-            lambda: deliver.status(standing.inbox, standing.name, report.render(standing, now, self.pages)),
-        )
+        told = report.render(standing, now, self.pages)
+        self.beside(standing.inbox, lambda: deliver.status(standing.inbox, standing.name, told))
 
     def _bind(self, inbox: Inbox, inbox_id: str) -> None:
         if self._bound.get(inbox.path) != inbox_id:

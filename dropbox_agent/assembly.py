@@ -233,6 +233,7 @@ def inboxes(settings: Settings, shares: Places | None = None) -> list[Inbox]:
             spool=settings.state_dir / "spool",
             suffixes=manifest.SUFFIXES,
             is_ours=deliver.is_ours_whatever_it_says,
+            is_temporary=deliver.is_temporary,
             is_unchanged=deliver.is_unchanged,
             settle_seconds=one.settle_seconds,
             settle_max_seconds=one.settle_max_seconds,

@@ -104,7 +104,7 @@ def _inbox(inbox: Path, audit: Audit) -> Iterator[Finding]:
         yield Finding("inbox", str(inbox), str(error))
         return
     for name in names:
-        if name.startswith(f"{deliver.OWN_PREFIX}-") and name.endswith(".tmp"):
+        if deliver.is_temporary(name):
             yield Finding("left over", str(inbox / name), "A temporary file of an agent that was killed.")
     for drop_id, name, state in audit.told_in(inbox):
         if name not in names:

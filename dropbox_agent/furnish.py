@@ -55,4 +55,4 @@ def _put_template(folder: Path, by: Examiner, now: datetime) -> None:
     if not deliver.write_own(folder, deliver.TEMPLATE, template.template_bytes(known)):
         reason = "somebody filled it in, so it is read as a manifest; a new one is put there once it has another name"
         raise DeliveryFailed(folder, deliver.TEMPLATE, reason)
-    deliver.write(kept.parent, kept.name, fingerprint.encode())
+    deliver.write(kept.parent, kept.name, fingerprint.encode(), by_way_of=folder)

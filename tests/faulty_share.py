@@ -3,7 +3,8 @@
 ``python faulty_share.py BELOW MOUNTPOINT SWITCHES [CACHE_SECONDS]`` serves it; ``Share`` starts and steers one. The
 switches are a JSON file, read anew at every call: ``errors`` (a list of {path, call, errno, odds}), ``delay``
 (seconds), ``skew`` (seconds added to every time), ``granularity`` (seconds), ``doubts`` (calls that are done and then
-said to have failed, as a lost reply on NFS is).
+said to have failed, as a lost reply on NFS is), ``seed``. Of errors with odds, the n-th call of a kind on a path (but
+for the random parts of names) fails or does not by the seed alone, so what failed once can be made to fail again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -29,6 +32,8 @@ READING = ("getattr", "readdir", "open", "read", "readlink")
 WRITING = ("create", "write", "fsync", "truncate", "utimens", "symlink", "mkdir", "rmdir", "unlink", "rename", "chmod")
 CALLS = frozenset({*READING, *WRITING})
 PROGRAMS = ("fusermount3", "bindfs", "strace")
+RANDOM_PART = re.compile(r"[0-9a-f]{16,}")
+"""What differs in a name from one run to the next."""
 
 
 def require_faults() -> None:
@@ -55,7 +60,7 @@ class Share:
         self.set()
         argv = [sys.executable, __file__, str(self.below), str(self.path), str(self._switches), str(self._cache)]
         self._served = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-        until = time.monotonic() + 20
+        until = time.monotonic() + 90
         while not os.path.ismount(self.path):
             assert time.monotonic() < until and self._served.poll() is None, "the faulty share was not mounted"
             time.sleep(0.02)
@@ -175,14 +180,19 @@ def serve(below: str, mountpoint: str, switches: str, cache_seconds: float) -> N
     mfusepy.FUSE(Faulty(), mountpoint, foreground=True, fsname="faulty", direct_io=cache_seconds == 0, **cached)
 
 
+_lock = threading.Lock()
+_asked: Counter[tuple[str, str, str]] = Counter()
+"""How often a kind of error could have struck a call on a path."""
+
+
 def _called(call: str, act: Callable[..., Any], switches: str, *words: Any) -> Any:
     """Do what was asked, or what the switches say instead."""
     now, path = _read(switches), str(words[0])
     if delay := now.get("delay"):
         time.sleep(delay)
-    _fail(now.get("errors", ()), call, path)
+    _fail(now, "errors", call, path)
     answer = act(*words)
-    _fail(now.get("doubts", ()), call, path)
+    _fail(now, "doubts", call, path)
     return _aged(answer, now) if call == "getattr" else answer
 
 
@@ -192,10 +202,20 @@ def _read(switches: str) -> dict[str, Any]:
     return read
 
 
-def _fail(errors: Any, call: str, path: str) -> None:
-    for one in errors:
-        if re.search(one.get("path", ""), path) and call in one["call"] and random.random() < one.get("odds", 1):
+def _fail(now: dict[str, Any], kind: str, call: str, path: str) -> None:
+    for one in now.get(kind, ()):
+        struck = re.search(one.get("path", ""), path) and call in one["call"]
+        if struck and _by_lot(now.get("seed"), kind, call, path) < one.get("odds", 1):
             raise OSError(getattr(errno, one["errno"]), os.strerror(getattr(errno, one["errno"])))
+
+
+def _by_lot(seed: int | None, kind: str, call: str, path: str) -> float:
+    """Return a number from 0 to 1 that hangs on the seed, and on which of the calls of this kind it is."""
+    which = (kind, call, RANDOM_PART.sub("*", path))
+    with _lock:
+        _asked[which] += 1
+        turn = _asked[which]
+    return random.Random(repr((seed, which, turn))).random()
 
 
 def _aged(facts: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -755,6 +756,76 @@ def test_a_file_that_turns_out_to_be_no_news_gets_its_old_status_back(agent: Age
     run(agent, 40, 42, 43)
     assert told_as(agent, "s.csv") == "succeeded"
     assert [standing.drop_id for standing in agent.ledger.drops()] == [1]
+
+
+def test_the_reason_for_which_a_file_is_waited_for_is_told_anew_when_it_changes(
+    agent: Agent, row: dict[str, str]
+) -> None:
+    (inbox_of(agent) / "s.csv").touch()
+    run(agent, 0, 11)
+    assert "It is empty so far." in (status_of(agent, "s.csv") or {})["summary"]
+    (inbox_of(agent) / ".~lock.s.csv#").touch()
+    run(agent, 14)
+    assert "Save it and close it there" in (status_of(agent, "s.csv") or {})["summary"]
+
+
+def test_a_status_of_waiting_that_could_not_be_written_is_tried_again(agent: Agent) -> None:
+    (inbox_of(agent) / "s.csv").touch()
+    (inbox_of(agent) / "s.csv.status.json").mkdir()
+    run(agent, 0, 11, 12)
+    (inbox_of(agent) / "s.csv.status.json").rmdir()
+    run(agent, 13)
+    assert told_as(agent, "s.csv") == "settling"
+
+
+def test_a_template_that_could_not_be_read_for_a_while_keeps_no_status(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(folder: Path, sha256: str) -> bool:
+        raise OSError(errno.EIO, "Input/output error")
+
+    run(agent, 0)
+    monkeypatch.setattr(agent.inboxes[0], "is_unchanged", unreadable)
+    run(agent, 11, 22)
+    assert told_as(agent, deliver.TEMPLATE) == "settling"
+    monkeypatch.undo()
+    run(agent, 33, 34)
+    assert told_as(agent, deliver.TEMPLATE) is None
+    assert agent.ledger.drops() == []
+
+
+def test_a_file_that_is_never_taken_as_it_is_is_told_why_until_it_is_mended(
+    agent: Agent, row: dict[str, str], tmp_path: Path
+) -> None:
+    write_csv(tmp_path / "elsewhere.csv", [row])
+    for name in ("link.csv", "Two.csv", "two.csv"):
+        (inbox_of(agent) / name).symlink_to(tmp_path / "elsewhere.csv")
+    (inbox_of(agent) / "Two.csv").unlink()
+    (inbox_of(agent) / "two.csv").unlink()
+    write_csv(inbox_of(agent) / "Two.csv", [row])
+    write_csv(inbox_of(agent) / "two.csv", [row])
+    os.mkfifo(inbox_of(agent) / "pipe.csv")
+    run(agent, 0)
+    said = {name: (status_of(agent, name) or {})["summary"] for name in ("link.csv", "pipe.csv", "Two.csv", "two.csv")}
+    assert ["not a plain file" in said["link.csv"], "not a plain file" in said["pipe.csv"]] == [True, True]
+    assert ["the same name" in said["Two.csv"], "the same name" in said["two.csv"]] == [True, True]
+    for name in ("link.csv", "pipe.csv", "Two.csv"):
+        (inbox_of(agent) / name).unlink()
+    run(agent, 20, 40, 43, 44, 45, 46)
+    assert [told_as(agent, name) for name in ("link.csv", "pipe.csv", "Two.csv")] == [None, None, None]
+    assert told_as(agent, "two.csv") == "succeeded"
+
+
+def test_what_a_failed_write_left_behind_is_removed_once_nobody_can_be_writing_it(agent: Agent) -> None:
+    run(agent, 0)
+    left, of_somebody = inbox_of(agent) / ".dropbox-agent-0123456789abcdef.tmp", inbox_of(agent) / ".mine.tmp"
+    left.touch()
+    of_somebody.touch()
+    run(agent, 20, 40, 60)
+    assert left.exists()
+    run(agent, 81, 92)
+    assert not left.exists()
+    assert of_somebody.exists()
 
 
 # --- inboxes that move -----------------------------------------------------------------------------------------------

@@ -20,7 +20,8 @@ from dropbox_agent.inbox import MARKER
 from dropbox_agent.states import DropState
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 2.0
+"""How long a share that hangs is waited for; one that only fails is waited for until it answers."""
 
 
 def later(seconds: float) -> datetime:
@@ -41,12 +42,12 @@ def site_with(folder: Path, **changes: Any) -> settings.Settings:
     return settings.load(file, {})
 
 
-def agent_on(share: Share, tmp_path: Path) -> Agent:
+def agent_on(share: Share, tmp_path: Path, patience: float | None) -> Agent:
     """Return an agent with two inboxes: the first on the share, the second on a disk."""
     own = tmp_path / "own"
     own.mkdir()
     inboxes = [{"path": str(share.path)}, {"path": str(own)}]
-    chosen = site_with(tmp_path / "site", inboxes=inboxes, share_seconds=PATIENCE_SECONDS)
+    chosen = site_with(tmp_path / "site", inboxes=inboxes, share_seconds=patience)
     for inbox in chosen.inboxes:
         assembly.adopt(chosen, inbox.path, "process", NOW)
     return assembly.open_agent(chosen, os.environ, NOW)
@@ -54,7 +55,15 @@ def agent_on(share: Share, tmp_path: Path) -> Agent:
 
 @pytest.fixture
 def agent(share: Share, tmp_path: Path) -> Iterator[Agent]:
-    opened = agent_on(share, tmp_path)
+    opened = agent_on(share, tmp_path, None)
+    yield opened
+    opened.ledger.close()
+
+
+@pytest.fixture
+def patient(share: Share, tmp_path: Path) -> Iterator[Agent]:
+    """An agent that leaves behind what hangs."""
+    opened = agent_on(share, tmp_path, PATIENCE_SECONDS)
     yield opened
     opened.ledger.close()
 
@@ -74,33 +83,37 @@ def run(agent: Agent, *seconds: float) -> None:
         agent.tick(later(second))
 
 
+def run_until(agent: Agent, seconds: float, *names: str) -> None:
+    """Let the agent look, again and again, until so many manifests are over; on a busy machine that may take long."""
+    until = time.monotonic() + 90
+    while any(states(agent).get(name) is not DropState.SUCCEEDED for name in names):
+        assert time.monotonic() < until, (states(agent), agent.notes())
+        run(agent, seconds)
+        seconds += 1
+        time.sleep(0.01)
+
+
 def states(agent: Agent) -> dict[str, DropState]:
     return {standing.name: standing.state for standing in agent.ledger.drops()}
 
 
 def test_a_share_that_hangs_stops_nothing_else_and_is_caught_up_with(
-    agent: Agent, share: Share, row: dict[str, str]
+    patient: Agent, share: Share, row: dict[str, str]
 ) -> None:
-    run(agent, 0)
+    run(patient, 0)
     drop(share.below, "a.csv", row)
-    drop(agent.inboxes[1].path, "b.csv", row)
+    drop(patient.inboxes[1].path, "b.csv", row)
     share.set(delay=600)
-    before = time.monotonic()
-    run(agent, 20, 23, 24, 25, 26)
-    assert time.monotonic() - before < 60
-    assert states(agent) == {"b.csv": DropState.SUCCEEDED}
-    assert (agent.inboxes[1].path / "b.csv.status.html").exists()
-    (trouble,) = agent.trouble()
+    run_until(patient, 20, "b.csv")
+    assert states(patient) == {"b.csv": DropState.SUCCEEDED}
+    assert (patient.inboxes[1].path / "b.csv.status.html").exists()
+    (trouble,) = patient.trouble()
     assert trouble.startswith(f"{share.path} does not answer")
     share.unmount()
     share.mount()
-    until = time.monotonic() + 60
-    while "a.csv" not in states(agent) and time.monotonic() < until:
-        time.sleep(0.1)
-        run(agent, 100 + time.monotonic() - before)
-    run(agent, 200, 203, 204, 205, 206)
-    assert states(agent) == {"a.csv": DropState.SUCCEEDED, "b.csv": DropState.SUCCEEDED}
-    assert agent.trouble() == []
+    run_until(patient, 2000, "a.csv", "b.csv")
+    assert states(patient) == {"a.csv": DropState.SUCCEEDED, "b.csv": DropState.SUCCEEDED}
+    assert patient.trouble() == []
 
 
 def test_a_source_on_a_share_that_hangs_makes_its_manifest_wait_and_no_other(
@@ -114,7 +127,7 @@ def test_a_source_on_a_share_that_hangs_makes_its_manifest_wait_and_no_other(
     drop(agent.inboxes[0].path, "a.csv", away)
     drop(agent.inboxes[0].path, "b.csv", row)
     share.set(delay=600)
-    run(agent, 20, 23, 24, 25, 26)
+    run_until(agent, 20, "b.csv")
     assert states(agent) == {"b.csv": DropState.SUCCEEDED}
     (waiting,) = agent.inboxes[0].waiting()
     assert (waiting.name, waiting.reason.partition(" does not answer")[0]) == ("a.csv", str(share.path))
@@ -168,19 +181,24 @@ def test_a_folder_that_cannot_be_listed_is_unavailable_and_nothing_is_concluded(
     assert agent.trouble() == []
 
 
-def test_errors_at_random_lose_nothing_and_repeat_nothing(agent: Agent, share: Share, row: dict[str, str]) -> None:
+@pytest.mark.parametrize("seed", [1, 2, *(pytest.param(seed, marks=pytest.mark.torture) for seed in range(3, 40))])
+def test_errors_at_random_lose_nothing_and_repeat_nothing(
+    agent: Agent, share: Share, row: dict[str, str], seed: int
+) -> None:
     run(agent, 0)
+    before = set(os.listdir(share.below))
     for number in range(6):
         drop(share.below, f"m{number}.csv", row)
-    calls = ["getattr", "readdir", "open", "read", "create", "write", "fsync", "rename"]
-    share.set(errors=[{"call": calls, "errno": "EIO", "odds": 0.1}])
+    calls = ["getattr", "readdir", "open", "read", "create", "write", "fsync", "rename", "unlink"]
+    share.set(errors=[{"call": calls, "errno": "EIO", "odds": 0.1}], seed=seed)
     run(agent, *range(20, 60))
     share.set()
-    run(agent, *range(400, 430))
+    run(agent, *range(400, 430), 500, 501)
     assert states(agent) == {f"m{number}.csv": DropState.SUCCEEDED for number in range(6)}
     assert sorted(standing.drop_id for standing in agent.ledger.drops()) == [1, 2, 3, 4, 5, 6]
-    assert len(list(share.path.glob("*.status.json"))) == 6
-    assert list(share.path.glob(".dropbox-agent-*")) == []
+    beside = ("", ".status.json", ".status.html", ".01-begin.eml", ".02-end.eml")
+    assert set(os.listdir(share.below)) == before | {f"m{n}.csv{ending}" for n in range(6) for ending in beside}
+    assert agent.trouble() == []
 
 
 def test_a_share_that_vanishes_leaves_an_empty_folder_into_which_nothing_is_written(
@@ -225,7 +243,8 @@ def test_what_was_done_and_is_said_to_have_failed_is_harmless(
     drop(share.below, "b.csv", row)
     run(agent, *range(20, 50))
     share.set()
-    run(agent, 400, 403, 404, 405, 406)
+    run(agent, 400, 403, 404, 405, 406, 500, 501)
     assert states(agent) == {"a.csv": DropState.REFUSED, "b.csv": DropState.SUCCEEDED}
+    assert list(share.path.glob(".dropbox-agent-*")) == []
     assert '"succeeded"' in (share.path / "b.csv.status.json").read_text()
     assert (share.path / MARKER).exists()

@@ -1,6 +1,18 @@
 """Tell people and programs: status files beside the manifest, and mails, as files or through a mail server."""
 
-from dropbox_agent.deliver.files import OWN_PREFIX, README, TEMPLATE, Names, is_ours, status, sweep, write
+from dropbox_agent.deliver.files import (
+    OWN_PREFIX,
+    README,
+    TEMPLATE,
+    Names,
+    is_ours,
+    is_temporary,
+    remove_temporary,
+    status,
+    sweep,
+    take_status_back,
+    write,
+)
 from dropbox_agent.deliver.mails import message
 from dropbox_agent.deliver.own import digest_of, is_ours_whatever_it_says, is_unchanged, take_back, write_own
 from dropbox_agent.deliver.post import Answer, FilePost, Letter, Post, write_beside
@@ -21,12 +33,15 @@ __all__ = [
     "digest_of",
     "is_ours",
     "is_ours_whatever_it_says",
+    "is_temporary",
     "is_unchanged",
     "message",
     "probe",
+    "remove_temporary",
     "status",
     "sweep",
     "take_back",
+    "take_status_back",
     "write",
     "write_beside",
     "write_own",

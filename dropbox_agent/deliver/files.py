@@ -8,7 +8,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ OURS = re.compile(
     r".+\.(status\.json|status\.html|errors\.xlsx|\d{2,}-[a-z]+\.eml|cancel|retry)|readme\.txt|template\.xlsx",
     re.IGNORECASE | re.DOTALL,
 )
+TEMPORARY = ".tmp"
 NAME_BYTES = 255
 """The longest file name that file systems take."""
 STEM_BYTES = 120
@@ -95,28 +96,52 @@ def status(folder: Path, name: str, report: Report) -> None:
     write(folder, names.status_html, report.html.encode("utf-8", "replace"))
 
 
-def write(folder: Path, name: str, content: bytes, mode: int = FILE_MODE) -> None:
-    """Put a file into a folder, whole or not at all; what stood under its name is replaced. Raises DeliveryFailed."""
+def take_status_back(folder: Path, name: str) -> None:
+    """Remove the two status files of a manifest, those that are there. Raises DeliveryFailed."""
+    names = Names(name)
+    for file in (names.status_json, names.status_html):
+        try:
+            (folder / file).unlink(missing_ok=True)
+        except OSError as error:
+            raise DeliveryFailed(folder, file, _reason(error)) from error
+
+
+def write(folder: Path, name: str, content: bytes, mode: int = FILE_MODE, by_way_of: Path | None = None) -> None:
+    """Put a file into a folder, whole or not at all; what stood under its name is replaced. Raises DeliveryFailed.
+
+    It is written under a temporary name first: in the same folder, or in ``by_way_of``, which is looked through for
+    what a failed write left behind.
+    """
     if name in ("", ".", "..") or "/" in name or "\0" in name:
         raise DeliveryFailed(folder, one_line(name), "this is not the name of a file")
     try:
-        with _opened(folder) as place:
-            _replace(place, name, content, mode)
+        with _opened(folder) as place, _opened(by_way_of or folder) as way:
+            _replace(place, way, name, content, mode)
     except OSError as error:
         raise DeliveryFailed(folder, name, _reason(error)) from error
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether a file of that name is one that the agent had begun to write."""
+    return name.startswith(f"{OWN_PREFIX}-") and name.endswith(TEMPORARY)
 
 
 def sweep(folder: Path) -> None:
     """Remove the temporary files a killed agent left; call it before anything is written. Raises DeliveryFailed."""
     try:
         with _opened(folder) as place:
-            for name in os.listdir(place):
-                if name.startswith(f"{OWN_PREFIX}-") and name.endswith(".tmp"):
-                    # What cannot be removed is no temporary file, and in nobody's way.
-                    with suppress(OSError):
-                        os.unlink(name, dir_fd=place)
+            _remove(place, filter(is_temporary, os.listdir(place)))
     except OSError as error:
-        raise DeliveryFailed(folder, f"{OWN_PREFIX}-*.tmp", _reason(error)) from error
+        raise DeliveryFailed(folder, f"{OWN_PREFIX}-*{TEMPORARY}", _reason(error)) from error
+
+
+def remove_temporary(folder: Path, names: Collection[str]) -> None:
+    """Remove temporary files that nobody writes any more. Raises DeliveryFailed."""
+    try:
+        with _opened(folder) as place:
+            _remove(place, filter(is_temporary, names))
+    except OSError as error:
+        raise DeliveryFailed(folder, f"{OWN_PREFIX}-*{TEMPORARY}", _reason(error)) from error
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
@@ -132,15 +157,22 @@ def _opened(folder: Path) -> Iterator[int]:
         os.close(place)
 
 
-def _replace(place: int, name: str, content: bytes, mode: int) -> None:
-    temporary = f"{OWN_PREFIX}-{secrets.token_hex(8)}.tmp"
-    try:
-        _write_new(place, temporary, content, mode)
-        # Renaming replaces a link that stands under the name; it never follows it.
-        os.replace(temporary, name, src_dir_fd=place, dst_dir_fd=place)
-    except BaseException:
+def _remove(place: int, names: Iterable[str]) -> None:
+    for name in names:
+        # What cannot be removed is no temporary file, or is tried again; it is in nobody's way.
         with suppress(OSError):
-            os.unlink(temporary, dir_fd=place)
+            os.unlink(name, dir_fd=place)
+
+
+def _replace(place: int, way: int, name: str, content: bytes, mode: int) -> None:
+    temporary = f"{OWN_PREFIX}-{secrets.token_hex(8)}{TEMPORARY}"
+    try:
+        _write_new(way, temporary, content, mode)
+        # Renaming replaces a link that stands under the name; it never follows it.
+        os.replace(temporary, name, src_dir_fd=way, dst_dir_fd=place)
+    except BaseException:
+        # A share that failed the write may fail this too, or have made a file of which it said that it had not.
+        _remove(way, [temporary])
         raise
     # Some shares cannot sync a folder; the file itself is on disk already.
     with suppress(OSError):

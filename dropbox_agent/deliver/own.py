@@ -50,7 +50,7 @@ def write_own(folder: Path, name: str, content: bytes) -> bool:
         raise DeliveryFailed(folder, name, error.strerror or str(error)) from error
     noted = _notes(folder)
     # Noted before it is written: after a crash in between, a note without its file does no harm.
-    write(noted, hashlib.sha256(content).hexdigest(), b"")
+    write(noted, hashlib.sha256(content).hexdigest(), b"", by_way_of=folder)
     write(folder, name, content, READ_ONLY)
     return True
 

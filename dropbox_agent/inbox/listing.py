@@ -28,6 +28,8 @@ class NameRules:
     suffixes: Collection[str]
     is_ours: Callable[[str], bool]
     """Says of a name whether the agent itself writes files of that name."""
+    is_temporary: Callable[[str], bool] = lambda name: False
+    """Says of a name whether it is one under which the agent begins to write a file."""
 
     def is_candidate(self, name: str) -> bool:
         """Return whether a file of that name is looked at: a manifest's suffix, no lock or temporary name, not ours."""
@@ -54,6 +56,8 @@ class Listing:
     """Name -> why a file with a manifest's suffix is never taken as it is."""
     orders: dict[str, tuple[str, str]] = field(default_factory=dict)
     """File -> (manifest, act)."""
+    temporary: list[str] = field(default_factory=list)
+    """Files that the agent began to write."""
 
 
 def listing(folder: Path, rules: NameRules) -> Listing:
@@ -84,6 +88,8 @@ def _refuse_look_alikes(found: Listing) -> None:
 
 
 def _look_at(entry: os.DirEntry[str], rules: NameRules, found: Listing) -> None:
+    if rules.is_temporary(entry.name):
+        found.temporary.append(entry.name)
     order = rules.order_in(entry.name)
     if order is not None and entry.is_file(follow_symlinks=False):
         found.orders[entry.name] = order

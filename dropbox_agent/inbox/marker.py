@@ -83,7 +83,7 @@ def mark(path: Path, ledger_id: str) -> None:
         if marker.parent.is_symlink():
             raise OSError(errno.ELOOP, "it lies behind a link", str(marker.parent))
         marker.parent.mkdir(exist_ok=True)
-        temporary = marker.with_name(f".{uuid.uuid4().hex}.tmp")
+        temporary = path / f"{marker.parent.name}-{uuid.uuid4().hex}.tmp"
         with temporary.open("x", encoding="utf-8") as file:
             file.write(text + "\n")
             file.flush()

@@ -33,6 +33,8 @@ from dropbox_agent.patience import Places
 
 T = TypeVar("T")
 
+LEFT_OVER_AFTER = timedelta(seconds=60)
+"""Nobody takes so long to write one small file: what lies there longer was left behind."""
 ABSENT_SCANS = 2
 """How many complete scans in a row must miss a name before it counts as gone."""
 
@@ -46,6 +48,8 @@ class Inbox:
     suffixes: Collection[str]
     is_ours: Callable[[str], bool]
     """Says of a name whether the agent itself writes files of that name."""
+    is_temporary: Callable[[str], bool] = lambda name: False
+    """Says of a name whether it is one under which the agent begins to write a file."""
     settle_seconds: float = 2.0
     settle_max_seconds: float = 60.0
     scan_seconds: float = 10.0
@@ -61,6 +65,8 @@ class Inbox:
     _orders: dict[str, tuple[str, str]] = field(default_factory=dict)
     _sightings: dict[str, Sighting] = field(default_factory=dict)
     _refused_names: dict[str, str] = field(default_factory=dict)
+    _temporary: dict[str, datetime] = field(default_factory=dict)
+    """Files that the agent began to write -> when they were first listed."""
     _hint: threading.Event = field(default_factory=threading.Event)
 
     # --- the path ----------------------------------------------------------------------------------------------------
@@ -80,7 +86,7 @@ class Inbox:
         if not self.is_due(now):
             return
         self._hint.clear()
-        names = self._names_listed(ledger_id, bind)
+        names = self._names_listed(ledger_id, bind, now)
         if self._clock_went_back(now):
             self._begin_settling_anew(now)
         self._notice(names, now)
@@ -151,6 +157,10 @@ class Inbox:
         """Return (name, reason) of the files with a manifest's suffix that are never taken as they are."""
         return sorted(self._refused_names.items())
 
+    def left_over(self, now: datetime) -> list[str]:
+        """Return the files that the agent began to write so long ago that nobody writes them any more."""
+        return sorted(name for name, since in self._temporary.items() if now - since >= LEFT_OVER_AFTER)
+
     def _unsettled(self) -> list[tuple[str, Sighting]]:
         return [
             (name, sighting)
@@ -160,7 +170,7 @@ class Inbox:
 
     # --- listing -----------------------------------------------------------------------------------------------------
 
-    def _names_listed(self, ledger_id: str, bind: Callable[[str], None]) -> dict[str, Signature]:
+    def _names_listed(self, ledger_id: str, bind: Callable[[str], None], now: datetime) -> dict[str, Signature]:
         def look() -> tuple[str | None, Listing]:
             return guard(self.path, ledger_id), listing(self.path, self._rules)
 
@@ -173,6 +183,7 @@ class Inbox:
             raise
         self.trouble = None
         self._refused_names, self._orders = found.refused, found.orders
+        self._temporary = {name: min(now, self._temporary.get(name, now)) for name in found.temporary}
         # On a share a name may be listed before its facts arrive: it is waited for, not taken as gone.
         late = {name: self._sightings[name].signature for name in found.unread if name in self._sightings}
         return {**found.files, **late}
@@ -183,7 +194,7 @@ class Inbox:
 
     @property
     def _rules(self) -> NameRules:
-        return NameRules(self.suffixes, self.is_ours)
+        return NameRules(self.suffixes, self.is_ours, self.is_temporary)
 
     def _notice(self, names: dict[str, Signature], now: datetime) -> None:
         for name, seen in names.items():
