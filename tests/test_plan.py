@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from dropbox_agent import plan
 from dropbox_agent.model import (
+    Container,
     Job,
     JobStanding,
     JobType,
@@ -700,6 +701,25 @@ def a_standing(made: Plan, job: Job) -> JobStanding:
         plan=made,
         acq_datetime=TAKEN,
     )
+
+
+def test_a_task_that_knows_what_to_run_in_its_image_needs_no_script() -> None:
+    gather, site = "gather_preliminary_metadata", plan.Containers("charliecloud", images=Path("/images"))
+    job = a_job({gather: {"job_settings": {"metadata_dir": "/data/meta"}}})
+    presets = stored(a_type("ecephys", {(gather, None): {"image": "lab/mapper", "image_version": "1.4"}}))
+    made = expanded(job, presets, site_containers=site)
+    context = plan.Context(Path("/work"), containers=site)
+    given = plan.task_settings(a_standing(made, job), made.task(gather), "dbx-a", context).container
+    assert given == Container(
+        kind="charliecloud", program="ch-run", image="/images/lab/mapper_1.4", reads=[Path("/data/meta")]
+    )
+    assert plan.images_of({gather: made.task(gather).settings}, site) == {gather: Path("/images/lab/mapper_1.4")}
+    without = plan.Context(Path("/work"))
+    assert plan.task_settings(a_standing(made, job), made.task(gather), "dbx-a", without).container is None
+    wrong = stored(a_type("ecephys", {(gather, None): {"image": "lab/mapper", "image_version": "1/../../x"}}))
+    (problem,) = problems_of(job, wrong, site_containers=site)
+    assert "has the image_version '1/../../x'" in problem.message
+    assert problems_of(job, wrong) == ()
 
 
 def test_a_task_is_handed_all_it_needs() -> None:

@@ -20,6 +20,9 @@ IMAGE_NAME = re.compile(rf"(?:{_PART}:\d+/)?{_PART}(?:/{_PART})*")
 """A registry with a port may stand before the name; no part of it leads out of the folder of the images."""
 IMAGE_VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}")
 
+WITHOUT_SCRIPT = ("gather_preliminary_metadata",)
+"""Tasks that run a program they know in their image: aind-metadata-mapper."""
+
 
 @dataclass(frozen=True)
 class Containers:
@@ -55,6 +58,11 @@ def obstacle(settings: Mapping[str, Any], site: Containers) -> str | None:
         return "is run in an image, and this site has no program for containers (containers.kind in agent.yaml)"
     if starts_its_own(settings["command_script"]):
         return None
+    return name_obstacle(settings)
+
+
+def name_obstacle(settings: Mapping[str, Any]) -> str | None:
+    """Return why a task's image is none that can be looked for, as the rest of a sentence."""
     name, version = str(settings["image"]), settings.get("image_version")
     if not IMAGE_NAME.fullmatch(name):
         return f"has the image {name[:100]!r}, which is no name of one (like lab/ephys, or registry.org/lab/ephys)"
@@ -65,7 +73,16 @@ def obstacle(settings: Mapping[str, Any], site: Containers) -> str | None:
 
 def container(settings: Mapping[str, Any], site: Containers, reads: tuple[Path, ...]) -> Container | None:
     """Return the container a task's script runs in; None when it runs on the node itself."""
-    if site.kind == "none" or not has_image(settings) or starts_its_own(settings["command_script"]):
+    if not has_image(settings) or starts_its_own(settings["command_script"]):
+        return None
+    return container_without_script(settings, site, reads)
+
+
+def container_without_script(
+    settings: Mapping[str, Any], site: Containers, reads: tuple[Path, ...]
+) -> Container | None:
+    """Return the container of a task that knows itself what to run in it; None where the site runs none."""
+    if site.kind == "none" or not settings.get("image"):
         return None
     return Container(
         kind=site.kind,
@@ -85,5 +102,9 @@ def address(settings: Mapping[str, Any], site: Containers) -> str:
 
 def images_of(tasks: Mapping[str, Mapping[str, Any]], site: Containers) -> dict[str, Path]:
     """Return the file or folder of the image of each task that is run in one of ``site.images``, by the task's key."""
-    inside = {key: one for key, one in tasks.items() if container(one, site, ()) is not None}
+    inside = {
+        key: one
+        for key, one in tasks.items()
+        if (container_without_script if key in WITHOUT_SCRIPT else container)(one, site, ()) is not None
+    }
     return {key: Path(address(one, site)) for key, one in inside.items() if site.images is not None}

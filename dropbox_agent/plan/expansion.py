@@ -358,8 +358,8 @@ def _script_problems(job: Job, draft: _Draft, location: str, env_file: str | Non
 
 def _container_problems(job: Job, draft: _Draft, site: Containers) -> Iterator[Problem]:
     """Yield why a script cannot be run in its image: a matter for operators, unless the manifest set the image."""
-    what = containers.obstacle(draft.settings, site)
-    if what is None or draft.step.task_id not in SCRIPTED:
+    what = _image_obstacle(draft, site)
+    if what is None:
         return
     field = "image_version" if "image_version" in what else "image"
     by = _origin(draft, field)
@@ -371,6 +371,12 @@ def _container_problems(job: Job, draft: _Draft, site: Containers) -> Iterator[P
         found=str(draft.settings.get(field))[:200],
         outside=True,
     )
+
+
+def _image_obstacle(draft: _Draft, site: Containers) -> str | None:
+    if draft.step.task_id in containers.WITHOUT_SCRIPT and draft.settings.get("image") and site.kind != "none":
+        return containers.name_obstacle(draft.settings)
+    return containers.obstacle(draft.settings, site) if draft.step.task_id in SCRIPTED else None
 
 
 def preset_script_faults(task_id: str, template: str | None) -> tuple[str, ...]:

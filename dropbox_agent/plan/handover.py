@@ -10,6 +10,7 @@ from typing import Any
 from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.model import (
     CodeOceanAccess,
+    Container,
     DocDbAccess,
     JobStanding,
     Plan,
@@ -81,7 +82,7 @@ def task_settings(job: JobStanding, task: PlannedTask, attempt_key: str, context
         job_settings=dict(task.settings.get("job_settings") or {}),
         script=_script(job, task, run_folder, attempt_key, context),
         elements=_elements(task),
-        container=containers.container(task.settings, context.containers, _read_in_container(job, task, context)),
+        container=_container(job, task, context),
         metadata_required=context.metadata_required,
         metadata_strict=context.metadata_strict,
         metadata_service=context.metadata_service,
@@ -95,8 +96,14 @@ def _elements(task: PlannedTask) -> list[int]:
     return [] if array is None else list(array.numbers)
 
 
+def _container(job: JobStanding, task: PlannedTask, context: Context) -> Container | None:
+    without_script = task.task_id in containers.WITHOUT_SCRIPT
+    of = containers.container_without_script if without_script else containers.container
+    return of(task.settings, context.containers, _read_in_container(job, task, context))
+
+
 def _read_in_container(job: JobStanding, task: PlannedTask, context: Context) -> tuple[Path, ...]:
-    """Return what a script may read besides its image: the modality's own source, and what %ENV_FILE stands for."""
+    """Return what may be read besides the image: the modality's own source, and what %ENV_FILE stands for."""
     sources = (Path(one.path) for one in job.plan.source_folders() if one.key == task.key)
     return (*sources, *([] if context.env_file is None else [Path(context.env_file)]))
 

@@ -2,6 +2,7 @@
 
 What is copied: the files at the top of metadata_dir, whatever they are called; its sub-folders are left where they are.
 Where metadata_dir is a modality's folder as well, only its ``*.json``: the rest is uploaded with the modality.
+Where the job has settings for aind-metadata-mapper, that is run over them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 from dropbox_agent.errors import TaskFailed
 from dropbox_agent.model import TaskOutcome, TaskSettings
-from dropbox_agent.tasks import aind_schema, metadata_service
+from dropbox_agent.tasks import aind_schema, mapper, metadata_service
 from dropbox_agent.tasks.copying import copy_file
 from dropbox_agent.tasks.core_files import DATA_DESCRIPTION, METADATA, missing_files, present_files
 from dropbox_agent.tasks.names import counted, listed, shown
@@ -35,6 +36,7 @@ def run(settings: TaskSettings, progress: Progress) -> TaskOutcome:
     _forget_earlier(content)
     copied = _copy(settings, content, progress) if settings.metadata_dir is not None else []
     sentences = [_of_copied(settings, copied)]
+    sentences += _of_mapper(settings, content, progress)
     sentences += _of_service(settings, content, progress)
     if not os.path.lexists(content / DATA_DESCRIPTION):
         sentences.append(_describe(settings, content))
@@ -95,6 +97,28 @@ def _of_copied(settings: TaskSettings, copied: list[str]) -> str:
         return "No metadata_dir is named, so no metadata file was copied."
     names = f": {listed([shown(name) for name in copied], 20)}" if copied else ""
     return f"{counted(len(copied), 'metadata file')} copied from {shown(settings.metadata_dir)}{names}."
+
+
+# --- what aind-metadata-mapper makes of them --------------------------------------------------------------------------
+
+
+def _of_mapper(settings: TaskSettings, content: Path, progress: Progress) -> list[str]:
+    """Run it where the job has settings for it; return what came of it, a sentence."""
+    if not (wanted := mapper.wanted(settings)):
+        return []
+    if not mapper.can_run(settings):
+        lacks = "aind-metadata-mapper is neither installed (dropbox-agent[metadata]) nor run in an image (containers)"
+        return [_without(settings, f"{', '.join(wanted)} had no effect: {lacks}.")]
+    sentences = []
+    described = _given(settings)
+    if not os.path.lexists(content / DATA_DESCRIPTION) and all(described.get(name) for name in NEEDED_SETTINGS):
+        sentences.append(_describe(settings, content))  # it knows the project only from the metadata service
+    progress.begin("Runs aind-metadata-mapper")
+    try:
+        made = mapper.run(settings, described, content, progress)
+    except OSError as error:
+        raise full_or_unwritable(error, content, "What aind-metadata-mapper makes") from error
+    return [*sentences, f"aind-metadata-mapper made {listed([shown(name) for name in made], 20)}."]
 
 
 # --- what the metadata service knows ---------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import signal
 import subprocess
@@ -40,17 +41,27 @@ def run_script(settings: TaskSettings, script: str, output: Path, progress: Prog
     file.write_text(script, encoding="utf-8")
     where = f"the image {settings.container.image}, {output}" if settings.container else output
     print(f"Runs bash {file} in {where}.", flush=True)
-    _adopt_orphans()
     with start_of(file, output, settings.container, environment(os.environ)) as start:
-        child = _started(start, output)
-        tail = Tail(child)
-        try:
-            while not _has_ended(child, _pause(output, progress)):
-                pass
-        finally:
-            end_descendants()
-            tail.finish()
-    _told(settings, child.returncode, tail.text())
+        code, tail = run_to_its_end(start, output, progress)
+    _told(settings, code, tail)
+
+
+def run_to_its_end(
+    start: Start, output: Path, progress: Progress, longest_seconds: float = math.inf
+) -> tuple[int | None, str]:
+    """Return the exit code of a program and its last lines; nothing it started is left. None: it took too long."""
+    _adopt_orphans()
+    child = _started(start, output)
+    tail, until = Tail(child), time.monotonic() + longest_seconds
+    try:
+        while not (ended := _has_ended(child, _pause(output, progress))) and time.monotonic() < until:
+            pass
+    finally:
+        end_descendants()
+        tail.finish()
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(STOP_SECONDS)
+    return child.returncode if ended else None, tail.text()
 
 
 def script_file(settings: TaskSettings) -> Path:
@@ -85,8 +96,8 @@ def _started(start: Start, output: Path) -> subprocess.Popen[bytes]:
         ) from error
 
 
-def _told(settings: TaskSettings, code: int, tail: str) -> None:
-    if code == 0:
+def _told(settings: TaskSettings, code: int | None, tail: str) -> None:
+    if not code:
         return
     ended = f"exit code {code}" if code > 0 else f"signal {-code}"
     last = f" Its last lines: {tail}" if tail else " It printed nothing."

@@ -8,34 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from http_server import Faulty, Reply, Request, serving
+from http_server import Faulty, Reply, serving
+from metadata_server import FUNDER, KNOWN, answer
 from one_job import OneJob, write
 
 from dropbox_agent.errors import TaskFailed
 from dropbox_agent.tasks import metadata_service
 
 GATHER = "gather_preliminary_metadata"
-FUNDER = {
-    "name": "Allen Institute",
-    "abbreviation": "AI",
-    "registry": "Research Organization Registry (ROR)",
-    "registry_identifier": "03cpe7c52",
-}
-KNOWN: dict[str, Any] = {
-    "subject/0012": {"subject_id": "0012", "sex": "Female"},
-    "procedures/0012": {"subject_id": "0012", "subject_procedures": []},
-    "funding/Ephys%20Platform": [{"object_type": "Funding", "funder": FUNDER, "grant_number": None, "fundee": None}],
-    "investigators/Ephys%20Platform": [{"object_type": "Person", "name": "Ada Lovelace", "registry_identifier": None}],
-}
-
-
-def answer(request: Request) -> Reply:
-    path = request.path.removeprefix("/api/v2/")
-    if path not in KNOWN:
-        return Reply(404, b'{"detail": "Not found"}')
-    # Its code for what its own schema objects to, with the answer all the same.
-    status = 400 if path.startswith("procedures") else 200
-    return Reply(status, json.dumps(KNOWN[path]).encode(), headers={"X-Error-Message": "[]"} if status == 400 else {})
 
 
 @pytest.fixture
