@@ -326,6 +326,9 @@ class Agent:
         """Return a mail as it is sent, or None when it cannot be written, which is noted."""
         standing = self.ledger.standing(due.mail.drop_id, due.mail.job_id)
         thread = f"{self.ledger.ledger_id} {standing.inbox} {standing.name}"
+        if trouble := self._elsewhere(standing.inbox):
+            self.ledger.not_mailed(due.mail, trouble, now)
+            return None
         try:
             text = report.mail(due.mail, standing, self.pages, self._copy_beside(standing))
             message = deliver.message(due.mail, text, self.sender, thread)
@@ -349,7 +352,13 @@ class Agent:
 
     def beside(self, inbox: Path, write: Callable[[], T]) -> T:
         """Write something into an inbox. Raises what that raises, InboxUnavailable, and NoAnswer."""
+        if trouble := self._elsewhere(inbox):
+            raise InboxUnavailable(trouble)
         return beside(self.places, inbox, self.ledger.ledger_id, write)
+
+    def _elsewhere(self, inbox: Path) -> str | None:
+        """Return which other agent answers in an inbox; None: this one does."""
+        return next((one.elsewhere for one in self.inboxes if one.path == inbox), None)
 
     # --- running -----------------------------------------------------------------------------------------------------
 
@@ -373,6 +382,7 @@ class Agent:
             for stop in stops:
                 stop()
             self._last_answers()
+            self._leave()
 
     def stop(self) -> None:
         """End ``run`` after the present tick; what runs goes on and is found again at the next start."""
@@ -384,6 +394,11 @@ class Agent:
         self.post.close(LAST_MAILS_SECONDS)
         with suppress(LedgerUnavailable):
             self._mailed(datetime.now(timezone.utc))
+
+    def _leave(self) -> None:
+        for inbox in self.inboxes:
+            with suppress(OSError, InboxUnavailable):
+                inbox.leave()
 
     _stopping: bool = False
 

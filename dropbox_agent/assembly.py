@@ -35,7 +35,7 @@ from dropbox_agent.executors import (
     bound,
 )
 from dropbox_agent.furnish import furnishing
-from dropbox_agent.inbox import Inbox, beside, guard, mark, open_regular, sweep_spool
+from dropbox_agent.inbox import Inbox, Lease, beside, guard, mark, myself, open_regular, sweep_spool
 from dropbox_agent.ledger import Ledger, Lists, Reader
 from dropbox_agent.manifest import schema, template
 from dropbox_agent.model import CodeOceanAccess, DocDbAccess, Order, Presets, Removal, S3Access, Secret
@@ -339,9 +339,13 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
     ledger = open_ledger(settings, now)
     sweep_spool(settings.state_dir / "spool")
     bound.bind_if_new(settings.work_dir, ledger.ledger_id, ledger.all_job_ids())
+    watched = inboxes(settings, shares)
+    owner = myself(database(settings.state_dir), ledger.ledger_id)
+    for one in watched:
+        one.lease = Lease(one.path, owner, one.scan_seconds)
     return Agent(
         ledger=ledger,
-        inboxes=inboxes(settings, shares),
+        inboxes=watched,
         examiner=by,
         executor=Patient(executor(settings, environ), settings.work_dir, shares, ledger.ledger_id),
         places=shares,

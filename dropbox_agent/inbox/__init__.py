@@ -5,9 +5,22 @@ Nothing is concluded from an inbox whose marker is missing or names another ledg
 """
 
 from dropbox_agent.inbox.files import open_regular, sweep_spool
+from dropbox_agent.inbox.lease import Lease, myself
 from dropbox_agent.inbox.listing import is_passed_over
 from dropbox_agent.inbox.marker import MARKER, beside, guard, mark
 from dropbox_agent.inbox.sightings import Waiting
 from dropbox_agent.inbox.watch import Inbox
 
-__all__ = ["MARKER", "Inbox", "Waiting", "beside", "guard", "is_passed_over", "mark", "open_regular", "sweep_spool"]
+__all__ = [
+    "MARKER",
+    "Inbox",
+    "Lease",
+    "Waiting",
+    "beside",
+    "guard",
+    "is_passed_over",
+    "mark",
+    "myself",
+    "open_regular",
+    "sweep_spool",
+]

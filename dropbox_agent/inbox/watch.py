@@ -25,6 +25,7 @@ from dropbox_agent.inbox.files import (
     signature,
     sync_folder,
 )
+from dropbox_agent.inbox.lease import Lease
 from dropbox_agent.inbox.listing import Listing, NameRules, listing
 from dropbox_agent.inbox.marker import guard
 from dropbox_agent.inbox.sightings import Sighting, Waiting
@@ -62,6 +63,10 @@ class Inbox:
     """Says of a content whether the agent itself wrote it into this inbox (a template that nobody filled in)."""
     places: Places = field(default_factory=lambda: Places(None))
     """How long the share is waited for."""
+    lease: Lease | None = None
+    """Keeps agents apart that share a ledger; None: there is only one."""
+    elsewhere: str | None = None
+    """Which other agent works here, a sentence; None while this one does."""
     _orders: dict[str, tuple[str, str]] = field(default_factory=dict)
     _sightings: dict[str, Sighting] = field(default_factory=dict)
     _refused_names: dict[str, str] = field(default_factory=dict)
@@ -94,6 +99,11 @@ class Inbox:
             drop = self._settle(name, now, is_news)
             if drop is not None:
                 yield drop
+
+    def leave(self) -> None:
+        """Let another agent work here at once. Raises OSError, and InboxUnavailable when the share hangs."""
+        if self.lease is not None and self.trouble is None:
+            self._ask(self.lease.release)
 
     def orders(self) -> list[tuple[str, str, str]]:
         """Return (file name, manifest, ``retry`` or ``cancel``) of the empty files beside manifests, as last listed."""
@@ -171,11 +181,16 @@ class Inbox:
     # --- listing -----------------------------------------------------------------------------------------------------
 
     def _names_listed(self, ledger_id: str, bind: Callable[[str], None], now: datetime) -> dict[str, Signature]:
-        def look() -> tuple[str | None, Listing]:
-            return guard(self.path, ledger_id), listing(self.path, self._rules)
+        def look() -> tuple[str | None, str | None, Listing]:
+            inbox_id = guard(self.path, ledger_id)
+            elsewhere = self.lease.hold() if self.lease is not None else None
+            return inbox_id, elsewhere, Listing() if elsewhere else listing(self.path, self._rules)
 
         try:
-            inbox_id, found = self._ask(look)
+            inbox_id, self.elsewhere, found = self._ask(look)
+            if self.elsewhere is not None:
+                self._orders = {}
+                raise InboxUnavailable(self.elsewhere)
             if inbox_id is not None:
                 bind(inbox_id)
         except InboxUnavailable as error:
