@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ def checked(site: Path, file: Path) -> dict[str, Any]:
     value: dict[str, Any] = json.loads(result.stdout)
     assert result.exit_code == (0 if value["ok"] else 1)
     return value
+
+
+def test_the_version_is_that_of_the_installed_program() -> None:
+    result = agent("--version")
+    assert (result.exit_code, result.stdout) == (0, f"dropbox-agent {metadata.version('dropbox-agent')}\n")
 
 
 def test_init_makes_a_workspace_only_where_nothing_is(site: Path) -> None:
