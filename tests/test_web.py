@@ -29,7 +29,7 @@ from dropbox_agent.manifest import LIMITS
 from dropbox_agent.model import Choices, JobSearch, JobStanding, Level, Place, Problem
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState, TaskState
-from dropbox_agent.web import charts, exports, logs, one_job
+from dropbox_agent.web import charts, check, exports, logs, one_job
 from dropbox_agent.web.glance import Glances
 
 HOSTILE = '<script>alert("x")</script>{{ 7*7 }}'
@@ -594,6 +594,24 @@ def test_what_is_no_file_or_too_large_or_from_another_site_is_refused_in_words(s
         yield b"x"
 
     assert site.request("POST", "/check", content=endless()).status_code == 411
+
+
+def test_who_sends_slowly_takes_nobodys_place(site: Visited, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "FORM_SECONDS", 3.0)
+
+    async def slow() -> Any:
+        yield b"--x"
+        await asyncio.sleep(3600)
+
+    async def asked() -> list[int]:
+        transport = httpx.ASGITransport(site.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://agent.test") as client:
+            headers = {"Content-Length": "1000", "Content-Type": "multipart/form-data; boundary=x"}
+            slowly = [client.post("/check", content=slow(), headers=headers) for _ in range(2 * check.AT_ONCE)]
+            quickly = client.post("/check", files={"file": ("a.csv", b"job_type\nephsy\n")})
+            return [answer.status_code for answer in await asyncio.gather(*slowly, quickly)]
+
+    assert asyncio.run(asked()) == [*[408] * 2 * check.AT_ONCE, 200]
 
 
 def test_a_hostile_file_takes_only_itself_down(site: Visited) -> None:

@@ -5,6 +5,7 @@ The same examiner as ``dropbox-agent check`` and the agent itself.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,10 +25,13 @@ from dropbox_agent.web.parts import Parts
 
 FORM_BYTES = 64 * 1024
 """What a form has besides the file: its limits and names."""
+FORM_SECONDS = 60.0
+"""How long sending a manifest may take."""
 AT_ONCE = 2
 """How many manifests are tried at the same time; the next one is asked to wait."""
 SHOWN_JOBS = 50
 TOO_LARGE = "The file is larger than {:,} bytes, and a manifest never is. Split it."
+LATE = "The file did not arrive within {:.0f} s. Send it again."
 BUSY = "Other manifests are being tried just now. Send it again in a moment."
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
@@ -44,10 +48,11 @@ def router(parts: Parts) -> APIRouter:
     @found.post("/check")
     async def tried(request: Request) -> Response:
         _refuse_large(request)
+        name, content = await _arrived(request)
+        # Only now: who sends slowly takes nobody's place.
         if not free.acquire(blocking=False):
             raise HTTPException(503, BUSY, {"Retry-After": "5"})
         try:
-            name, content = await _file_in(request)
             return await run_in_threadpool(_answer, parts, name, content)
         finally:
             free.release()
@@ -69,6 +74,14 @@ def _refuse_large(request: Request) -> None:
         raise HTTPException(411, "Send the file with its length, as browsers do.")
     if int(length) > manifest.LIMITS.file_bytes + FORM_BYTES:
         raise HTTPException(413, TOO_LARGE.format(manifest.LIMITS.file_bytes))
+
+
+async def _arrived(request: Request) -> tuple[str, bytes]:
+    """Return the name and the content of the file that was sent, once it is here. Raises the answer that it is not."""
+    try:
+        return await asyncio.wait_for(_file_in(request), FORM_SECONDS)
+    except asyncio.TimeoutError:
+        raise HTTPException(408, LATE.format(FORM_SECONDS)) from None
 
 
 async def _file_in(request: Request) -> tuple[str, bytes]:
