@@ -29,7 +29,7 @@ from dropbox_agent.model import (
     Standing,
     TaskStanding,
 )
-from dropbox_agent.states import FINAL_TASK_STATES, GOOD_ENDS, DropState, JobState, TaskState
+from dropbox_agent.states import FINAL_TASK_STATES, DropState, JobState, TaskState
 from dropbox_agent.wording import counted
 
 STATUS_SCHEMA = 1
@@ -243,10 +243,11 @@ def tried_again(job: JobStanding) -> tuple[TaskStanding, ...]:
 
 
 def job_progress(job: JobStanding) -> tuple[float, int, int]:
-    """Return how far a job is (0 to 1), how many of its tasks are done, and how many it has."""
-    done = sum(task.state in GOOD_ENDS for task in job.tasks)
+    """Return how far a job is (0 to 1), how many of its tasks are done, and how many it has; skipped ones are none."""
+    states = [task.state for task in job.tasks if task.state is not TaskState.SKIPPED]
+    done = states.count(TaskState.SUCCEEDED)
     under_way = sum(fraction(task.progress) or 0.0 for task in job.tasks if task.state is TaskState.RUNNING)
-    return (done + under_way) / max(len(job.tasks), 1), done, len(job.tasks)
+    return (done + under_way) / len(states) if states else 1.0, done, len(states)
 
 
 def fraction(progress: Mapping[str, Any] | None) -> float | None:

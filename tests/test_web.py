@@ -125,7 +125,7 @@ def test_the_start_page_is_the_list_of_jobs(site: Visited) -> None:
 def test_the_list_counts_the_states_and_tells_each_job_in_a_line(full: Visited) -> None:
     words = full.words("/jobs")
     assert "3 jobs 1 ○ accepted 1 ▸ running 1 ✕ failed" in words
-    assert "✕ failed failed_1 11 Ephys Platform ecephys anna 2026-01-31 12:00 7/8" in words
+    assert "✕ failed failed_1 11 Ephys Platform ecephys anna 2026-01-31 12:00 5/6" in words
     assert f'href="{full.address("failed_1")}"' in full.get("/jobs").text
 
 
@@ -188,7 +188,7 @@ def test_the_list_can_be_saved_as_csv_and_xlsx_and_no_text_becomes_a_formula(sit
     rows = list(csv.DictReader(io.StringIO(answer.text.removeprefix("\ufeff"))))
     assert [row["job"] for row in rows] == ["failed_1", "odd_4", "runs_2", "waits_3"]
     assert [rows[1][name] for name in ("project_name", "subject_id", "manifest", "row", "tasks")] == [
-        "'=HYPERLINK(1)", "'-1", "'=1+1.csv", "2", "8",
+        "'=HYPERLINK(1)", "'-1", "'=1+1.csv", "2", "6",
     ]  # fmt: skip
     sheet = openpyxl.load_workbook(io.BytesIO(full.get("/jobs.xlsx", q="odd").content)).worksheets[0]
     head, line = sheet.iter_rows()
@@ -501,7 +501,7 @@ def test_a_refused_manifest_tells_why_and_gives_its_annotated_copy(site: Visited
 def test_a_manifest_tells_its_versions_and_its_jobs(site: Visited) -> None:
     full = filled(site)
     words = full.words("/manifests/1")
-    assert "✕ failed 2 failed_1 7/8 ▸ running 3 runs_2 2/8" in words
+    assert "✕ failed 2 failed_1 5/6 ▸ running 3 runs_2 0/6" in words
     refused(full.ledger, "s.csv", [PROBLEM], at(90))
     assert "Versions 2 refused , 1 running" in full.words("/manifests/1")
 

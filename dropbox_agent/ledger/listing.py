@@ -24,7 +24,7 @@ from dropbox_agent.model import (
     Move,
     ProjectLine,
 )
-from dropbox_agent.states import GOOD_ENDS, AttemptState, DropState, JobState
+from dropbox_agent.states import AttemptState, DropState, JobState
 
 LISTED = "FROM jobs INDEXED BY jobs_listed"
 """Never the table itself: see the index."""
@@ -221,14 +221,13 @@ class Lists:
     # --- details -----------------------------------------------------------------------------------------------------
 
     def _done(self, job_ids: Sequence[str]) -> Mapping[str, tuple[int, int]]:
-        """Return how many tasks of each job are done, and how many it has."""
-        good = ", ".join(f"'{state.value}'" for state in GOOD_ENDS)
+        """Return how many tasks of each job are done, and how many it has; skipped ones are none."""
         rows = self._rows(
-            f"SELECT job_id, count(*) AS total, total(state IN ({good})) AS done FROM tasks"
+            "SELECT job_id, total(state != 'skipped') AS total, total(state = 'succeeded') AS done FROM tasks"
             " WHERE job_id IN (SELECT value FROM json_each(?)) GROUP BY job_id",
             (json.dumps(job_ids),),
         )
-        return {row["job_id"]: (int(row["done"]), row["total"]) for row in rows}
+        return {row["job_id"]: (int(row["done"]), int(row["total"])) for row in rows}
 
     def _names(self, drop_ids: Iterable[int]) -> Mapping[int, str]:
         rows = self._rows(

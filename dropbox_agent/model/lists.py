@@ -58,8 +58,9 @@ class JobLine:
     manifest: str
     row: int | None
     done: int
-    """How many of its tasks ended well or were skipped."""
+    """How many of its tasks ended well."""
     total: int
+    """How many it has that are not skipped."""
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,9 @@ class JobInList(Shape):
     ended: datetime | None
     manifest: str
     done: int
-    """How many of its tasks ended well or were skipped."""
+    """How many of its tasks ended well."""
     total: int
+    """How many it has that are not skipped."""
 
 
 class JobList(Shape):
