@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -58,7 +59,9 @@ def add_answers_to_errors(site: FastAPI, pages: Pages) -> None:
 
 
 def _in_words(request: Request, error: HTTPException, pages: Pages) -> Response:
-    code, words = error.status_code, WRONG.get(error.status_code, error.detail or "This cannot be answered.")
+    # What the framework raises itself has the code's own name as its detail.
+    is_own = error.detail != HTTPStatus(error.status_code).phrase
+    code, words = error.status_code, error.detail if is_own else WRONG.get(error.status_code, error.detail)
     if request.url.path.startswith(API):
         return _for_programs(code, words)
     answer = page(pages, "web/message.html.j2", code, code=code, words=words)
