@@ -379,6 +379,25 @@ def test_every_effective_setting_is_told_with_where_it_comes_from() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ({"set": True, "number": 4000}, (("image_resources.memory_per_cpu", 4000, "ecephys"),)),
+        ({"set": True, "infinite": True, "number": 0}, (("image_resources.memory_per_cpu", "infinite", "ecephys"),)),
+        ({"set": False, "number": 4000}, ()),
+        ({"number": 4000}, (("image_resources.memory_per_cpu.number", 4000, "ecephys"),)),
+    ],
+)
+def test_a_number_as_slurmrestd_writes_it_is_told_as_a_number(
+    written: dict[str, Any], told: tuple[tuple[str, Any, str], ...]
+) -> None:
+    settings = {"image_resources": {"memory_per_cpu": written}}
+    origins = {"image_resources.memory_per_cpu.set": "default", "image_resources.memory_per_cpu.number": "ecephys"}
+    assert report.settings_with_origin(settings, origins) == told
+    # A tool's own settings are told as they are.
+    assert len(report.settings_with_origin({"job_settings": settings}, {})) == len(written)
+
+
 # --- the page --------------------------------------------------------------------------------------------------------
 
 

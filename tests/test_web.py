@@ -530,9 +530,13 @@ def test_job_types_are_listed_merged_and_compared_with_the_origin_of_each_value(
     merged = site.words("/job_params", job_type="fast")
     assert "compress_data for ecephys Setting Value From job_settings.level 9 fast job_settings.a 1 base" in merged
     compared = site.words("/job_params", **{"job_type": "fast", "with": "base"})
-    assert "compress_data for ecephys job_settings.level 9 from fast 3 from base" in compared
-    assert "job_settings.a" not in compared.partition("As a job gets them")[0]
-    assert site.get("/job_params", job_type="../../etc/passwd").status_code == 404
+    # Where a value comes from is said where it is not the column's own job type.
+    assert "compress_data for ecephys Values of compress_data that are not the same Setting fast base" in compared
+    assert "job_settings.level 9 3 As a job gets them" in compared
+    inherited = site.words("/job_params", **{"job_type": "fast", "with": "custom"})
+    assert "job_settings.level 9 not set job_settings.a 1 from base not set" in inherited
+    unknown = site.get("/job_params", job_type="../../etc/passwd")
+    assert (unknown.status_code, "There is no such job type" in unknown.text) == (404, True)
 
 
 def test_projects_are_listed_with_how_their_jobs_stand(full: Visited) -> None:

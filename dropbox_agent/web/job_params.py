@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
-from dropbox_agent import plan
+from dropbox_agent import plan, report
 from dropbox_agent.model import Presets
 from dropbox_agent.web import answers
 from dropbox_agent.web.asked import asked
@@ -17,10 +17,10 @@ from dropbox_agent.web.parts import Parts
 
 ADDRESS = "/job_params"
 Key = tuple[str, str | None]
+ORDER = {step.task_id: number for number, step in enumerate(plan.PIPELINE)}
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(NamedTuple):
     """One effective setting."""
 
     path: str
@@ -42,11 +42,18 @@ class MergedTask:
 class Difference:
     """One value that two job types do not share; None where one has none."""
 
-    task_id: str
-    modality: str | None
     path: str
     left: Value | None
     right: Value | None
+
+
+@dataclass(frozen=True)
+class DifferentTask:
+    """One task that two job types do not share."""
+
+    task_id: str
+    modality: str | None
+    values: tuple[Difference, ...]
 
 
 def router(parts: Parts) -> APIRouter:
@@ -79,53 +86,35 @@ def _facts(presets: Presets, name: str, other: str) -> dict[str, Any]:
 
 def merged_tasks(presets: Presets, name: str) -> tuple[MergedTask, ...]:
     """Return the tasks of a job type with those it inherits and falls back to, in the order of the pipeline."""
-    order = {step.task_id: number for number, step in enumerate(plan.PIPELINE)}
     keys = {key for job_type in presets.job_types.values() for key in job_type.tasks}
-    found = (_merged(presets, name, key) for key in sorted(keys, key=lambda key: (order[key[0]], key[1] or "")))
+    found = (_merged(presets, name, key) for key in sorted(keys, key=lambda key: (ORDER[key[0]], key[1] or "")))
     return tuple(task for task in found if task.values)
 
 
 def _merged(presets: Presets, name: str, key: Key) -> MergedTask:
     task_id, modality = key
     made = plan.merged(plan.preset_layers(name, presets, task_id, modality))
-    values = tuple(
-        Value(path, value, _origin(made.origin, path)) for path, value in _leaves(made.fields) if value is not None
-    )
-    return MergedTask(task_id, modality, values)
+    values = report.settings_with_origin(made.fields, made.origin)
+    return MergedTask(task_id, modality, tuple(Value(*one) for one in values))
 
 
-def differences(presets: Presets, name: str, other: str) -> tuple[Difference, ...]:
+def differences(presets: Presets, name: str, other: str) -> tuple[DifferentTask, ...]:
     """Return what two job types do not share, in the order of the pipeline."""
-    left, right = _flat(presets, name), _flat(presets, other)
-    order = {step.task_id: number for number, step in enumerate(plan.PIPELINE)}
-    places = sorted({*left, *right}, key=lambda place: (order[place[0]], place[1] or "", place[2]))
-    pairs = ((place, left.get(place), right.get(place)) for place in places)
+    left, right = _by_key(presets, name), _by_key(presets, other)
+    keys = sorted({*left, *right}, key=lambda key: (ORDER[key[0]], key[1] or ""))
+    found = (DifferentTask(*key, _different(left.get(key, {}), right.get(key, {}))) for key in keys)
+    return tuple(task for task in found if task.values)
+
+
+def _different(left: Mapping[str, Value], right: Mapping[str, Value]) -> tuple[Difference, ...]:
+    pairs = [(path, left.get(path), right.get(path)) for path in {**left, **right}]
     return tuple(
-        Difference(*place, one, two)
-        for place, one, two in pairs
+        Difference(path, one, two)
+        for path, one, two in pairs
         if (one.value if one else None) != (two.value if two else None)
     )
 
 
-def _flat(presets: Presets, name: str) -> Mapping[tuple[str, str | None, str], Value]:
-    return {
-        (task.task_id, task.modality, value.path): value
-        for task in merged_tasks(presets, name)
-        for value in task.values
-    }
-
-
-def _leaves(fields: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, value in fields.items():
-        path = f"{above}.{name}" if above else str(name)
-        found += _leaves(value, path) if isinstance(value, Mapping) and value else [(path, value)]
-    return found
-
-
-def _origin(origins: Mapping[str, str], path: str) -> str:
-    while path:
-        if path in origins:
-            return origins[path]
-        path = path.rpartition(".")[0]
-    return ""
+def _by_key(presets: Presets, name: str) -> Mapping[Key, Mapping[str, Value]]:
+    tasks = merged_tasks(presets, name)
+    return {(task.task_id, task.modality): {value.path: value for value in task.values} for task in tasks}

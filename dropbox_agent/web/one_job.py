@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, HTTPException
 from fastapi.responses import Response
 
-from dropbox_agent.model import JobStanding, TaskStanding
+from dropbox_agent import report
+from dropbox_agent.model import AttemptLine, JobStanding, TaskStanding
 from dropbox_agent.report import fraction
 from dropbox_agent.states import FINAL_JOB_STATES, TaskState
 from dropbox_agent.web import answers, charts, elements
@@ -58,12 +60,20 @@ def _facts(parts: Parts, job: JobStanding) -> dict[str, Any]:
         "spans": charts.spans(job, now),
         "remaining": {task.key: charts.remaining(task, fraction(task.progress), now) for task in job.tasks},
         "attempts": parts.lists.attempts(job.job_id),
-        "planned": {task.key: task for task in job.plan.tasks},
+        "asked_for": partial(_asked_for, job),
         "moves": parts.lists.moves(job.job_id),
         "logs": _logs(parts, job),
         "row": _row(parts, job),
         "live_seconds": LIVE_SECONDS if live else 0,
     }
+
+
+def _asked_for(job: JobStanding, attempt: AttemptLine) -> tuple[tuple[str, Any, str], ...]:
+    """Return what an attempt asked for: what it was given instead, else what its first task does, as all do alike."""
+    planned = next((task for task in job.plan.tasks if task.key in attempt.tasks), None)
+    asked = attempt.asked or (planned.settings.get("image_resources") if planned else None) or {}
+    found = report.settings_with_origin({"image_resources": asked}, {})
+    return tuple((path.removeprefix("image_resources."), value, origin) for path, value, origin in found if value != {})
 
 
 def _row(parts: Parts, job: JobStanding) -> WrittenRow:
