@@ -52,6 +52,7 @@ class DaysChart:
     width: int
     height: int
     bar: int
+    gap: int
     days: tuple[Day, ...]
     most: int
 
@@ -64,7 +65,7 @@ def days_chart(found: Mapping[date, Mapping[JobState, int]], today: date) -> Day
         Day(day, number * DAY_WIDTH, sum(found.get(day, {}).values()), _stacked(found.get(day, {}), most))
         for number, day in enumerate(days)
     )
-    return DaysChart(DAYS * DAY_WIDTH, DAYS_HEIGHT, DAY_WIDTH - DAY_GAP, bars, most)
+    return DaysChart(DAYS * DAY_WIDTH, DAYS_HEIGHT, DAY_WIDTH - DAY_GAP, DAY_GAP, bars, most)
 
 
 def _stacked(counts: Mapping[JobState, int], most: int) -> tuple[Part, ...]:

@@ -156,8 +156,17 @@ function tellTrouble(words) {
   trouble.hidden = !words;
 }
 
+// --- the pipeline on a narrow screen: its middle is what everything goes through -------------------------------------
+
+function toTheMiddle() {
+  for (const wide of document.querySelectorAll(".scroll.middle")) {
+    wide.scrollLeft = (wide.scrollWidth - wide.clientWidth) / 2;
+  }
+}
+
 // --- begin -------------------------------------------------------------------------------------------------------------
 
+toTheMiddle();
 followAll();
 if (live) {
   offerPause();
