@@ -11,12 +11,13 @@ help: ## Say what there is.
 demo: .venv/.installed ## Run the main job on made-up data, from the drop to the verified upload.
 	@$(BIN)/dropbox-agent demo
 
-test: check ## Check the code and run the tests, but for those on a cluster.
+test: check ## Check the code and run every test, those on a real cluster too (as root, Debian).
 	@.ci/install-office
 	@.ci/install-browser
 	@.ci/install-faults
 	@.ci/install-slurm
 	$(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/slurm
+	$(BIN)/python -m pytest tests/slurm
 
 cluster: .venv/.installed ## Run the tests on a real Slurm cluster of four nodes on this machine (as root, Debian).
 	@.ci/install-slurm

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
-from cluster import Cluster, free_ports
+from cluster import Cluster
+from cluster_ground import free_ports
 
 PROGRAMS = ("slurmdbd", "mariadbd", "mariadb-install-db", "sacct", "sacctmgr")
 DATABASE = """
@@ -58,8 +57,8 @@ def missing_programs() -> list[str]:
 class AccountedCluster(Cluster):
     """The four nodes, their accounts, and two partitions of which one gives way to the other."""
 
-    def __init__(self, folder: Path, min_job_age_seconds: int) -> None:
-        super().__init__(folder, min_job_age_seconds)
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
         (port,) = free_ports(1)
         text = self.config.read_text()
         for there, better in INSTEAD.items():
@@ -90,16 +89,3 @@ class AccountedCluster(Cluster):
 
     def _whole_environment(self, **more: str) -> Mapping[str, str]:
         return {**super()._whole_environment(**more), "MYSQL_UNIX_PORT": str(self.folder / "mariadb.socket")}
-
-
-@contextmanager
-def accounted_cluster(min_job_age_seconds: int = 300) -> Iterator[AccountedCluster]:
-    """A cluster with accounting that is there for the length of the block."""
-    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
-    cluster = AccountedCluster(folder, min_job_age_seconds)
-    try:
-        cluster.boot()
-        yield cluster
-    finally:
-        cluster.shut_down()
-        shutil.rmtree(folder, ignore_errors=True)

@@ -8,19 +8,21 @@ import secrets
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
+from cluster_ground import TURN, end_everything, environment_of, free_ports, processes_of
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "slurmrestd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
 REST_USER = "nobody"
 REST_USER_GROUP = "nogroup"
 """Who runs slurmrestd when the tests are run by root, as whom it refuses to run."""
+PATIENCE_SECONDS = 240.0
+"""How long something is waited for: it comes at once, unless the machine is very busy."""
 NODES = ("n1", "n2", "n3", "n4")
 CONFIG = """
 ClusterName=private
@@ -47,12 +49,12 @@ SelectTypeParameters=CR_Core,CR_LLN
 SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0,batch_sched_delay=0
 MpiDefault=none
 ReturnToService=2
-SlurmdTimeout=6
-MessageTimeout=4
+SlurmdTimeout=300
+MessageTimeout=10
 KillWait=3
 InactiveLimit=0
 GetEnvTimeout=0
-MinJobAge={min_job_age_seconds}
+MinJobAge=300
 MaxJobCount=20000
 GresTypes=gpu
 Licenses=toolbox:4
@@ -72,15 +74,17 @@ def missing_programs() -> list[str]:
 class Cluster:
     """Slurm's daemons as child processes, in a folder of their own."""
 
-    def __init__(self, folder: Path, min_job_age_seconds: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.config = folder / "slurm.conf"
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._usual: str | None = None
+        """The settings, when a test has changed some."""
         for name in ("state", "rest", *(f"spool.{node}" for node in NODES)):
             (folder / name).mkdir()
         _secret(folder / "jwt.key", 32)
         _write_login_environment(folder / "state" / "env_cache")
-        self.config.write_text(_config(folder, min_job_age_seconds))
+        self.config.write_text(_config(folder))
         (folder / "gres.conf").write_text("Name=gpu File=/dev/null,/dev/zero\n")
         self.rest = Rest(folder)
 
@@ -100,8 +104,34 @@ class Cluster:
         self.start_rest()
         self.wait_for(lambda: self._idle_nodes() == len(NODES), "four idle nodes")
 
+    def configure(self, **settings: int) -> None:
+        """Change settings of a cluster that runs; ``mend`` takes that back."""
+        text = self.config.read_text()
+        self._usual = self._usual or text
+        for name, value in settings.items():
+            there = next(line for line in text.splitlines() if line.startswith(f"{name}="))
+            text = text.replace(there, f"{name}={value}")
+        self._reconfigure(text)
+
+    def _reconfigure(self, text: str) -> None:
+        self.config.write_text(text)
+        if self.controller_runs():
+            done = self.run("scontrol", "reconfigure")
+            assert done.returncode == 0, done.stderr
+
     def mend(self) -> None:
-        """Make the cluster whole and empty again, whatever a test did to it."""
+        """Make the cluster whole and empty again, whatever a test did to it; if it cannot be mended, boot it anew."""
+        try:
+            self._mend()
+        except AssertionError as broken:
+            print(f"The cluster is booted anew: {broken}")
+            self.shut_down()
+            self.boot()
+
+    def _mend(self) -> None:
+        if self._usual is not None:
+            self._reconfigure(self._usual)
+            self._usual = None
         if not self.controller_runs():
             self.start_controller()
         for node in NODES:
@@ -111,19 +141,16 @@ class Cluster:
             self.start_rest()
         self.let_start(True)
         self.cancel_everything()
-        self.wait_for(lambda: self._idle_nodes() == len(NODES), "four idle nodes", seconds=60)
+        self.wait_for(lambda: self._idle_nodes() == len(NODES), "four idle nodes")
 
     def shut_down(self) -> None:
-        """End every job and every daemon of this cluster."""
-        if self.controller_runs():
-            self.cancel_everything()
-        for daemon in reversed(list(self._daemons.values())):
-            daemon.terminate()
+        """End every daemon of this cluster and every job, at once."""
         for daemon in self._daemons.values():
-            _end(daemon)
+            daemon.kill()
+        for daemon in self._daemons.values():
+            daemon.wait(60)
         # The end of a slurmd does not end the steps of its jobs.
-        for process in self._left_behind():
-            process.kill()
+        end_everything(self.folder)
 
     # --- daemons -----------------------------------------------------------------------------------------------------
 
@@ -139,7 +166,28 @@ class Cluster:
             daemon.kill()
         else:
             daemon.terminate()
-        daemon.wait(30)
+        daemon.wait(60)
+
+    def wait_until_saved(self) -> None:
+        """Wait until the controller has saved what it knows now; it takes some seconds."""
+        file, now = self.folder / "state" / "job_state", time.time()
+        self.wait_for(lambda: file.exists() and file.stat().st_mtime > now, "saved state")
+
+    def forgetful_controller(self) -> Callable[[], None]:
+        """Return what kills the controller and starts it again as if that were within the seconds in which what it
+        has acknowledged since now is not yet saved."""
+        self.stop_controller()
+        state, saved = self.folder / "state", self.folder / "saved"
+        shutil.copytree(state, saved)
+        self.start_controller()
+
+        def forget() -> None:
+            self.stop_controller(kill=True)
+            shutil.rmtree(state)
+            saved.rename(state)
+            self.start_controller()
+
+        return forget
 
     def controller_runs(self) -> bool:
         """Return whether slurmctld is there."""
@@ -160,10 +208,17 @@ class Cluster:
         """Start one slurmd."""
         self._start(node, "slurmd", "-D", "-N", node)
 
-    def stop_node(self, node: str) -> None:
-        """End one slurmd with -9; the jobs on it go on."""
+    def stop_node(self, node: str, *, with_its_jobs: bool = False) -> None:
+        """End one slurmd with -9; the jobs on it go on, unless they are to be lost with it."""
         self._daemons[node].kill()
-        self._daemons[node].wait(30)
+        self._daemons[node].wait(60)
+        if with_its_jobs:
+            jobs = [one for one in processes_of(self.folder) if environment_of(one).get("SLURMD_NODENAME") == node]
+            # The step's own daemon first: it would tell the controller how its job has ended.
+            for process in sorted(jobs, key=lambda one: one.create_time()):
+                for one in (process.parent(), process):
+                    if one is not None and one.is_running() and one.pid != 1:
+                        one.kill()
 
     def start_rest(self) -> None:
         """Start slurmrestd on a socket and on a port; who asks it has to show a token."""
@@ -183,7 +238,7 @@ class Cluster:
     def stop_rest(self) -> None:
         """End slurmrestd."""
         self._daemons["slurmrestd"].kill()
-        self._daemons["slurmrestd"].wait(30)
+        self._daemons["slurmrestd"].wait(60)
 
     def rest_runs(self) -> bool:
         """Return whether slurmrestd is there."""
@@ -216,10 +271,6 @@ class Cluster:
                 argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=self._whole_environment(**environ)
             )
 
-    def _left_behind(self) -> list[psutil.Process]:
-        mark = str(self.folder)
-        return [one for one in psutil.process_iter() if one.pid != os.getpid() and _belongs_to(one, mark)]
-
     # --- commands ----------------------------------------------------------------------------------------------------
 
     def run(self, *argv: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -231,7 +282,7 @@ class Cluster:
             cwd="/",
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_SECONDS,
             check=False,
         )
 
@@ -265,7 +316,7 @@ class Cluster:
         done = self.run("scontrol", "update", "PartitionName=main", f"State={'UP' if yes else 'DOWN'}")
         assert done.returncode == 0, done.stderr
 
-    def wait_for(self, condition: Callable[[], Any], what: str, seconds: float = 30) -> Any:
+    def wait_for(self, condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
         """Return the first true value of a condition; show the daemons' logs when it does not come."""
         until = time.monotonic() + seconds
         while not (value := condition()):
@@ -286,6 +337,9 @@ class Cluster:
     def _whole_environment(self, **more: str) -> Mapping[str, str]:
         path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
         return {"PATH": path, "HOME": os.environ.get("HOME", "/"), "LC_ALL": "C.UTF-8", **self.environment, **more}
+
+
+SomeCluster = TypeVar("SomeCluster", bound=Cluster)
 
 
 class Rest:
@@ -318,19 +372,18 @@ class Rest:
 
 
 @contextmanager
-def running_cluster(min_job_age_seconds: int = 300) -> Iterator[Cluster]:
-    """A cluster that is there for the length of the block. The path is short: names of sockets have 107 bytes."""
-    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))
-    cluster = Cluster(folder, min_job_age_seconds)
-    try:
-        cluster.boot()
-        yield cluster
-    finally:
-        cluster.shut_down()
-        shutil.rmtree(folder, ignore_errors=True)
+def running_cluster(kind: Callable[[Path], SomeCluster]) -> Iterator[SomeCluster]:
+    """A cluster that is there for the length of the block."""
+    with TURN.own_folder() as folder:
+        cluster = kind(folder)
+        try:
+            cluster.boot()
+            yield cluster
+        finally:
+            cluster.shut_down()
 
 
-def _config(folder: Path, min_job_age_seconds: int) -> str:
+def _config(folder: Path) -> str:
     controller, *ports = free_ports(1 + len(NODES))
     host = socket.gethostname().partition(".")[0]
     nodes = [
@@ -344,7 +397,6 @@ def _config(folder: Path, min_job_age_seconds: int) -> str:
         controller_port=controller,
         user=user,
         folder=folder,
-        min_job_age_seconds=min_job_age_seconds,
         nodes="\n".join(nodes),
     )
 
@@ -369,33 +421,6 @@ def _secret(file: Path, length: int) -> None:
 def _as_rest_user() -> Sequence[str]:
     """Return what slurmrestd is run by: root it refuses to be."""
     return () if os.geteuid() else ("setpriv", f"--reuid={REST_USER}", f"--regid={REST_USER_GROUP}", "--clear-groups")
-
-
-def free_ports(count: int) -> Sequence[int]:
-    """Return ports that nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
-def _end(daemon: subprocess.Popen[bytes]) -> None:
-    try:
-        daemon.wait(10)
-    except subprocess.TimeoutExpired:
-        daemon.kill()
-        daemon.wait(10)
-
-
-def _belongs_to(process: psutil.Process, mark: str) -> bool:
-    try:
-        return mark in process.environ().get("SLURM_CONF", "") or any(mark in word for word in process.cmdline())
-    except psutil.Error:
-        return False
 
 
 def _tail(log: Path, lines: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster import Cluster
-from workspace import Workspace, a_row, drop, wait_for, write_csv
+from workspace import PATIENCE_SECONDS, Workspace, a_row, drop, wait_for, write_csv
 
 GATED = """
 description: Writes down each run, and waits for a gate.
@@ -73,10 +73,10 @@ class Site:
         found = [task for job in self.status()["jobs"] for task in job["tasks"] if task["attempt"]]
         return {task["task_id"] + (f"[{task['modality']}]" if task["modality"] else ""): task for task in found}
 
-    def wait_for_state(self, *states: str, seconds: float = 60) -> None:
+    def wait_for_state(self, *states: str, seconds: float = PATIENCE_SECONDS) -> None:
         wait_for(lambda: self.status()["state"] in states, seconds)
 
-    def wait_for_message(self, words: str, seconds: float = 60) -> None:
+    def wait_for_message(self, words: str, seconds: float = PATIENCE_SECONDS) -> None:
         wait_for(lambda: any(words in (task["message"] or "") for task in self.tasks().values()), seconds)
 
     def each_attempt_started_once(self) -> None:

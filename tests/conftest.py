@@ -74,7 +74,7 @@ def _shared_cluster() -> Iterator[Cluster]:
         pytest.fail(f"The cluster tests need {', '.join(missing)}; .ci/install-slurm installs them.")
     if missing:
         pytest.skip(f"{', '.join(missing)} are not installed (make test installs them as root on Debian)")
-    with running_cluster() as cluster:
+    with running_cluster(Cluster) as cluster:
         yield cluster
 
 

@@ -20,6 +20,8 @@ import yaml
 from dropbox_agent import demonstration
 
 COMMAND = [sys.executable, "-m", "dropbox_agent"]
+PATIENCE_SECONDS = 240.0
+"""How long something is waited for: it comes at once, unless the machine is very busy."""
 
 
 @dataclass
@@ -54,11 +56,11 @@ class Workspace:
             stored[name] = {**(stored.get(name) or {}), **value} if isinstance(value, dict) else value
         self.config.write_text(yaml.safe_dump(stored, allow_unicode=True, sort_keys=False))
 
-    def agent(self, *words: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+    def agent(self, *words: str, timeout: float = PATIENCE_SECONDS) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return self.run([*COMMAND, *words], timeout)
 
-    def run(self, argv: list[str], timeout: float = 90) -> subprocess.CompletedProcess[str]:
+    def run(self, argv: list[str], timeout: float = PATIENCE_SECONDS) -> subprocess.CompletedProcess[str]:
         """Run any command in the site's folder and environment."""
         return subprocess.run(
             argv, capture_output=True, text=True, timeout=timeout, check=False, cwd=self.folder, env=self.environment()
@@ -148,7 +150,7 @@ def drop(workspace: Workspace, name: str, write: Callable[[Path], Any]) -> None:
     shutil.move(outside, workspace.inbox / name)
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
     """Return the first true value of a condition that another process makes true."""
     until = time.monotonic() + seconds
     while not (value := condition()):

@@ -48,7 +48,8 @@ def _cpu_of_children() -> float:
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """One that remembers every job until the figures are taken."""
-    with running_cluster(min_job_age_seconds=7200) as patient:
+    with running_cluster(Cluster) as patient:
+        patient.configure(MinJobAge=7200)
         yield patient
 
 

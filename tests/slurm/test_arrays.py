@@ -30,7 +30,7 @@ def a_site(workspace: Workspace, cluster: Cluster, folder: Path, **changes: Any)
 def test_the_elements_of_an_array_are_jobs_of_one_id(cluster: Cluster, way: Any, tmp_path: Path) -> None:
     slurm: Way = way(cluster)
     job_id = slurm.submit(
-        JobRequest("dbx-a", "", "#!/bin/sh\nsleep 60\n", Path("/dev/null"), {"array": "0-3%2", "partition": "main"})
+        JobRequest("dbx-a", "", "#!/bin/sh\nsleep 600\n", Path("/dev/null"), {"array": "0-3%2", "partition": "main"})
     )
 
     def states() -> list[str]:

@@ -10,7 +10,7 @@ from cluster import NODES, Cluster, running_cluster
 
 def test_jobs_run_on_four_nodes_at_the_same_time(cluster: Cluster, tmp_path: Path) -> None:
     for _ in NODES:
-        cluster.submit(f"touch {tmp_path}/$SLURMD_NODENAME; sleep 60")
+        cluster.submit(f"touch {tmp_path}/$SLURMD_NODENAME; sleep 600")
     cluster.wait_for(lambda: sorted(path.name for path in tmp_path.iterdir()) == list(NODES), "job on each node")
 
 
@@ -23,7 +23,7 @@ def test_a_controller_that_is_restarted_knows_its_jobs(cluster: Cluster) -> None
 
 
 def test_nothing_is_left_of_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
-    with running_cluster() as other:
+    with running_cluster(Cluster) as other:
         other.submit(f"trap '' TERM; touch {tmp_path}/runs; sleep 600")
         other.wait_for((tmp_path / "runs").exists, "running job")
         folder = other.folder

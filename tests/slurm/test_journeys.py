@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from cluster import NODES, Cluster, running_cluster
+from cluster import NODES, Cluster
 from cluster_site import GATED, MODALITIES, Site, a_site, write_job_type
 from killing import killing_proxy, killing_sbatch
-from workspace import QUICK, Workspace, a_row, drop, wait_for, write_csv, write_xlsx
+from workspace import PATIENCE_SECONDS, QUICK, Workspace, a_row, drop, wait_for, write_csv, write_xlsx
 
 from dropbox_agent import demonstration
 
@@ -92,11 +92,11 @@ def test_killed_around_a_submission_nothing_is_lost_and_nothing_starts_twice(
     site.drop()
     if way == "cli":
         site.workspace.environ.update(killing_sbatch(tmp_path, when, number))
-        assert site.workspace.start().wait(60) == -signal.SIGKILL
+        assert site.workspace.start().wait(PATIENCE_SECONDS) == -signal.SIGKILL
     else:
         with killing_proxy(site.cluster, when, number, lambda: site.workspace.children[0].kill()) as url:
             site.workspace.change(executor={"url": url})
-            assert site.workspace.start().wait(60) == -signal.SIGKILL
+            assert site.workspace.start().wait(PATIENCE_SECONDS) == -signal.SIGKILL
         site.workspace.change(executor={"url": site.cluster.rest.url})
     site.workspace.until_idle()
     assert site.status()["state"] == "succeeded", site.status()
@@ -137,7 +137,9 @@ def test_killed_at_every_point_of_a_hand_over_each_attempt_starts_once(site: Sit
     site.drop()
     for point in ("intent written", "folder prepared", "taken, not written down", "end not written down"):
         argv = [sys.executable, "-c", KILLER, point, "run", "--config", str(site.workspace.config)]
-        done = subprocess.run(argv, env=site.workspace.environment(), capture_output=True, timeout=60, check=False)
+        done = subprocess.run(
+            argv, env=site.workspace.environment(), capture_output=True, timeout=PATIENCE_SECONDS, check=False
+        )
         assert done.returncode == -signal.SIGKILL, (point, done)
     site.workspace.until_idle()
     assert site.status()["state"] == "succeeded", site.status()
@@ -153,15 +155,14 @@ def test_killed_at_every_point_of_a_hand_over_each_attempt_starts_once(site: Sit
 @EACH_WAY
 def test_a_controller_that_forgets_and_hands_an_id_out_again_fools_nobody(site: Site) -> None:
     site.cluster.let_start(False)
+    forget = site.cluster.forgetful_controller()
     agent = psutil.Process(site.workspace.start().pid)
     site.gate.touch()
     site.drop()
     before = wait_for(site.cluster.live_jobs)
     # The agent would hand its job over again, and get the id that another is to have.
     agent.suspend()
-    # Within the seconds in which what was acknowledged is not yet saved.
-    site.cluster.stop_controller(kill=True)
-    site.cluster.start_controller()
+    forget()
     another = site.cluster.submit("sleep 600", "--job-name=another")
     assert another in before, "the id was not handed out again"
     assert site.cluster.live_jobs() == {another: "another"}
@@ -170,7 +171,7 @@ def test_a_controller_that_forgets_and_hands_an_id_out_again_fools_nobody(site: 
     site.wait_for_state("succeeded", "failed")
     assert site.status()["state"] == "succeeded", site.status()
     site.each_attempt_started_once()
-    assert site.cluster.live_jobs() == {another: "another"}
+    site.cluster.wait_for(lambda: site.cluster.live_jobs() == {another: "another"}, "end of the other jobs")
 
 
 @EACH_WAY
@@ -200,22 +201,22 @@ def test_a_job_that_a_hanging_controller_takes_after_all_is_not_submitted_twice(
     assert set(site.job_count().values()) == {1}
 
 
-def test_what_slurm_has_forgotten_is_settled_by_its_end_records(workspace: Workspace, tmp_path: Path) -> None:
-    with running_cluster(min_job_age_seconds=2) as forgetful:
-        site = a_site(workspace, forgetful, tmp_path)
-        site.drop("ecephys")
-        agent = workspace.start()
-        wait_for(site.runs)
-        agent.kill()
-        agent.wait(20)
-        site.gate.touch()
-        forgetful.wait_for(lambda: not forgetful.jobs(), "forgetting", seconds=60)
-        workspace.until_idle()
-        assert site.status()["state"] == "succeeded", site.status()
-        assert len(site.runs()) == 1
+def test_what_slurm_has_forgotten_is_settled_by_its_end_records(site: Site) -> None:
+    site.cluster.configure(MinJobAge=2)
+    site.drop("ecephys")
+    agent = site.workspace.start()
+    ((key, job_id, _),) = wait_for(site.runs)
+    agent.kill()
+    agent.wait(20)
+    site.gate.touch()
+    site.cluster.wait_for(lambda: job_id not in site.cluster.jobs(), "forgetting")
+    site.workspace.until_idle()
+    assert site.status()["state"] == "succeeded", site.status()
+    assert [run[0] for run in site.runs()] == [key]
 
 
 def test_a_node_that_fails_under_a_task_does_not_end_what_still_runs_there(site: Site) -> None:
+    site.cluster.configure(SlurmdTimeout=6)
     site.workspace.start()
     site.drop("ecephys")
     ((_, job_id, node),) = wait_for(site.runs)

@@ -87,6 +87,7 @@ NOT_BY_REST = {
 """What v0.0.38 has no field for, or one that does harm; docs/slurm.md says so."""
 OWN = (
     "JobId",
+    "ArrayJobId",
     "Priority",
     "SubmitTime",
     "EligibleTime",
@@ -129,6 +130,6 @@ def test_sbatch_takes_the_resources_of_the_shipped_job_types_together(cluster: C
         "memory_per_cpu": {"set": True, "number": 400},
         "time_limit": {"set": True, "number": 24},
     }
-    job_id = cluster.submit("sleep 60", *plan.resource_options(resources))
+    job_id = cluster.submit("sleep 600", *plan.resource_options(resources))
     shown = cluster.wait_for(lambda: cluster.run("scontrol", "show", "job", job_id).stdout, "job")
     assert "MinCPUsNode=4" in shown and "MinMemoryCPU=400M" in shown and "TimeLimit=00:24:00" in shown

@@ -18,12 +18,19 @@ from dropbox_agent.executors.slurm.jobs import Refused, Why
 NOBODY = "an account that has no jobs"
 
 
-def a_job(name: str = "dbx-a", script: str = "sleep 60", **resources: object) -> JobRequest:
+def a_job(name: str = "dbx-a", script: str = "sleep 600", **resources: object) -> JobRequest:
     return JobRequest(name, "a comment", f"#!/bin/sh\n{script}\n", Path("/dev/null"), resources)
 
 
 def asking(cluster: Cluster, token: Token) -> SlurmRest:
     return SlurmRest(cluster.rest.url, token, NOBODY)
+
+
+def answers(slurm: SlurmRest) -> bool:
+    try:
+        return slurm.jobs() is not None
+    except Unanswered:
+        return False
 
 
 def why(slurm: SlurmRest) -> tuple[Why, str]:
@@ -49,7 +56,7 @@ def test_a_job_is_never_requeued_and_is_known_by_its_name_and_comment(cluster: C
 
 def test_the_jobs_of_others_are_not_taken_for_ours(cluster: Cluster) -> None:
     ours = rest(cluster).submit(a_job(partition="down"))
-    theirs = cluster.submit("sleep 60", "--job-name=dbx-a", "--partition=down", f"--uid={REST_USER}")
+    theirs = cluster.submit("sleep 600", "--job-name=dbx-a", "--partition=down", f"--uid={REST_USER}")
     assert set(cluster.jobs()) >= {ours, theirs}
     assert [job.job_id for job in rest(cluster).jobs() if job.job_id in (ours, theirs)] == [ours]
     rest(cluster).cancel("dbx-a", hard=False)
@@ -68,12 +75,11 @@ def test_where_no_slurmrestd_listens_nobody_was_asked(cluster: Cluster) -> None:
 
 
 def test_a_job_given_to_a_controller_that_hangs_is_looked_for_by_its_name(cluster: Cluster) -> None:
-    slurm, impatient = rest(cluster), rest(cluster, seconds=1)
-    slurm.jobs()
-    impatient.jobs()
+    slurm, impatient = rest(cluster), rest(cluster, seconds=3)
+    cluster.wait_for(lambda: answers(impatient), "answer")
     with cluster.controller_stopped():
-        assert why(impatient) == (Why.UNSURE, "slurmrestd did not answer within 1 s")
-        with pytest.raises(Unanswered, match="slurmrestd did not answer within 1 s"):
+        assert why(impatient) == (Why.UNSURE, "slurmrestd did not answer within 3 s")
+        with pytest.raises(Unanswered, match="slurmrestd did not answer within 3 s"):
             impatient.jobs()
     cluster.wait_for(lambda: [job.name for job in slurm.jobs() if job.name == "dbx-a"], "late job")
 

@@ -24,7 +24,7 @@ def slurm(request: pytest.FixtureRequest, cluster: Cluster) -> Way:
     return commands(cluster) if request.param == "cli" else rest(cluster)
 
 
-def a_job(tmp_path: Path, name: str = "dbx-a", script: str = "sleep 60", **resources: Any) -> JobRequest:
+def a_job(tmp_path: Path, name: str = "dbx-a", script: str = "sleep 600", **resources: Any) -> JobRequest:
     return JobRequest(name, "a comment", f"#!/bin/sh\n{script}\n", tmp_path / "wrapper.log", resources)
 
 

@@ -1,0 +1,168 @@
+"""Where the clusters of the tests stand: one test run at a time, each cluster in a folder and on ports of its own.
+
+Two clusters at once disturbed each other. They took the processor from each other, until a controller that a test had
+killed had saved what it was to forget, or a node seemed to have failed. And their ports were of those that the kernel
+gives to any connection, also while a controller was down for a moment. So runs wait for each other, ports are none that
+the kernel gives away, and what a killed run has left is cleared away by the next.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import shutil
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+GROUND = Path(f"/tmp/dropbox-agent-clusters-{os.getuid()}")
+"""The path is short: names of sockets have 107 bytes."""
+LONGEST_WAIT_SECONDS = 3600.0
+"""How long another run is waited for."""
+PORTS = range(20_000, 32_000)
+GIVEN_BY_THE_KERNEL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+class Turn:
+    """Whose turn it is on this machine; within one run it is taken once, however many clusters that boots."""
+
+    def __init__(self, ground: Path, wait_seconds: float = LONGEST_WAIT_SECONDS) -> None:
+        self._ground = ground
+        self._wait_seconds = wait_seconds
+        self._clusters = 0
+        self._lock: int | None = None
+
+    @contextmanager
+    def own_folder(self) -> Iterator[Path]:
+        """Wait for this run's turn; a folder for one cluster, for the length of the block."""
+        self._begin()
+        folder = Path(tempfile.mkdtemp(prefix="c-", dir=self._ground))
+        try:
+            yield folder
+        finally:
+            clear(folder)
+            self._end()
+
+    def _begin(self) -> None:
+        if self._lock is None:
+            self._ground.mkdir(mode=0o711, exist_ok=True)
+            self._lock = _locked(self._ground / "turn", self._wait_seconds)
+            for left in self._ground.glob("c-*"):
+                clear(left)
+        self._clusters += 1
+
+    def _end(self) -> None:
+        self._clusters -= 1
+        if not self._clusters and self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+TURN = Turn(GROUND)
+
+
+def _locked(file: Path, seconds: float) -> int:
+    """Return the descriptor of a file that nobody else has locked; the kernel gives it back when its owner dies."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                os.close(descriptor)
+                raise AssertionError(f"another run has had a cluster for {seconds:g} s (see fuser {file})") from None
+            time.sleep(0.2)
+        else:
+            return descriptor
+
+
+def clear(folder: Path) -> None:
+    """End whatever belongs to a cluster, and remove its folder."""
+    end_everything(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def end_everything(folder: Path) -> None:
+    """End whatever belongs to a cluster: its daemons, its jobs, and whoever was told to use it."""
+    until = time.monotonic() + 60
+    while (left := processes_of(folder)) and time.monotonic() < until:
+        # The end of a slurmd does not end the steps of its jobs, and until its end it starts new ones.
+        for process in left:
+            _kill(process)
+        psutil.wait_procs(left, timeout=5)
+
+
+def processes_of(folder: Path) -> list[psutil.Process]:
+    """Return the processes that name a cluster's folder, and what they started."""
+    named = [one for one in psutil.process_iter() if one.pid != os.getpid() and _names(one, f"{folder}/")]
+    return list({one.pid: one for process in named for one in (process, *_children(process))}.values())
+
+
+def _names(process: psutil.Process, mark: str) -> bool:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        return mark in environment_of(process).get("SLURM_CONF", "") or any(mark in word for word in process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def environment_of(process: psutil.Process) -> dict[str, str]:
+    """Return the environment a process was started with; nothing of one that is gone, or somebody else's."""
+    try:
+        return dict(process.environ())
+    except psutil.Error:
+        return {}
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _kill(process: psutil.Process) -> None:
+    try:
+        process.kill()
+    except psutil.Error:
+        return
+
+
+_begin_at = itertools.count(os.getpid() * 7)
+
+
+def free_ports(count: int) -> Sequence[int]:
+    """Return ports that nobody listens on, and that no connection is given by the kernel while they are not in use."""
+    given = _given_by_the_kernel()
+    fit = [port for port in PORTS if port not in given] or list(PORTS)
+    found: list[int] = []
+    while len(found) < count:
+        port = fit[next(_begin_at) % len(fit)]
+        if _is_free(port):
+            found.append(port)
+    return found
+
+
+def _given_by_the_kernel() -> range:
+    try:
+        first, last = GIVEN_BY_THE_KERNEL.read_text().split()
+    except OSError:
+        return range(0)
+    return range(int(first), int(last) + 1)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as one:
+        try:
+            one.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,72 @@
+"""Test runs that boot clusters on one machine: one at a time, and nothing of a killed one disturbs the next."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cluster_ground
+import pytest
+from cluster_ground import Turn, free_ports
+
+ANOTHER_RUN = """
+import subprocess, sys, time
+sys.path.insert(0, {tests!r})
+from cluster_ground import Turn
+from pathlib import Path
+with Turn(Path({ground!r})).own_folder() as folder:
+    job = subprocess.Popen(["sleep", "600"], env={{"SLURM_CONF": f"{{folder}}/slurm.conf"}}, start_new_session=True)
+    print(job.pid, folder, flush=True)
+    time.sleep(600)
+"""
+
+
+@contextmanager
+def another_run(ground: Path) -> Iterator[tuple[subprocess.Popen[str], int, Path]]:
+    """Another run that has a cluster of one process; yield it, the process's id, and the cluster's folder."""
+    code = ANOTHER_RUN.format(tests=str(Path(__file__).parent), ground=str(ground))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        pid, _, folder = run.stdout.readline().strip().partition(" ")
+        try:
+            yield run, int(pid), Path(folder)
+        finally:
+            run.kill()
+
+
+def test_another_run_is_waited_for(tmp_path: Path) -> None:
+    with another_run(tmp_path) as (_, pid, folder):
+        with pytest.raises(AssertionError, match="another run has had a cluster"), Turn(tmp_path, 0.5).own_folder():
+            pass
+        assert cluster_ground.processes_of(folder)[0].pid == pid
+        assert folder.is_dir()
+    cluster_ground.clear(folder)
+
+
+def test_what_a_killed_run_has_left_is_cleared_away(tmp_path: Path) -> None:
+    with another_run(tmp_path) as (run, _, folder):
+        run.kill()
+        run.wait(60)
+        assert len(cluster_ground.processes_of(folder)) == 1
+        with Turn(tmp_path, 60).own_folder() as own:
+            assert cluster_ground.processes_of(folder) == []
+            assert [path.name for path in tmp_path.glob("c-*")] == [own.name]
+        assert list(tmp_path.glob("c-*")) == []
+
+
+def test_within_one_run_several_clusters_stand_side_by_side(tmp_path: Path) -> None:
+    turn = Turn(tmp_path, 60)
+    with turn.own_folder() as first, turn.own_folder() as second:
+        assert first != second
+        assert first.is_dir() and second.is_dir()
+    with Turn(tmp_path, 60).own_folder():
+        pass
+
+
+def test_a_port_is_given_once_and_is_none_that_the_kernel_gives_to_connections() -> None:
+    ports = [*free_ports(20), *free_ports(20)]
+    assert len(set(ports)) == 40
+    assert set(ports) <= set(cluster_ground.PORTS)
