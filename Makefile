@@ -15,6 +15,7 @@ test: check ## Check the code and run every test, those on a real cluster too (a
 	@.ci/install-office
 	@.ci/install-browser
 	@.ci/install-faults
+	@.ci/install-compressors
 	@.ci/install-slurm
 	$(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/slurm
 	$(BIN)/python -m pytest tests/slurm
