@@ -14,7 +14,7 @@ import openpyxl
 import pytest
 from api_site import ApiSite
 
-from dropbox_agent import assembly, demonstration, manifest
+from dropbox_agent import assembly, demonstration, manifest, validate
 from dropbox_agent.model import Level, Place, Problem
 from dropbox_agent.web.api import shapes
 
@@ -193,8 +193,13 @@ def test_what_a_table_is_judged_to_hold_can_be_submitted_as_it_is(site: ApiSite)
     )
     jobs = data(upload(site, "s.csv", table.encode()))["jobs"]
     assert [(job["s3_prefix"], job["subject_id"]) for job in jobs] == [("ecephys_0012_2026-01-30_14-05-09", "0012")]
+    assert jobs[0]["platform"] == {"name": "Electrophysiology platform", "abbreviation": "ecephys"}
     answer = site.post("/api/v2/submit_jobs", {"user_email": "anna@example.org", "upload_jobs": jobs})
     assert len(data(answer)["job_ids"]) == 1
+
+
+def test_every_platform_that_may_be_named_has_the_name_upstreams_models_tell_it_by() -> None:
+    assert set(shapes.PLATFORM_NAMES) == set(validate.PLATFORMS)
 
 
 def test_a_form_is_judged_without_looking_whether_sources_exist(site: ApiSite) -> None:

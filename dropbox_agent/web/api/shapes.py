@@ -31,6 +31,25 @@ TASK_STATES: Mapping[TaskState, str | None] = {
     TaskState.SKIPPED: "skipped",
     TaskState.CANCELLED: "failed",
 }
+PLATFORM_NAMES: Mapping[str, str] = {
+    "behavior": "Behavior platform",
+    "confocal": "Confocal microscopy platform",
+    "ecephys": "Electrophysiology platform",
+    "exaSPIM": "ExaSPIM platform",
+    "FIP": "Frame-projected independent-fiber photometry platform",
+    "HCR": "Hybridization chain reaction platform",
+    "HSFP": "Hyperspectral fiber photometry platform",
+    "ISI": "Intrinsic signal imaging platform",
+    "MERFISH": "MERFISH platform",
+    "MRI": "Magnetic resonance imaging platform",
+    "mesoSPIM": "MesoSPIM platform",
+    "motor-observatory": "Motor observatory platform",
+    "multiplane-ophys": "Multiplane optical physiology platform",
+    "SLAP2": "SLAP2 platform",
+    "single-plane-ophys": "Single-plane optical physiology platform",
+    "SmartSPIM": "SmartSPIM platform",
+}
+"""By abbreviation. Upstream's models tell the platforms apart by their names, and refuse one without."""
 NUMBER = re.compile(r"[0-9]{1,9}")
 NOT_MAPPED = -1
 """The map_index of a task that is there once."""
@@ -44,13 +63,17 @@ def job_as_sent(job: Job) -> dict[str, Any]:
         "email_notification_types": sorted(job.email_types),
         "s3_bucket": job.bucket,
         "project_name": job.project_name,
-        "platform": None if job.platform is None else {"abbreviation": job.platform},
+        "platform": None if job.platform is None else _platform(job.platform),
         "modalities": [{"name": modality_name(one), "abbreviation": one} for one in job.modalities],
         "subject_id": job.subject_id,
         "acq_datetime": job.acq_datetime.isoformat(),
         "tasks": dict(job.tasks),
         "s3_prefix": job.s3_prefix,
     }
+
+
+def _platform(abbreviation: str) -> dict[str, str]:
+    return {"name": PLATFORM_NAMES.get(abbreviation, abbreviation), "abbreviation": abbreviation}
 
 
 @lru_cache
