@@ -80,6 +80,14 @@ def test_the_list_of_jobs_has_upstreams_form(busy: ApiSite) -> None:
     assert times["submit_time"] <= times["start_time"] <= times["end_time"]
 
 
+def test_the_list_tells_what_it_was_asked_for_as_upstream_does(busy: ApiSite) -> None:
+    asked = {"states": "('success',)", "execution_date_gte": "2026-01-01T00:00:00Z", "order_by": "state"}
+    assert data(busy.get(STATUS, **asked))["params"] == {
+        "dag_ids": ["transform_and_upload_v2"], "page_limit": 100, "page_offset": 0, "states": ["success"],
+        "execution_date_gte": "2026-01-01T00:00:00+00:00", "order_by": "state",
+    }  # fmt: skip
+
+
 def test_the_list_is_filtered_by_state_and_time(busy: ApiSite) -> None:
     now = datetime.now(timezone.utc)
     found = {

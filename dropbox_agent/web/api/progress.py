@@ -70,9 +70,9 @@ def _add_list(made: APIRouter, parts: ApiParts) -> None:
             "dag_ids": dag_ids or [DAG_ID],
             "page_limit": page_limit,
             "page_offset": page_offset,
-            "states": states,
+            "states": sorted({shapes.JOB_STATES[state] for state in chosen}),
             "execution_date_gte": since.isoformat(),
-            "execution_date_lte": until.isoformat() if until else None,
+            **({"execution_date_lte": until.isoformat()} if until else {}),
             "order_by": order_by,
         }
         return message(
