@@ -26,10 +26,11 @@ from dropbox_agent import settings as sites
 from dropbox_agent.errors import LedgerUnavailable
 from dropbox_agent.ledger import Ledger, Lists
 from dropbox_agent.manifest import LIMITS
-from dropbox_agent.model import Choices, JobSearch, JobStanding, Level, Place, Problem
+from dropbox_agent.model import Choices, JobSearch, JobStanding, Level, Place, Presets, Problem
+from dropbox_agent.remembered import Answer
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState, TaskState
-from dropbox_agent.web import charts, check, exports, logs, one_job
+from dropbox_agent.web import charts, check, exports, health, logs, one_job
 from dropbox_agent.web.glance import Glances
 
 HOSTILE = '<script>alert("x")</script>{{ 7*7 }}'
@@ -753,12 +754,40 @@ def test_health_tells_what_the_agent_said_last(site: Visited) -> None:
     told = ["running The agent runs, and somebody has to act", "The inbox is away.",
             "slurm: slurmctld does not answer.",
             "Inbox /srv/inbox", f"Last complete scan: {now:%Y-%m-%d %H:%M:%S}", "Waits: a.xlsx: open in Excel",
-            "all can be used"]  # fmt: skip
+            "Job types ✓ all 7 can be used", "Projects ✓ any well-formed name", "Code Ocean – not set up"]  # fmt: skip
     assert [part for part in told if part not in words] == []
     say(full, now, stopped=True)
     assert "stopped The agent was stopped." in full.words("/health")
     say(full, now - timedelta(minutes=5))
     assert "silent The agent has said nothing for 5 min" in full.words("/health")
+
+
+def test_health_tells_how_the_services_stand_also_those_that_are_away(site: Visited) -> None:
+    stale = Answer(["a", "b"], NOW, "The list is not answered. What it said on 2026-01-31 is used.")
+    asked = {"more_projects": lambda: stale, "projects": ("c",), "services": ("docdb",)}
+    told = standing_of(site, **asked, load_presets=lambda: Presets({}, {"x": "It is torn.", "y": "It is torn."}))
+    assert told == {
+        "Job types": ("bad", "2 cannot be used: x, y"),
+        "Projects": ("warn", "The list is not answered. What it said on 2026-01-31 is used."),
+        "Code Ocean": ("", health.NOT_SET_UP),
+        "DocDB": ("", health.SET_UP),
+    }
+    fresh = {"more_projects": lambda: replace(stale, trouble=None), "projects": ("c",)}
+    assert standing_of(site, **fresh)["Projects"] == ("good", "3 known, as of 2026-01-31 12:00:00")
+    old = Presets({}, {}, "The store is away.")
+    assert standing_of(site, load_presets=lambda: old)["Job types"] == ("warn", "The store is away.")
+
+    def away() -> Any:
+        raise LedgerUnavailable("Nothing answers.")
+
+    told = standing_of(site, more_projects=away, load_presets=away)
+    assert [told[name] for name in ("Job types", "Projects")] == [("bad", "Nothing answers.")] * 2
+
+
+def standing_of(site: Visited, **changes: Any) -> dict[str, tuple[str, str]]:
+    examiner = replace(assembly.examiner(site.settings), **changes)
+    parts = web.Parts(**{**_parts_of(site), "examiner": examiner})
+    return {one.name: (one.kind, one.words) for one in health.services(parts)}
 
 
 def test_programs_are_told_whether_an_agent_works(site: Visited) -> None:
@@ -771,6 +800,7 @@ def test_programs_are_told_whether_an_agent_works(site: Visited) -> None:
     say(full, datetime.now(timezone.utc))
     answer = full.get("/healthz")
     assert (answer.status_code, answer.json()["status"], answer.json()["inboxes"][0]["trouble"]) == (200, "ok", None)
+    assert answer.json()["executor"] == {"kind": "slurm", "trouble": None}
     (full.settings.state_dir / pulse.FILE).write_text("{torn")
     assert full.get("/healthz").json()["agent"] == "never started"
 

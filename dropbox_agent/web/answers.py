@@ -23,6 +23,7 @@ WRONG: Mapping[int, str] = {
     404: "There is no such page, job or manifest. It may be written wrongly, or belong to another agent.",
     405: "This page can only be looked at. To upload data, drop a manifest into the watched folder.",
 }
+UNAVAILABLE = "This page is not available just now."
 UNEXPECTED = "Something went wrong; the log of the service says what."
 
 
@@ -47,8 +48,10 @@ def add_answers_to_errors(site: FastAPI, pages: Pages) -> None:
     def unavailable(request: Request, error: AgentError) -> Response:
         if request.url.path.startswith(API):
             return _for_programs(503, str(error))
-        # Plain text: the templates themselves may be what is wrong.
-        return PlainTextResponse(f"This page is not available just now.\n\n{error}\n", 503)
+        try:
+            return page(pages, "web/message.html.j2", 503, code=503, words=str(error))
+        except AgentError:  # The templates themselves are what is wrong.
+            return PlainTextResponse(f"{UNAVAILABLE}\n\n{error}\n", 503)
 
     @site.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> Response:
