@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 from dropbox_agent import manifest, plan, policy, presets, validate
 from dropbox_agent.ledger import Reader
-from dropbox_agent.model import Job, Known, Level, Place, Plan, Presets, Problem, Row
+from dropbox_agent.model import Job, Known, Level, Place, Plan, Presets, Problem, Row, counted
 from dropbox_agent.patience import Places
 from dropbox_agent.remembered import Answer
 from dropbox_agent.wording import shown
@@ -99,7 +99,7 @@ class Examiner:
         rows, unreadable = self.read(path, name)
         stored = self.load_presets()
         jobs, invalid = validate.to_jobs(rows, self.known(stored, now))
-        problems = [*unreadable, *invalid]
+        problems = [*unreadable, *_besides(unreadable, invalid)]
         planned = []
         for job in jobs:
             made, clashes = plan.expand(
@@ -278,13 +278,19 @@ def _quoted(problems: Sequence[Problem], path: Path, name: str) -> tuple[Problem
     return tuple(replace(problem, line=line or None) for problem, line in zip(problems, found, strict=True))
 
 
+def _besides(unreadable: Sequence[Problem], invalid: Sequence[Problem]) -> Iterator[Problem]:
+    """Return what is wrong besides cells and keys that could not be read: that their values are wrong is no news."""
+    told = {problem.place for problem in unreadable if problem.level is Level.ERROR and problem.place.column}
+    return (problem for problem in invalid if problem.place not in told)
+
+
 def _lines_of(row: Row) -> set[int | None]:
     return {row.place.row, *(place.row for place in row.places.values())}
 
 
 def _in_order(problems: Sequence[Problem]) -> list[Problem]:
-    """Errors first, then by place as one reads, each once."""
-    once = dict.fromkeys(problems)
+    """Errors first, then by place as one reads, each once; of many warnings alike the first ones, and how many."""
+    once = counted(tuple(dict.fromkeys(problems)))
     return sorted(once, key=lambda p: (p.level is not Level.ERROR, p.place.row or 0, _across(p.place)))
 
 

@@ -125,10 +125,19 @@ def test_a_module_lying_where_the_agent_was_started_is_not_run(tmp_path: Path, m
 
 def test_more_problems_than_a_person_reads_are_counted(tmp_path: Path) -> None:
     path = tmp_path / "many.json"
-    path.write_text("{" + ",".join(f'"k{n}": 1' for n in range(30)) + "}")
+    path.write_text("{" + ",".join(f'"modality{n}.source": 1' for n in range(30)) + "}")
     _, problems = manifest.read(path, path.name, Limits(problems=10))
     assert len(problems) == 11
     assert problems[-1] == Problem(Level.ERROR, Place("many.json"), "And 20 more problems. Put these right first.")
+
+
+def test_many_warnings_are_counted_and_refuse_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "many.json"
+    path.write_text("{" + ",".join(f'"k{n}": 1' for n in range(30)) + "}")
+    rows, problems = manifest.read(path, path.name, Limits(problems=10))
+    assert {problem.level for problem in problems} == {Level.WARNING}
+    assert problems[-1] == Problem(Level.WARNING, Place("many.json"), "And 20 more warnings.")
+    assert not rows[0].refused
 
 
 def test_reading_leaves_the_file_and_its_folder_as_they_were(tmp_path: Path) -> None:

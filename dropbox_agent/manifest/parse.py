@@ -11,7 +11,7 @@ from typing import Any
 from dropbox_agent.manifest.kinds import mislabelled
 from dropbox_agent.manifest.limits import Limits
 from dropbox_agent.manifest.problems import error
-from dropbox_agent.model import Level, Place, Problem, Row
+from dropbox_agent.model import Level, Place, Problem, Row, readable
 
 Found = tuple[tuple[Row, ...], tuple[Problem, ...]]
 Reader = Callable[[bytes, str, Limits, bool], Found]
@@ -30,7 +30,7 @@ def parse(path: Path, name: str, limits: Limits, upstream: bool = False) -> Foun
         message = f"The file has {len(content):,} bytes; at most {limits.text_bytes:,} are read of this type. Split it."
         return (), (error(Place(name), message),)
     rows, problems = reader(name)(content, name, limits, upstream)
-    return rows, _few(problems, name, limits)
+    return rows, readable(problems, limits.problems)
 
 
 def reader(name: str) -> Reader:
@@ -42,14 +42,6 @@ def reader(name: str) -> Reader:
 def suffix_of(name: str) -> str:
     """Return what a name ends in, in lower case."""
     return Path(name).suffix.lower()
-
-
-def _few(problems: tuple[Problem, ...], name: str, limits: Limits) -> tuple[Problem, ...]:
-    """Return no more problems than a person can read; the first ones say it."""
-    if len(problems) <= limits.problems:
-        return problems
-    rest = len(problems) - limits.problems
-    return (*problems[: limits.problems], error(Place(name), f"And {rest} more problems. Put these right first."))
 
 
 def as_row(data: dict[str, Any]) -> Row:

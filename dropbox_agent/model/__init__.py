@@ -36,7 +36,7 @@ from dropbox_agent.model.requests import (
     UploadJob,
     asset_name,
 )
-from dropbox_agent.model.rows import Level, Place, Problem, Row
+from dropbox_agent.model.rows import Level, Place, Problem, Row, counted, readable
 from dropbox_agent.model.secrets import Secret
 from dropbox_agent.model.standings import EarlierAttempt, JobStanding, Mail, Order, Standing, TaskStanding
 from dropbox_agent.model.tasks import (
@@ -101,6 +101,8 @@ __all__ = [
     "TaskStanding",
     "UploadJob",
     "asset_name",
+    "counted",
     "file_stem",
+    "readable",
     "slurm_job_id",
 ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -84,3 +84,44 @@ class Row:
             if found is not None:
                 return found
         return self.place
+
+
+ALIKE = 20
+"""Warnings of one column that say the same, told one by one; what more there are is counted."""
+
+
+def counted(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Return the problems, of many warnings that say the same the first ones and one that counts the others."""
+    alike: dict[tuple[str, str | None, str | None], list[int]] = {}
+    for index, problem in enumerate(problems):
+        if problem.level is Level.WARNING and problem.place.row is not None:
+            alike.setdefault((problem.message, problem.place.sheet, problem.place.column), []).append(index)
+    found: dict[int, Problem] = dict(enumerate(problems))
+    for told in alike.values():
+        for index in told[ALIKE:] if len(told) > ALIKE + 1 else ():
+            del found[index]
+        if len(told) > ALIKE + 1:
+            found[told[ALIKE]] = _and_more(problems[told[ALIKE]], len(told) - ALIKE - 1, problems[told[-1]].place)
+    return tuple(found[index] for index in sorted(found))
+
+
+def _and_more(problem: Problem, more: int, last: Place) -> Problem:
+    where = last.cell or f"row {last.row}"
+    return replace(problem, message=f"{problem.message} It is the same {more} more times, down to {where}.")
+
+
+def readable(problems: Sequence[Problem], most: int) -> tuple[Problem, ...]:
+    """Return no more errors and warnings than a person reads, and how many were left out.
+
+    Too many warnings are a warning: nothing is refused for being odd in many places.
+    """
+    kept: list[Problem] = []
+    seen = dict.fromkeys(Level, 0)
+    for problem in counted(problems):
+        seen[problem.level] += 1
+        if seen[problem.level] <= most:
+            kept.append(problem)
+    for level, words in ((Level.ERROR, "problems. Put these right first"), (Level.WARNING, "warnings")):
+        if seen[level] > most:
+            kept.append(Problem(level, Place(problems[0].place.file), f"And {seen[level] - most} more {words}."))
+    return tuple(kept)

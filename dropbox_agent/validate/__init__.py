@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dropbox_agent.model import Job, Known, Level, Place, Problem, Row
+from dropbox_agent.model import Job, Known, Level, Place, Problem, Row, readable
 from dropbox_agent.validate import fields, task_settings
 from dropbox_agent.validate.check import MOST_PROBLEMS_OF_ROW, Check, Enough, Wrong
 from dropbox_agent.validate.twins import tell_twins
@@ -29,7 +29,8 @@ def to_jobs(rows: Sequence[Row], known: Known) -> tuple[tuple[Job, ...], tuple[P
     checks, unchecked = _checks(rows, known)
     tell_twins(checks)
     jobs = tuple(job for check in checks if (job := check.job()) is not None)
-    return jobs, (*(problem for check in checks for problem in check.problems), *unchecked)
+    found = [problem for check in checks for problem in check.problems]
+    return jobs, (*readable(found, MOST_PROBLEMS + MOST_PROBLEMS_OF_ROW + len(checks)), *unchecked)
 
 
 def known_names() -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -40,15 +41,17 @@ def known_names() -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _checks(rows: Sequence[Row], known: Known) -> tuple[list[Check], list[Problem]]:
-    """Return the checked rows; a file so full of problems that not all rows are checked is refused for that."""
+    """Return the checked rows; a file so full of errors that not all rows are checked is refused for that."""
     checks: list[Check] = []
+    errors = 0
     for row in rows:
-        if sum(len(check.problems) for check in checks) >= MOST_PROBLEMS:
+        if errors >= MOST_PROBLEMS:
             message = (
                 f"There are {MOST_PROBLEMS} problems or more, and {len(rows) - len(checks)} rows were not looked at."
             )
             return checks, [Problem(Level.ERROR, Place(row.place.file), f"{message} Put the first ones right.")]
         checks.append(_checked(row, known))
+        errors += sum(problem.level is Level.ERROR for problem in checks[-1].problems)
     return checks, []
 
 
