@@ -298,10 +298,41 @@ def test_a_bucket_that_is_no_name_is_refused(bucket: str) -> None:
         ("27-May-2024 16:07:59", "2024-05-27_16-07-59"),
         ("27 Sept 2023, 4:07 pm", "2023-09-27_16-07-00"),
         ("May 27, 2024 16:07:59.5", "2024-05-27_16-07-59"),
+        ("5/27/24 16:07", "2024-05-27_16-07-00"),
+        ("3/14/12 1:30 PM", "2012-03-14_13-30-00"),
+        ("14-Mar-12 13:30", "2012-03-14_13-30-00"),
+        ("Wednesday, March 14, 2012 1:30:00 PM", "2012-03-14_13-30-00"),
+        ("Wed, 14 Mar 2012 13:30:00", "2012-03-14_13-30-00"),
+        ("27.5.2024 16.07.59", "2024-05-27_16-07-59"),
+        ("5/27/2024 4:07 p. m.", "2024-05-27_16-07-00"),
+        ("2024-05-27 4:07:59 PM", "2024-05-27_16-07-59"),
+        ("2024.05.27 16:07", "2024-05-27_16-07-00"),
+        ("2024-05-27_16-07-59", "2024-05-27_16-07-59"),
+        ("20240527T160759", "2024-05-27_16-07-59"),
+        ("2024-05-27T16:07:59,123", "2024-05-27_16-07-59"),
+        ("2024-05-27T16:07:59+02", "2024-05-27_16-07-59"),
     ],
 )
 def test_a_date_is_the_clock_on_the_wall(written: str, prefix: str) -> None:
     assert job(acq_datetime=written).s3_prefix == f"ecephys_0012_{prefix}"
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("27.05.24 16:07", "2024-05-27T16:07:00 or 2027-05-24T16:07:00"),
+        ("1/2/03 16:07", "2003-01-02T16:07:00, 2003-02-01T16:07:00 or 2001-02-03T16:07:00"),
+    ],
+)
+def test_of_a_year_of_two_digits_every_reading_is_named(written: str, meant: str) -> None:
+    assert only(acq_datetime=written).message.startswith(f"This could be {meant}.")
+
+
+@pytest.mark.parametrize("subject", ["5-Dec", "12-Mar", "Mar-01", "Sep-12"])
+def test_a_subject_that_excel_may_have_made_a_day_is_told(subject: str) -> None:
+    jobs, problems = check(subject_id=subject)
+    assert [found.subject_id for found in jobs] == [subject]
+    assert [(problem.level, problem.found) for problem in problems] == [(Level.WARNING, subject)]
 
 
 def test_a_time_zone_is_kept_with_the_time() -> None:
@@ -337,7 +368,10 @@ def test_a_day_that_could_be_either_is_refused_with_both_named(written: str) -> 
 
 @pytest.mark.parametrize(
     ("written", "meant"),
-    [("45439.6722", "2024-05-27T16:07:58"), ("45439", "2024-05-27T00:00:00"), ("1602291661", "2020-10-10T01:01:01Z")],
+    [
+        *(("45439.6722", "2024-05-27T16:07:58"), ("45439", "2024-05-27T00:00:00")),
+        *((written, "2020-10-10T01:01:01Z") for written in ("1602291661", "1602291661.5", "1602291661000")),
+    ],
 )
 def test_a_number_is_refused_with_the_day_it_may_be(written: str, meant: str) -> None:
     assert only(acq_datetime=written).suggestion == meant
@@ -526,6 +560,19 @@ def test_a_file_full_of_problems_is_refused_as_a_whole_and_soon() -> None:
     assert jobs == ()
     assert problems[-1].place == Place("s.yaml")
     assert "rows were not looked at" in problems[-1].message
+
+
+def test_a_long_good_file_is_taken_and_what_is_odd_in_every_row_of_it_is_told_once_and_counted() -> None:
+    known = dataclasses.replace(KNOWN, default_email=None)
+    rows = [
+        dataclasses.replace(row(subject_id=f"{number}", user_email=None), place=Place("s.csv", row=number))
+        for number in range(2, 1002)
+    ]
+    jobs, problems = to_jobs(rows, known)
+    assert len(jobs) == 1000
+    assert {problem.level for problem in problems} == {Level.WARNING}
+    assert [problem.place.row for problem in problems] == list(range(2, 23))
+    assert problems[-1].message.endswith("It is the same 979 more times, down to row 1001.")
 
 
 json_values = st.recursive(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 
 from dropbox_agent.model import EMAIL_TYPES
 from dropbox_agent.validate.check import Check, Wrong
-from dropbox_agent.validate.dates import EPOCH, counted_day, epoch, in_utc, readings
+from dropbox_agent.validate.dates import EPOCH, SHORT_MONTHS, counted_day, epoch, in_utc, readings
 from dropbox_agent.validate.texts import hint, name_of, one_of, required, text_of
 from dropbox_agent.wording import nearest, shown
 
 DEFAULT_BUCKET = "default"
 DEFAULT_EMAIL_TYPES = frozenset({"fail"})
 SUBJECT = re.compile(r"[A-Za-z0-9-]{1,64}")
+EXCELS_DAY = re.compile(rf"\d{{1,2}}-({SHORT_MONTHS})|({SHORT_MONTHS})-\d{{2}}", re.ASCII)
+"""How Excel shows a day that it made of something else."""
 PROJECT = re.compile(r"[^\W_][^<>|\\`$\"]{0,127}")
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+")
@@ -51,6 +53,9 @@ def project(check: Check) -> str:
 def subject(check: Check) -> str:
     """Return the subject id, which names folders."""
     text = required(check, "subject_id")
+    if EXCELS_DAY.fullmatch(text):
+        message = f'"{text}" looks like what Excel makes of 5-12 or MAR1. If it did, format the cell as text, and'
+        check.warning(["subject_id"], f"{message} type it anew.", text)
     if SUBJECT.fullmatch(text):
         return text
     message = "A subject id is made of letters, digits and dashes, at most 64. It names folders, so nothing else goes."
@@ -67,7 +72,7 @@ def acquired(check: Check) -> datetime:
         if not check.known.upstream:
             raise Wrong(["acq_datetime"], "This is in the future. Correct the date.", text)
         check.warning(["acq_datetime"], "This is in the future. Read as upstream does: it is taken as it stands.", text)
-    if ":" not in text and not EPOCH.fullmatch(text):
+    if ":" not in text and when.time() == time() and not EPOCH.fullmatch(text):
         day = when.isoformat()
         check.warning(["acq_datetime"], f"There is no time of day, so midnight is taken: {day}.", text, suggestion=day)
     return when
@@ -80,8 +85,8 @@ def _moment(check: Check, text: str) -> datetime:
         return found[0]
     if not found:
         return _number(check, text)
-    month_first, day_first = (f"{when:%Y-%m-%dT%H:%M:%S}" for when in found)
-    message = f"This could be {month_first} or {day_first}."
+    *others, last = (f"{when:%Y-%m-%dT%H:%M:%S}" for when in found)
+    message = f"This could be {', '.join(others)} or {last}."
     if not check.known.upstream or text[-1:] not in "mM":
         raise Wrong(["acq_datetime"], f"{message} Write the one that is meant in this form.", text)
     check.warning(["acq_datetime"], f"{message} Read as upstream does: the month comes first.", text)
