@@ -14,7 +14,8 @@ from openpyxl.styles import Font
 
 from dropbox_agent import manifest
 from dropbox_agent.manifest import LIMITS, Limits, marking
-from dropbox_agent.manifest.marking import COLOURS, LIST_SHEET
+from dropbox_agent.manifest.marking import COLOURS
+from dropbox_agent.manifest.template import LIST_SHEET
 from dropbox_agent.model import Level, Place, Problem
 
 SAMPLES = Path(__file__).parent / "samples"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
 from datetime import date, datetime, time
 from pathlib import Path
@@ -12,6 +13,7 @@ import openpyxl
 import openpyxl.utils.datetime
 import pytest
 from openpyxl.styles import Font
+from openpyxl.worksheet.formula import ArrayFormula
 
 from dropbox_agent.manifest import LIMITS, Limits, text, workbook
 from dropbox_agent.manifest.columns import Meaning, meaning, suggestion
@@ -70,6 +72,7 @@ RUN_PARAMS = (*PIPELINE, "job_settings", "pipeline_monitor_settings", "run_param
     [
         ("job_type", Meaning(("job_type",))),
         (" Subject-ID ", Meaning(("subject_id",))),
+        ("Acq  Datetime", Meaning(("acq_datetime",))),
         ("metadata_dir", Meaning(("tasks", "gather_preliminary_metadata", "job_settings", "metadata_dir"))),
         ("derivatives-dir", Meaning(("tasks", "copy_derivatives_folder", "job_settings", "input_source"))),
         ("force_cloud_sync", Meaning(("tasks", "check_s3_folder_exists", "skip_task"))),
@@ -169,6 +172,49 @@ def test_a_quoted_cell_may_hold_commas_and_lines_and_counts_as_one_row() -> None
     assert rows[0].entry["tasks"]["modality_transformation_settings"]["ecephys"]["job_settings"] == {
         "input_source": "/data/a,\nb"
     }
+
+
+@pytest.mark.parametrize("title", ["Sessions of May", "Sessions, May, 2024, by Ana, for Bo, of room, 4, 5"])
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_what_separates_cells_is_seen_in_the_header_not_in_a_title_above_it(delimiter: str, title: str) -> None:
+    rows, problems = read_csv(title, HEADER.replace(",", delimiter), ROW.replace(",", delimiter))
+    assert problems == ()
+    assert [row.entry["subject_id"] for row in rows] == ["0012"]
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_the_line_with_which_excel_is_told_the_separator_is_no_row(delimiter: str) -> None:
+    found = read_csv(f"sep={delimiter}", HEADER.replace(",", delimiter), ROW.replace(",", delimiter))
+    assert entry(found)["subject_id"] == "0012"
+
+
+def test_rows_of_nothing_but_commas_do_not_count_and_a_row_may_have_as_many_as_excel_writes() -> None:
+    assert entry(read_csv(HEADER, ROW, *[",,,,,"] * 5000))["subject_id"] == "0012"
+    assert entry(read_csv(HEADER + "," * 16_378, ROW + "," * 16_378))["subject_id"] == "0012"
+
+
+def test_as_many_sessions_as_are_promised_are_read() -> None:
+    sessions = [ROW.replace("0012", f"{number}") for number in range(LIMITS.rows)]
+    rows, problems = read_csv("Sessions of May", "", HEADER, *sessions)
+    assert (len(rows), problems) == (LIMITS.rows, ())
+    assert "more than 2000 rows" in only(read_csv(HEADER, *sessions, *sessions)).message
+
+
+def test_a_header_that_comes_again_is_told_and_passed_over() -> None:
+    rows, problems = read_csv(HEADER, ROW, HEADER.upper().replace("_", "-"), ROW.replace("0012", "13"))
+    assert [row.entry["subject_id"] for row in rows] == ["0012", "13"]
+    assert [(problem.level, problem.place.row) for problem in problems] == [(Level.WARNING, 3)]
+
+
+def test_a_table_with_its_names_below_each_other_is_refused_with_the_way_to_turn_it() -> None:
+    lines = [f"{name},{cell}" for name, cell in zip(HEADER.split(","), ROW.split(","), strict=True)]
+    for found in (read_csv(*lines), read_csv("Session 12", *lines)):
+        assert found[0] == ()
+        assert "Transpose" in only(found).message
+
+
+def test_a_file_with_quotation_marks_around_each_line_is_refused_with_words() -> None:
+    assert "whole row is one cell" in only(read_csv(f'"{HEADER}"', f'"{ROW}"')).message
 
 
 @pytest.mark.parametrize("delimiter", [";", "\t"])
@@ -308,10 +354,11 @@ def test_a_control_character_is_an_error_shown_in_words() -> None:
         (f"{HEADER}\n".encode("utf-16")[:-1], None, "only a part of a text in UTF-16"),
         (HEADER.encode() + b"\n\x9d\xff\n", 2, "Line 2 has a letter that is not in UTF-8"),
         (b"\x00\x01\x02\x03\x00", None, "not text"),
+        (HEADER.encode("utf-32"), None, "in UTF-32"),
         (f'{HEADER}\n{ROW}"x\n"a"b,c'.encode(), 3, "lone quotation mark"),
         (f'{HEADER}\n"open'.encode(), 2, "lone quotation mark"),
-        (HEADER.encode() + b"\n\n" * 20, None, "more than 30 rows"),
-        (HEADER.encode() + b"," * 60, 1, "at most 40 are read"),
+        (HEADER.encode() + b"\nx" * 60, None, "more than 30 rows"),
+        (HEADER.encode() + b",x" * 60, 1, "at most 40 are read"),
         (f"{HEADER}\n{ROW}{'x' * 500}".encode(), 2, "more than 400 characters"),
     ],
 )
@@ -365,6 +412,14 @@ def test_a_csv_that_lacks_its_last_line_break_is_read_and_its_last_line_shown() 
 OLE = bytes.fromhex("d0cf11e0a1b11ae1")
 
 
+def a_zip(*names: str) -> bytes:
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    return written.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -377,6 +432,15 @@ OLE = bytes.fromhex("d0cf11e0a1b11ae1")
         ("s.xlsx", b"<html><table></table></html>", "web page"),
         ("s.csv", b"<!DOCTYPE html><table></table>", "web page"),
         ("s.csv", b"%PDF-1.7 ...", "PDF"),
+        ("s.csv", b"{\\rtf1 job_type,project_name}", "RTF"),
+        ("s.json", b"<!DOCTYPE html><html>", "web page"),
+        ("s.yaml", b"<?xml version='1.0'?>", "web page or XML with a name ending in .yaml"),
+        ("s.xlsx", a_zip("mimetype", "content.xml"), "LibreOffice"),
+        ("s.xlsx", a_zip("[Content_Types].xml", "xl/workbook.bin"), "binary workbook"),
+        ("s.xlsx", a_zip("[Content_Types].xml", "word/document.xml"), "Word"),
+        ("s.xlsx", a_zip("[Content_Types].xml", "ppt/presentation.xml"), "presentation"),
+        ("s.xlsx", a_zip("Index/Document.iwa"), "Numbers"),
+        ("s.xlsx", a_zip("session.xlsx"), "zip file, but no workbook"),
     ],
 )
 def test_a_file_that_is_not_what_its_name_says_is_named_as_what_it_is(
@@ -438,7 +502,6 @@ def with_cell(value: Any, column: str, number_format: str | None = None) -> open
         ("0012", "subject_id", None, "0012"),
         (12345678901234, "subject_id", None, "12345678901234"),
         (0.1, "subject_id", None, "0.1"),
-        (True, "subject_id", None, "true"),
         (AT, "acq_datetime", "yyyy-mm-dd hh:mm:ss", "2024-05-27T16:07:59"),
         (MIDNIGHT, "acq_datetime", "yyyy-mm-dd hh:mm", "2024-05-27T00:00:00"),
         (date(2024, 5, 27), "acq_datetime", "yyyy-mm-dd", "2024-05-27"),
@@ -464,7 +527,7 @@ def test_the_sheet_named_jobs_is_read_whatever_stands_before_it() -> None:
     sheet.append(COLUMNS)
     sheet.append(CELLS)
     rows, problems = read_book(made)
-    assert problems == ()
+    assert [(problem.level, problem.place.sheet) for problem in problems] == [(Level.WARNING, "old")]
     assert [(row.place.sheet, row.entry["subject_id"]) for row in rows] == [("Jobs", "0012")]
 
 
@@ -649,3 +712,171 @@ def test_what_is_missing_from_the_end_of_a_workbook_is_noticed_even_inside_a_com
         parts.comment = b"written by a rig"
     assert entry(workbook.read(written.getvalue(), "s.xlsx", LIMITS))["subject_id"] == "0012"
     assert "its end is missing" in only(workbook.read(written.getvalue()[:-4], "s.xlsx", LIMITS)).message
+
+
+def changed_parts(content: bytes, *changes: tuple[bytes, bytes]) -> bytes:
+    """Return a workbook with every part of it changed."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(written, "w") as target:
+        for name in source.namelist():
+            part = source.read(name)
+            for old, new in changes:
+                part = part.replace(old, new)
+            target.writestr(name, part)
+    return written.getvalue()
+
+
+def test_the_strict_form_of_a_workbook_is_named_with_the_one_to_save_it_in() -> None:
+    content = changed_parts(
+        zipped(book([COLUMNS, CELLS])),
+        (
+            b"http://schemas.openxmlformats.org/spreadsheetml/2006/main",
+            b"http://purl.oclc.org/ooxml/spreadsheetml/main",
+        ),
+    )
+    assert "strict form" in only(workbook.read(content, "s.xlsx", LIMITS)).message
+
+
+# --- what a spreadsheet makes of what people type --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "number_format", "words"),
+    [
+        ("subject_id", datetime(2026, 12, 5), "d-mmm", "This is a date, 2026-12-05"),  # noqa: DTZ001
+        ("subject_id", time(12, 5), "h:mm", "This is a date, 12:05:00"),
+        ("subject_id", True, None, "truth value"),
+        ("modality0", False, None, "truth value"),
+        ("modality0.input_source", datetime(2026, 12, 5), "d-mmm", "This is a date"),  # noqa: DTZ001
+    ],
+)
+def test_a_name_that_became_a_day_or_a_truth_is_an_error_at_its_cell(
+    column: str, value: Any, number_format: str | None, words: str
+) -> None:
+    made = with_cell(value, column, number_format)
+    rows, problems = read_book(made)
+    assert (problems[0].level, problems[0].place.column) == (Level.ERROR, column)
+    assert words in problems[0].message
+    assert rows[0].refused
+    rows, problems = read_book(made, upstream=True)
+    assert {problem.level for problem in problems} == {Level.WARNING}
+
+
+@pytest.mark.parametrize(
+    ("value", "number_format", "expected"),
+    [
+        (12, "0000", "0012"),
+        (12, '"M"0000', "M0012"),
+        (1234567, "00-0000", "123-4567"),
+        (5, r"\M\-000", "M-005"),
+        (12, "0", "12"),
+        (123456, "0000", "123456"),
+        (123456, "#,##0", "123456"),
+        (123456, "0.00", "123456"),
+        (12, "General", "12"),
+    ],
+)
+def test_a_subject_that_is_a_number_is_read_as_its_cell_shows_it(value: int, number_format: str, expected: str) -> None:
+    made = with_cell(value, "subject_id", number_format)
+    rows, problems = read_book(made)
+    assert [row.entry["subject_id"] for row in rows] == [expected]
+    odd = [] if expected == str(value) else [(Level.WARNING, "C2", expected)]
+    assert [(problem.level, problem.place.cell, problem.found) for problem in problems] == odd
+    assert read_book(made, upstream=True)[0][0].entry["subject_id"] == str(value)
+
+
+def test_a_number_in_a_setting_stays_one_whatever_its_cell_shows() -> None:
+    made = book([[*COLUMNS, "modality0.chunk"], [*CELLS, 12]])
+    made.worksheets[0]["G2"].number_format = "0000"
+    assert entry(read_book(made))["tasks"]["modality_transformation_settings"]["ecephys"]["job_settings"]["chunk"] == 12
+
+
+def test_a_number_for_a_date_is_refused_with_the_day_that_a_workbook_from_1904_means() -> None:
+    made = with_cell(43977.6722106481, "acq_datetime")
+    made.epoch = openpyxl.utils.datetime.MAC_EPOCH
+    problem = only(read_book(made))
+    assert (problem.level, problem.place.cell) == (Level.ERROR, "D2")
+    assert "write 2024-05-27T16:07:59" in problem.message
+
+
+def with_formulas(*formulas: str) -> openpyxl.Workbook:
+    """Return a workbook of one row, and formulas filled down below it."""
+    made = book([COLUMNS, CELLS])
+    for row in range(3, 9):
+        for column, formula in enumerate(formulas, 1):
+            made.worksheets[0].cell(row=row, column=column, value=formula)
+    return made
+
+
+def test_rows_of_formulas_that_give_nothing_are_blank() -> None:
+    content = zipped(with_formulas('=IF(G3="","",G3)', '=IF(G3="","",H3)'))
+    assert len(workbook.read(content, "s.xlsx", LIMITS)[0]) == 7
+    assert entry(workbook.read(with_empty_results(content), "s.xlsx", LIMITS))["subject_id"] == "0012"
+
+
+def with_empty_results(content: bytes) -> bytes:
+    """Return the workbook as Excel saves it when its formulas give texts that are empty."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(written, "w") as target:
+        for name in source.namelist():
+            part = source.read(name)
+            if name.endswith("sheet1.xml"):
+                part = re.sub(rb'<c r="(\w+)"><f>(.*?)</f><v ?/?>(</v>)?', rb'<c r="\1" t="str"><f>\2</f><v></v>', part)
+            target.writestr(name, part)
+    return written.getvalue()
+
+
+def test_a_zero_that_stands_for_a_result_is_none() -> None:
+    """XlsxWriter writes 0 for each formula, and asks Excel to calculate it when the file is opened."""
+    content = zipped(with_cell("=1000+1", "subject_id"))
+    assert b"fullCalcOnLoad" in zipfile.ZipFile(io.BytesIO(content)).read("xl/workbook.xml")
+    problem = only(workbook.read(with_results(content, "0"), "s.xlsx", LIMITS))
+    assert (problem.level, problem.place.cell) == (Level.ERROR, "C2")
+    assert "never calculated" in problem.message
+
+
+def test_a_formula_over_several_cells_is_shown_as_it_is_written() -> None:
+    problem = only(read_book(with_cell(ArrayFormula("F2", '="/data/"&"a"'), "modality0.input_source")))
+    assert (problem.place.cell, problem.found) == ("F2", '="/data/"&"a"')
+
+
+def test_merged_cells_with_nothing_in_them_lose_nothing() -> None:
+    made = book([[*COLUMNS, "platform"], CELLS, [*CELLS[:2], "13", *CELLS[3:]]])
+    made.worksheets[0].merge_cells("G2:G3")
+    rows, problems = read_book(made)
+    assert (len(rows), problems) == (2, ())
+
+
+def test_a_hidden_column_is_read_and_told_where_something_stands_in_it() -> None:
+    made = book([[*COLUMNS, "force_cloud_sync", "platform"], [*CELLS, True]])
+    for letter in "GH":
+        made.worksheets[0].column_dimensions[letter].hidden = True
+    rows, problems = read_book(made)
+    assert rows[0].entry["tasks"]["check_s3_folder_exists"] == {"skip_task": True}
+    assert [(problem.level, problem.place.cell) for problem in problems] == [(Level.WARNING, "G1")]
+
+
+def test_a_copy_of_the_sheet_jobs_is_told_and_not_read() -> None:
+    made = book([COLUMNS, CELLS], "jobs")
+    for title in ("jobs (2)", "instructions", "What to fix"):
+        sheet = made.create_sheet(title)
+        sheet.append(COLUMNS)
+        sheet.append(CELLS)
+    rows, problems = read_book(made)
+    assert [row.place.sheet for row in rows] == ["jobs"]
+    assert [(problem.level, problem.place.sheet) for problem in problems] == [(Level.WARNING, "jobs (2)")]
+
+
+def test_a_lone_space_far_away_is_nothing_and_rows_may_lie_far_apart() -> None:
+    made = book([COLUMNS, CELLS])
+    made.worksheets[0]["A1048576"] = " "
+    made.worksheets[0]["XFD1"] = " "
+    for column, cell in enumerate(CELLS, 1):
+        made.worksheets[0].cell(row=5000, column=column, value="13" if column == 3 else cell)
+    rows, problems = read_book(made)
+    assert ([row.place.row for row in rows], problems) == ([2, 5000], ())
+
+
+def test_a_workbook_with_more_rows_than_are_read_is_refused() -> None:
+    made = book([COLUMNS, *[[*CELLS[:2], f"{number}", *CELLS[3:]] for number in range(60)]])
+    assert "more than 30 rows" in only(read_book(made, Limits(rows=30))).message

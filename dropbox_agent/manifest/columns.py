@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
+from dropbox_agent.manifest.values import TEXT_KEYS, is_typed
 from dropbox_agent.model import Task
 from dropbox_agent.wording import nearest
 
@@ -36,6 +38,9 @@ ABBREVIATION = "{modality}"
 """Stands in a path for the modality that the row names in the column's ``modality{n}``."""
 MODALITIES: Path = ("modalities",)
 """The path of the ``modality{n}`` columns themselves."""
+DAY: Path = ("acq_datetime",)
+NAMES = frozenset((name,) for name in FIELDS) - {DAY}
+"""The paths of the fields whose values are names, not days."""
 
 _SETTINGS = ("tasks", "modality_transformation_settings", ABBREVIATION)
 _RUN_PARAMS = (
@@ -71,6 +76,16 @@ class Meaning:
     path: Path
     modality: int | None = None
     """The n of ``modality{n}``."""
+
+    @cached_property
+    def is_typed(self) -> bool:
+        """Whether a cell may be more than text: it is a setting."""
+        return is_typed(self.path)
+
+    @cached_property
+    def is_name(self) -> bool:
+        """Whether the cells name something, so that a day, a number's format or a truth is not what was typed."""
+        return self.path == MODALITIES or self.path in NAMES or self.path[-1] in TEXT_KEYS
 
 
 def meaning(header: str) -> Meaning | None:
@@ -112,7 +127,7 @@ def suggestion(header: str) -> str | None:
 
 def normal(header: str) -> str:
     """Return a header as messages and ``check --json`` name it: lower case with underscores."""
-    return header.strip().lower().replace("-", "_")
+    return "_".join(header.lower().replace("-", "_").split())
 
 
 def _of_task(rest: list[str]) -> Meaning | None:

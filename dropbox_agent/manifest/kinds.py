@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from types import MappingProxyType
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ZIP = b"PK\x03\x04"
 ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
 """The stream that holds an encrypted workbook inside an OLE file."""
 HTML = re.compile(rb"\s*(<!doctype html|<html|<table|<\?xml)", re.IGNORECASE)
+SAVE_AS = 'Open it where it was made, and save it as "Excel Workbook (.xlsx)".'
+PARTS = MappingProxyType(
+    {
+        "xl/workbook.bin": f"This is a binary workbook (.xlsb). {SAVE_AS}",
+        "content.xml": f"This is a file of LibreOffice (.ods). {SAVE_AS}",
+        "word/document.xml": "This is a document of Word. Put the table into a workbook, and save that as .xlsx.",
+        "ppt/presentation.xml": "This is a presentation. Put the table into a workbook, and save that as .xlsx.",
+        "Index/Document.iwa": "This is a file of Numbers. In Numbers: File, Export To, Excel.",
+    }
+)
+"""A part that only one kind of zipped document has -> what that is, and what to do."""
+STRICT = b"http://purl.oclc.org/ooxml/spreadsheetml"
 
 
 def mislabelled(content: bytes, suffix: str) -> str | None:
@@ -21,9 +35,24 @@ def mislabelled(content: bytes, suffix: str) -> str | None:
         return None if content.startswith(b"PK") else _no_workbook(content)
     if content.startswith(ZIP):
         return f"This is an Excel workbook, or another zip file, with a name ending in {suffix}. Name it .xlsx."
-    if suffix == ".csv" and HTML.match(content):
-        return "This is a web page or XML with a name ending in .csv. Open it in Excel and save it as CSV UTF-8."
+    if content.startswith(b"{\\rtf"):
+        return "This is formatted text (RTF). Save the table itself, as .xlsx or CSV UTF-8."
+    if HTML.match(content):
+        how = "Open it in Excel and save it as CSV UTF-8" if suffix == ".csv" else "Save the text itself"
+        return f"This is a web page or XML with a name ending in {suffix}. {how}."
     return None
+
+
+def no_workbook(names: Collection[str], workbook: bytes) -> str | None:
+    """Return what a zip file is by the names of its parts and the beginning of its main one; None for a workbook."""
+    if "xl/workbook.xml" in names:
+        if STRICT not in workbook:
+            return None
+        return f'This workbook is in the strict form of .xlsx ("Strict Open XML Spreadsheet"). {SAVE_AS}'
+    known = next((words for name, words in PARTS.items() if name in names), None)
+    if known is None and "[Content_Types].xml" not in names:
+        return "This is a zip file, but no workbook. Take the workbook out of it, and put that here."
+    return known
 
 
 def _ole(content: bytes) -> str:

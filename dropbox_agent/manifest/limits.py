@@ -20,6 +20,7 @@ class Limits:
     """All parts of a workbook together, as its directory declares them; zipfile inflates no more than that."""
     zip_entries: int = 1000
     rows: int = 2000
+    """Sessions in one file."""
     columns: int = 300
     cell_characters: int = 8192
     depth: int = 40
@@ -34,6 +35,11 @@ class Limits:
     wall_seconds: float = 10.0
     output_bytes: int = 64 * MIB
     open_files: int = 64
+
+    @property
+    def lines(self) -> int:
+        """Rows of a table that are not blank: the sessions, and room for titles and header."""
+        return self.rows + 20
 
     def apply(self) -> None:
         """Hold this process to the limits, for good."""

@@ -28,12 +28,12 @@ from openpyxl.writer.excel import ExcelWriter
 from dropbox_agent.manifest import text
 from dropbox_agent.manifest.limits import Limits
 from dropbox_agent.manifest.problems import FORBIDDEN
+from dropbox_agent.manifest.template import LIST_SHEET
 from dropbox_agent.manifest.workbook import check_archive
 from dropbox_agent.model import Level, Problem
 
 SUFFIXES = frozenset({".xlsx", ".csv"})
 """Manifests that are tables; of the others the status page shows the lines."""
-LIST_SHEET = "What to fix"
 LIST_TITLE = "What to fix in this file"
 COLUMNS = ("Where", "Found there", "What is wrong", "What to write")
 WIDTHS = (24, 32, 80, 32)

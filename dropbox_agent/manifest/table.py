@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -11,6 +13,7 @@ from openpyxl.utils import get_column_letter
 
 from dropbox_agent.manifest.columns import (
     ABBREVIATION,
+    DAY,
     MODALITIES,
     REQUIRED,
     SHORTCUTS,
@@ -21,12 +24,14 @@ from dropbox_agent.manifest.columns import (
     suggestion,
 )
 from dropbox_agent.manifest.problems import did_you_mean, error, forbidden, warning
-from dropbox_agent.manifest.values import is_typed, typed
+from dropbox_agent.manifest.values import typed
 from dropbox_agent.model import Level, Place, Problem, Row
 from dropbox_agent.wording import printable, shown
 
 HEADER_WITHIN = 20
 """The header is looked for in this many rows that are not blank."""
+TURNED = 3
+"""So many names of columns below each other are no accident."""
 NOTHING = frozenset({"none", "nan", "na", "n/a", "#n/a", "null", "nil", "<na>", "nat"})
 """What programs write for an empty cell; never a value."""
 YES, NO = frozenset({"true", "t"}), frozenset({"false", "f"})
@@ -40,6 +45,8 @@ class Trouble:
     level: Level = Level.ERROR
     upstream: str | None = None
     """What upstream does with it, where that is to be done instead of refusing."""
+    text: str | None = None
+    """What the cell shows, where that is read instead of what is stored."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +57,13 @@ class Sheet:
     lines: Mapping[int, Sequence[str]]
     troubles: Mapping[tuple[int, int], Trouble] = field(default_factory=dict)
     """(row, column) counted from 1 -> what is wrong with that cell, seen while reading it."""
+    of_names: Mapping[tuple[int, int], Trouble] = field(default_factory=dict)
+    """The same, where it is wrong or odd only in a column of names: days, truths, numbers in a form of their own."""
+    of_days: Mapping[tuple[int, int], Trouble] = field(default_factory=dict)
+    """The same, where it is wrong only in the column of days."""
     hidden: frozenset[int] = frozenset()
     """Rows that are hidden, by a filter or by hand."""
+    hidden_columns: frozenset[int] = frozenset()
     merged: Sequence[tuple[int, int, int, int]] = ()
     """Ranges of merged cells: first row, first column, last row, last column."""
     is_hidden: bool = False
@@ -70,13 +82,18 @@ class Column:
     problem: Problem | None = None
     """What is wrong with its header; a row with data under it is refused."""
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The header in lower case with underscores."""
         return normal(self.header)
 
+    @cached_property
+    def letter(self) -> str:
+        """What Excel calls the column."""
+        return get_column_letter(self.index)
 
-@dataclass(frozen=True)
+
+@dataclass
 class Cell:
     """One cell of a row, with the column it stands under and its place."""
 
@@ -85,6 +102,8 @@ class Cell:
     place: Place
     given: tuple[Any, ...] = ()
     """The one value of a document, which knows more than text."""
+    trouble: Trouble | None = None
+    """What was seen to be wrong with it when the sheet was read."""
 
 
 @dataclass
@@ -99,6 +118,10 @@ class Draft:
     refused: bool = False
     lost: set[int] = field(default_factory=set)
     """Numbers of modalities that were told to be lost, with all that belongs to them."""
+
+    def place_of(self, name: str) -> Place:
+        """Return where a part of the row stands."""
+        return self.places.get(name, self.place)
 
     def tell(self, problem: Problem) -> None:
         self.problems.append(problem)
@@ -119,14 +142,17 @@ def to_rows(sheet: Sheet, file: str, upstream: bool = False) -> tuple[tuple[Row,
     """Return the rows of ``sheet``, and every problem found in its cells."""
     table = shaped(sheet.lines)
     header_row = find_header(table)
-    if header_row is None:
+    if header_row is None or _is_turned(table, header_row):
         return (), (_no_header(sheet, file, table),)
     at = Place(file, sheet.name, header_row)
     columns = read_header(sheet.lines[header_row], at, upstream)
     sheet = replace(sheet, troubles={**sheet.troubles, **_of_merged(sheet, header_row, len(columns))})
-    drafts = [_draft(sheet, row, columns, at, upstream) for row in table.index[table.index > header_row]]
+    below = [int(row) for row in table.index[table.index > header_row]]
+    again = [row for row in below if _is_header(sheet.lines[row], columns)]
+    drafts = [_draft(sheet, row, columns, at, upstream) for row in below if row not in again]
     problems = [*_of_header(columns, drafts, upstream), *(problem for draft in drafts for problem in draft.problems)]
-    problems += _of_hidden(sheet, drafts, at)
+    problems += [warning(replace(at, row=row), "This row is the header again, and is passed over.") for row in again]
+    problems += _of_hidden(sheet, drafts, at) + _of_hidden_columns(sheet, columns, drafts, at)
     if not drafts:
         problems.append(error(at, "There is a header, but no row below it. Fill in one row per session."))
     return tuple(draft.finished() for draft in drafts), tuple(problems)
@@ -141,7 +167,7 @@ def fill(draft: Draft, cells: Sequence[Cell]) -> None:
 
 def is_usable(draft: Draft, cell: Cell) -> bool:
     """Return whether the cell has a text that can be used; tell what is wrong with it."""
-    return _is_good(draft, cell, {}, draft.place)
+    return _is_good(draft, cell, draft.place)
 
 
 def shaped(lines: Mapping[int, Sequence[str]]) -> pd.DataFrame:
@@ -174,8 +200,30 @@ def _no_header(sheet: Sheet, file: str, table: pd.DataFrame) -> Problem:
         return error(Place(file, sheet.name), message)
     row = int(table.index[0])
     first = next(text for text in sheet.lines[row] if text)
-    message = f"No row names the columns. The first row must hold headers such as {', '.join(REQUIRED)}."
+    if _is_turned(table):
+        message = "The names stand below each other. Put them into one row, the first, and each session into a row."
+        message = f"{message} In Excel: copy, Paste Special, Transpose."
+    elif any(meaning(name) is not None for name in re.split("[,;\t]", first)):
+        message = "The whole row is one cell, so its commas separate nothing. Save it as csv again, from the program"
+        message = f"{message} it comes from, or take out the quotation marks around each line."
+    else:
+        message = f"No row names the columns. The first row must hold headers such as {', '.join(REQUIRED)}."
     return error(Place(file, sheet.name, row), message, found=first)
+
+
+def _is_turned(table: pd.DataFrame, header_row: int | None = None) -> bool:
+    """Return whether the names of columns stand in a column, and at most one of them in the row of the header."""
+    known = table.head(HEADER_WITHIN).map(lambda text: meaning(text) is not None)
+    if header_row is not None and known.loc[header_row].sum() > 1:
+        return False
+    return bool((known.sum(axis=0) >= TURNED).any())
+
+
+def _is_header(cells: Sequence[str], columns: Sequence[Column]) -> bool:
+    """Return whether a row says what the header says, as it does where two files were put together."""
+    return len(cells) == len(columns) and all(
+        normal(text) == column.name for text, column in zip(cells, columns, strict=True)
+    )
 
 
 # --- the header ------------------------------------------------------------------------------------------------------
@@ -237,17 +285,32 @@ def _tie(column: Column) -> str:
 
 def _draft(sheet: Sheet, row: int, columns: Sequence[Column], at: Place, upstream: bool) -> Draft:
     draft = Draft(replace(at, row=int(row)), upstream)
-    cells = [_cell(text, index, columns, draft.place) for index, text in enumerate(sheet.lines[row], 1)]
+    cells = [_cell(sheet, text, index, columns, draft) for index, text in enumerate(sheet.lines[row], 1)]
     _tell_missing_cells(draft, cells, columns)
-    good = [cell for cell in cells if _is_good(draft, cell, sheet.troubles, at)]
+    good = [cell for cell in cells if _is_good(draft, cell, at)]
     _keep_places(draft, cells)
     fill(draft, good)
     return draft
 
 
-def _cell(text: str, index: int, columns: Sequence[Column], row: Place) -> Cell:
+def _cell(sheet: Sheet, text: str, index: int, columns: Sequence[Column], draft: Draft) -> Cell:
     column = columns[index - 1] if index <= len(columns) else Column(index, "", None)
-    return Cell(column, text, replace(row, column=column.name or None, cell=address(row.row, index)))
+    row = draft.place
+    place = Place(row.file, row.sheet, row.row, column.name or None, f"{column.letter}{row.row}")
+    at = (row.row or 0, index)
+    trouble = sheet.troubles.get(at)
+    if column.meaning is not None and (trouble is None or trouble.level is Level.WARNING):
+        trouble = _of_meaning(sheet, at, column.meaning) or trouble
+    if trouble is not None and trouble.text is not None and not draft.upstream:
+        text = trouble.text
+    return Cell(column, text, place, trouble=trouble)
+
+
+def _of_meaning(sheet: Sheet, at: tuple[int, int], means: Meaning) -> Trouble | None:
+    """Return what is wrong with a cell because of what its column is for."""
+    if means.path == DAY:
+        return sheet.of_days.get(at)
+    return sheet.of_names.get(at) if at in sheet.of_names and means.is_name else None
 
 
 def _tell_missing_cells(draft: Draft, cells: Sequence[Cell], columns: Sequence[Column]) -> None:
@@ -262,20 +325,19 @@ def _tell_missing_cells(draft: Draft, cells: Sequence[Cell], columns: Sequence[C
     draft.refuse(place, message, upstream="the missing cells are empty")
 
 
-def _is_good(draft: Draft, cell: Cell, troubles: Mapping[tuple[int, int], Trouble], at: Place) -> bool:
+def _is_good(draft: Draft, cell: Cell, at: Place) -> bool:
     """Return whether the cell has a text that can be used; tell what is wrong with it."""
-    trouble = troubles.get((cell.place.row or 0, cell.column.index))
-    if not cell.text and trouble is None:
+    if not cell.text and cell.trouble is None:
         return False
     if cell.column.problem is not None:
         draft.places[_tie(cell.column)] = replace(at, column=cell.column.name)
         draft.refused |= not draft.upstream
         return False
-    trouble = trouble or _trouble(cell)
+    trouble = cell.trouble or _trouble(cell)
     if trouble is None:
         return True
     found = shown(cell.text or None)
-    if trouble.upstream and trouble.level is Level.ERROR:
+    if trouble.upstream and (trouble.level is Level.ERROR or draft.upstream):
         draft.refuse(cell.place, trouble.message, found, upstream=trouble.upstream)
         return draft.upstream and bool(cell.text)
     draft.tell(Problem(trouble.level, cell.place, trouble.message, found))
@@ -289,7 +351,7 @@ def _trouble(cell: Cell) -> Trouble | None:
     if wrong := forbidden(cell.text):
         return Trouble(f"{cell.column.name} {wrong}")
     if cell.text.casefold() in NOTHING:
-        message = f'"{cell.text}" is what programs write for an empty cell. Leave the cell empty, or fill it in.'
+        message = f'"{cell.text}" is what programs write for an empty cell. Leave it empty, or fill it in.'
         return Trouble(message, upstream="the word is taken as it stands")
     return None
 
@@ -299,11 +361,18 @@ def _of_merged(sheet: Sheet, header_row: int, width: int) -> dict[tuple[int, int
     found = {}
     last = max(sheet.lines)
     for first_row, first_column, last_row, last_column in sheet.merged:
+        if _is_blank(sheet, first_row, first_column):
+            continue
         for row in range(max(first_row, header_row + 1), min(last_row, last) + 1) if first_column <= width else ():
             where = f"{address(first_row, first_column)}:{address(last_row, last_column)}"
             message = f"{where} are merged, so it cannot be told which rows and columns the value is for. Unmerge them."
             found[row, first_column] = Trouble(message, upstream="only the first cell has the value")
     return found
+
+
+def _is_blank(sheet: Sheet, row: int, column: int) -> bool:
+    cells = sheet.lines.get(row, ())
+    return (row, column) not in sheet.troubles and (column > len(cells) or not cells[column - 1])
 
 
 def _of_hidden(sheet: Sheet, drafts: Sequence[Draft], at: Place) -> list[Problem]:
@@ -314,13 +383,32 @@ def _of_hidden(sheet: Sheet, drafts: Sequence[Draft], at: Place) -> list[Problem
     return [warning(replace(at, row=rows[0]), message, found=", ".join(map(str, rows)))]
 
 
+def _of_hidden_columns(sheet: Sheet, columns: Sequence[Column], drafts: Sequence[Draft], at: Place) -> list[Problem]:
+    """Warn of columns that nobody sees, where a row has something in them."""
+    rows = [sheet.lines[draft.place.row or 0] for draft in drafts]
+    return [
+        warning(
+            replace(at, column=column.name, cell=address(at.row, column.index)),
+            "This column is hidden, and is read all the same. Show it, and see that it says what is meant.",
+            found=column.header,
+        )
+        for column in columns
+        if column.index in sheet.hidden_columns
+        and column.meaning is not None
+        and any(len(cells) >= column.index and cells[column.index - 1] for cells in rows)
+    ]
+
+
 def _keep_places(draft: Draft, cells: Sequence[Cell]) -> None:
     """An empty cell has a place too: that is where a missing value belongs."""
     for cell in cells:
-        if cell.column.meaning and cell.column.meaning.path == MODALITIES and not cell.column.problem:
+        means = cell.column.meaning
+        if means is None or cell.column.problem:
+            continue
+        if means.path == MODALITIES:
             draft.places.setdefault("modalities", cell.place)
-        elif cell.column.meaning and cell.column.meaning.modality is None and not cell.column.problem:
-            draft.places.setdefault(".".join(cell.column.meaning.path), cell.place)
+        elif means.modality is None:
+            draft.places.setdefault(".".join(means.path), cell.place)
     draft.places.setdefault("modalities", replace(draft.place, column="modality0"))
 
 
@@ -368,7 +456,7 @@ def _put(draft: Draft, cell: Cell, abbreviations: Mapping[int, str]) -> None:
         if _is_repeated(means.modality, abbreviations):
             return
         path = tuple(abbreviations[means.modality] if part == ABBREVIATION else part for part in path)
-    value = _value(draft, cell, path)
+    value = _value(draft, cell, means)
     if means.path == SHORTCUTS["force_cloud_sync"] and cell.column.name == "force_cloud_sync":
         value = _yes(draft, cell)
         if value is None:
@@ -391,9 +479,9 @@ def _is_repeated(number: int, abbreviations: Mapping[int, str]) -> bool:
     return any(abbreviations[other] == abbreviations[number] for other in abbreviations if other < number)
 
 
-def _value(draft: Draft, cell: Cell, path: Path) -> Any:
+def _value(draft: Draft, cell: Cell, means: Meaning) -> Any:
     """Return a setting as what it stands for; to upstream everything is text."""
-    if not is_typed(path):
+    if not means.is_typed:
         return cell.text
     if cell.given:
         return cell.given[0]

@@ -17,6 +17,8 @@ VERSION = 1
 """Grows whenever the workbook looks different for the same names."""
 OWN_SHEETS = frozenset({"lists", "instructions"})
 """Sheets that are no tables of sessions, though they name columns."""
+LIST_SHEET = "What to fix"
+"""The sheet that an annotated copy has besides."""
 MODALITIES = 3
 LAST_ROW = 1000
 """Down to here the dropdowns reach."""

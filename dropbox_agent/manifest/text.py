@@ -11,14 +11,18 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from dropbox_agent.manifest.columns import meaning
 from dropbox_agent.manifest.limits import Limits
 from dropbox_agent.manifest.problems import NOT_ENDED, Unreadable, error, warning
-from dropbox_agent.manifest.table import Sheet, to_rows
+from dropbox_agent.manifest.table import HEADER_WITHIN, Sheet, to_rows
 from dropbox_agent.model import Place, Problem, Row
 
 DELIMITERS = ",;\t"
 UTF_8 = 'In Excel, save it as "CSV UTF-8 (comma delimited)".'
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+UTF_32_MARKS = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
+HEAD_CHARACTERS = 50_000
+"""The line that names columns is looked for in so much of a text, to see what separates its cells."""
 SHOWN_WORDS = 5
 
 
@@ -47,7 +51,7 @@ class Text:
 
 
 def _line_place(file: str, text: str, part: str) -> Place:
-    return Place(file, row=text.count("\n", 0, text.rfind(part)) + 1 if part else None)
+    return Place(file, row=len((text[: text.rfind(part)] + "x").splitlines()) if part else None)
 
 
 def read(
@@ -70,6 +74,8 @@ def lines(content: bytes, limits: Limits) -> Iterator[tuple[int, list[str]]]:
 
 def decoded(content: bytes) -> Text:
     """Return the text of a csv file, whatever program wrote it. Raises Unreadable."""
+    if content.startswith(UTF_32_MARKS):
+        raise Unreadable(f"This file is in UTF-32. {UTF_8}")
     try:
         if content.startswith(UTF_16_MARKS):
             return Text(content.decode("utf-16"), "utf-16")
@@ -100,24 +106,40 @@ def _older(content: bytes, wrong: UnicodeDecodeError) -> Text:
 
 def _lines(text: str, limits: Limits) -> Iterator[tuple[int, list[str]]]:
     """Yield row number and stripped cells; a row may be several lines of text, and counts once, as in Excel."""
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(DELIMITERS, key=first.count)
+    delimiter = _delimiter(text)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-    number = 0
+    number = filled = 0
     try:
-        for number, cells in enumerate(reader, 1):
-            _check_size(number, cells, limits)
-            yield number, [cell.strip() for cell in cells]
+        for number, written in enumerate(reader, 1):
+            cells = [cell.strip() for cell in written]
+            if not any(cells):
+                continue
+            filled += 1
+            _check_size(number, filled, cells, limits)
+            yield number, cells[: limits.columns]
     except csv.Error as wrong:
         raise Unreadable(
             f"Row {number + 1} cannot be read: {wrong}. Look for a lone quotation mark.", number + 1
         ) from wrong
 
 
-def _check_size(row: int, cells: list[str], limits: Limits) -> None:
-    if row > limits.rows:
+def _delimiter(text: str) -> str:
+    """Return what separates the cells of the line that names columns; a title above may have other commas."""
+    lines = [line for line in text[:HEAD_CHARACTERS].splitlines() if line.strip()][:HEADER_WITHIN]
+    names = {mark: max((_names_in(line, mark) for line in lines), default=0) for mark in DELIMITERS}
+    if any(names.values()):
+        return max(DELIMITERS, key=lambda mark: names[mark])
+    return max(DELIMITERS, key=lines[0].count) if lines else DELIMITERS[0]
+
+
+def _names_in(line: str, mark: str) -> int:
+    return sum(meaning(cell.strip().strip('"')) is not None for cell in line.split(mark) if cell)
+
+
+def _check_size(row: int, filled: int, cells: list[str], limits: Limits) -> None:
+    if filled > limits.lines:
         raise Unreadable(f"There are more than {limits.rows} rows. Split the file.", row)
-    if len(cells) > limits.columns:
+    if any(cells[limits.columns :]):
         raise Unreadable(f"Row {row} has {len(cells)} cells; at most {limits.columns} are read.", row)
     if any(len(cell) > limits.cell_characters for cell in cells):
         raise Unreadable(f"Row {row} has a cell of more than {limits.cell_characters} characters.", row)

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import io
-import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
 from typing import Any
 
 import openpyxl
+import openpyxl.utils.datetime
 from openpyxl.cell.read_only import ReadOnlyCell
 from openpyxl.workbook import Workbook
 from openpyxl.worksheet._reader import WorkSheetParser
 
-from dropbox_agent.manifest.kinds import mislabelled
+from dropbox_agent.manifest import cells
+from dropbox_agent.manifest.kinds import mislabelled, no_workbook
 from dropbox_agent.manifest.limits import Limits
 from dropbox_agent.manifest.problems import Unreadable, error, warning
-from dropbox_agent.manifest.table import Sheet, Trouble, address, find_header, shaped, to_rows
-from dropbox_agent.manifest.template import OWN_SHEETS
-from dropbox_agent.model import Level, Place, Problem, Row
+from dropbox_agent.manifest.table import HEADER_WITHIN, Sheet, Trouble, address, find_header, shaped, to_rows
+from dropbox_agent.manifest.template import LIST_SHEET, OWN_SHEETS
+from dropbox_agent.model import Place, Problem, Row
 
 NAME = "jobs"
 """The sheet that is read when there is one of this name, in any case."""
-ERRORS = frozenset({"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#SPILL!", "#CALC!"})
 LAST_COLUMN = 16_384
-_HOURS = re.compile(r"h", re.IGNORECASE)
+WORKBOOK = "xl/workbook.xml"
+BEGINNING = 2000
+"""Bytes of the main part in which it says what form it has."""
+TRUE = ("1", "true")
+EMPTY_RESULT = "str"
+"""The type of what a formula gave that has no text in it; of one that was never calculated there is no type."""
 
 
 def read(
@@ -41,7 +46,7 @@ def read(
     except Unreadable as reason:
         return (), (error(Place(name), str(reason)),)
     visible = [sheet for sheet in sheets if not sheet.is_hidden]
-    hidden = [_hidden(sheet, name) for sheet in sheets if sheet.is_hidden and _is_forgotten(sheet)]
+    hidden = [_hidden(sheet, name) for sheet in sheets if sheet.is_hidden and _is_table(sheet)]
     if not visible:
         message = "This workbook has no visible sheet. Show the one to be read, or make it anew."
         return (), (error(Place(name), message), *hidden)
@@ -61,13 +66,22 @@ def check_archive(content: bytes, limits: Limits) -> None:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             parts = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as wrong:
+            size = sum(part.file_size for part in parts)
+            if len(parts) > limits.zip_entries or size > limits.unpacked_bytes:
+                raise Unreadable("This workbook unpacks to far more than a table of sessions needs. Make a new one.")
+            names = {part.filename for part in parts}
+            main = _beginning(archive) if WORKBOOK in names else b""
+    except (zipfile.BadZipFile, zlib.error, ValueError, OSError, NotImplementedError, RuntimeError) as wrong:
         raise Unreadable("This is not an .xlsx workbook, or only a part of one. Save it again as .xlsx.") from wrong
-    size = sum(part.file_size for part in parts)
-    if len(parts) > limits.zip_entries or size > limits.unpacked_bytes:
-        raise Unreadable("This workbook unpacks to far more than a table of sessions needs. Make a new one.")
-    if any(part.filename.lower().endswith("vbaproject.bin") for part in parts):
+    if any(name.lower().endswith("vbaproject.bin") for name in names):
         raise Unreadable("This workbook has macros in it. Save it as .xlsx without macros.")
+    if message := no_workbook(names, main):
+        raise Unreadable(message)
+
+
+def _beginning(archive: zipfile.ZipFile) -> bytes:
+    with archive.open(WORKBOOK) as part:
+        return part.read(BEGINNING)
 
 
 def _is_cut_off(content: bytes) -> bool:
@@ -105,29 +119,79 @@ def _opened(content: bytes, *, data_only: bool) -> Workbook:
 def _sheet(sheet: Any, content: bytes, limits: Limits) -> Sheet:
     """Return the cells of one sheet as text; formulas cost a second look at the file, for their results."""
     seen = _seen(sheet, limits)
-    formulas = {place for place, cell in seen.cells.items() if cell.data_type == "f"}
+    formulas = {place for place, cell in seen.cells.items() if cell["data_type"] == "f"}
     results = _results(content, sheet.title, formulas, limits) if formulas else {}
-    texts: dict[tuple[int, int], str] = {}
-    troubles: dict[tuple[int, int], Trouble] = {}
+    said = _Said(sheet)
     for place, cell in seen.cells.items():
-        shown = results.get(place) if place in formulas else cell
-        texts[place] = "" if shown is None else _checked(as_text(shown), place, limits)
         if place in formulas:
-            texts[place] = texts[place] or _checked(str(cell.value), place, limits)
-            troubles[place] = _of_formula(shown)
-        elif cell.data_type == "e" or texts[place] in ERRORS:
-            troubles[place] = Trouble("This cell holds an error of Excel. Put it right, or write the value itself.")
-    is_hidden = sheet.sheet_state != "visible"
-    return Sheet(sheet.title, _as_lines(texts), troubles, seen.hidden, seen.merged, is_hidden)
+            said.formula(place, cells.formula_text(cell["value"]), results.get(place))
+        elif cell["data_type"] == "s":  # nearly all there is
+            said.texts[place] = cell["value"].strip()
+        else:
+            said.value(place, ReadOnlyCell(sheet, **cell))
+    for place, text in said.texts.items():
+        if len(text) > limits.cell_characters:
+            raise Unreadable(f"Cell {address(*place)} holds more than {limits.cell_characters} characters.")
+        if text in cells.ERRORS and place not in formulas:
+            said.troubles[place] = cells.AN_ERROR
+    return Sheet(
+        sheet.title,
+        _as_lines(said.texts),
+        said.troubles,
+        said.of_names,
+        said.of_days,
+        seen.hidden,
+        seen.hidden_columns,
+        seen.merged,
+        is_hidden=sheet.sheet_state != "visible",
+    )
+
+
+class _Said:
+    """What the cells of a sheet say, and what is wrong with them."""
+
+    def __init__(self, sheet: Any) -> None:
+        book = sheet.parent
+        self._sheet = sheet
+        self._from_1904 = book.epoch == openpyxl.utils.datetime.MAC_EPOCH
+        self._is_stale = bool(book.calculation and book.calculation.fullCalcOnLoad)
+        self.texts: dict[tuple[int, int], str] = {}
+        self.troubles: dict[tuple[int, int], Trouble] = {}
+        self.of_names: dict[tuple[int, int], Trouble] = {}
+        self.of_days: dict[tuple[int, int], Trouble] = {}
+
+    def value(self, place: tuple[int, int], cell: Any) -> None:
+        """Keep a day, a truth or a number."""
+        text = self.texts[place] = cells.as_text(cell)
+        if cell.data_type == "e":
+            self.troubles[place] = cells.AN_ERROR
+        self._in_its_column(place, cell, text)
+
+    def formula(self, place: tuple[int, int], formula: str, result: Any) -> None:
+        """Keep the last saved result of a formula, else the formula."""
+        cell = None if result is None else ReadOnlyCell(self._sheet, **result)
+        self.texts[place] = "" if cell is None else cells.as_text(cell)
+        if (trouble := cells.of_formula(cell, self._is_stale)) is not None:
+            self.texts[place] = self.texts[place] or formula
+            self.troubles[place] = trouble
+        if cell is not None and cell.data_type != "s":
+            self._in_its_column(place, cell, self.texts[place])
+
+    def _in_its_column(self, place: tuple[int, int], cell: Any, text: str) -> None:
+        if (trouble := cells.of_name(cell, text)) is not None:
+            self.of_names[place] = trouble
+        if self._from_1904 and (trouble := cells.of_day(cell, text)) is not None:
+            self.of_days[place] = trouble
 
 
 @dataclass(frozen=True)
 class _Seen:
     """What stands in a sheet."""
 
-    cells: Mapping[tuple[int, int], Any]
-    """(row, column) -> cell, of those that are not empty."""
+    cells: Mapping[tuple[int, int], dict[str, Any]]
+    """(row, column) -> cell as openpyxl's parser gives it, of those that are not empty."""
     hidden: frozenset[int]
+    hidden_columns: frozenset[int]
     merged: tuple[tuple[int, int, int, int], ...]
 
 
@@ -137,7 +201,7 @@ def _seen(sheet: Any, limits: Limits) -> _Seen:
     ``iter_rows`` makes up the cells between far ones, and tells neither hidden rows nor merged cells.
     """
     book = sheet.parent
-    cells: dict[tuple[int, int], Any] = {}
+    found: dict[tuple[int, int], dict[str, Any]] = {}
     with sheet._get_source() as source:
         parser: Any = WorkSheetParser(
             source,
@@ -147,67 +211,52 @@ def _seen(sheet: Any, limits: Limits) -> _Seen:
             date_formats=book._date_formats,
             timedelta_formats=book._timedelta_formats,
         )
-        for _, row in parser.parse():
+        rows: set[int] = set()
+        for number, row in parser.parse():
             for cell in row:
-                if cell["value"] is not None and cell["value"] != "":
-                    place = cell["row"], cell["column"]
-                    _check_place(place, sheet.title, limits)
-                    cells[place] = ReadOnlyCell(sheet, **cell)
-    hidden = frozenset(int(row) for row, told in parser.row_dimensions.items() if told.get("hidden") in ("1", "true"))
+                value = cell["value"]
+                if value is None and cell["data_type"] == EMPTY_RESULT:
+                    cell["value"] = ""
+                elif value is None or (isinstance(value, str) and not value.strip()):
+                    continue
+                rows.add(number)
+                _check_place(cell["row"], cell["column"], len(rows), sheet.title, limits)
+                found[cell["row"], cell["column"]] = cell
+    hidden = frozenset(int(row) for row, told in parser.row_dimensions.items() if told.get("hidden") in TRUE)
     ranges = parser.merged_cells.mergeCell if parser.merged_cells is not None else ()
-    return _Seen(cells, hidden, tuple((one.min_row, one.min_col, one.max_row, one.max_col) for one in ranges))
+    merged = tuple((one.min_row, one.min_col, one.max_row, one.max_col) for one in ranges)
+    return _Seen(found, hidden, frozenset(_hidden_columns(parser, limits)), merged)
 
 
-def _check_place(place: tuple[int, int], title: str, limits: Limits) -> None:
-    row, column = place
-    if row > limits.rows or column > limits.columns:
-        size = f"{limits.rows} rows and {limits.columns} columns"
+def _hidden_columns(parser: Any, limits: Limits) -> Iterator[int]:
+    for told in parser.column_dimensions.values():
+        if told.get("hidden") in TRUE:
+            yield from range(int(told["min"]), min(int(told["max"]), limits.columns) + 1)
+
+
+def _check_place(row: int, column: int, rows: int, title: str, limits: Limits) -> None:
+    if rows > limits.lines:
+        raise Unreadable(f"There are more than {limits.rows} rows in sheet {title}. Split the table.")
+    if column > limits.columns:
         where = f"{address(row, column)} of sheet {title}" if column <= LAST_COLUMN else f"sheet {title}"
-        raise Unreadable(f"Something stands in {where}, beyond the {size} that are read. Split or tidy the table.")
+        raise Unreadable(
+            f"Something stands in {where}, beyond the {limits.columns} columns that are read. Tidy the table."
+        )
 
 
-def _results(content: bytes, title: str, places: set[tuple[int, int]], limits: Limits) -> dict[tuple[int, int], Any]:
+def _results(content: bytes, title: str, places: set[tuple[int, int]], limits: Limits) -> Mapping[tuple[int, int], Any]:
     with closing(_opened(content, data_only=True)) as book:
         return {place: cell for place, cell in _seen(book[title], limits).cells.items() if place in places}
 
 
-def _of_formula(result: Any) -> Trouble:
-    if result is None:
-        message = "This formula was never calculated. Open the file in Excel and save it, or write the value."
-        return Trouble(message, upstream="the text of the formula is taken as the value")
-    if result.data_type == "e":
-        return Trouble("This formula ends in an error. Put it right, or write the value itself.")
-    return Trouble("This is a formula; its last saved result is used.", Level.WARNING)
-
-
-def _checked(text: str, place: tuple[int, int], limits: Limits) -> str:
-    if len(text) > limits.cell_characters:
-        raise Unreadable(f"Cell {address(*place)} holds more than {limits.cell_characters} characters.")
-    return text
-
-
-def _as_lines(texts: dict[tuple[int, int], str]) -> dict[int, Sequence[str]]:
+def _as_lines(texts: Mapping[tuple[int, int], str]) -> dict[int, Sequence[str]]:
     width = max((column for _, column in texts), default=0)
-    rows = sorted({row for row, _ in texts})
-    return {row: [texts.get((row, column), "") for column in range(1, width + 1)] for row in rows}
-
-
-def as_text(cell: Any) -> str:
-    """Return a cell's value as text: whole numbers without a point, dates in ISO form, booleans as true and false."""
-    value = cell.value
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
-        return str(int(value))
-    if isinstance(value, datetime):
-        # A format without hours shows a day only: the scientist never saw a time.
-        day_only = value.time() == time() and not _HOURS.search(cell.number_format or "")
-        return value.date().isoformat() if day_only else value.isoformat()
-    if isinstance(value, date | time):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return str(value)
-    return str(value).strip()
+    lines: dict[int, list[str]] = {}
+    for (row, column), text in texts.items():
+        if row not in lines:
+            lines[row] = [""] * width
+        lines[row][column - 1] = text
+    return {row: lines[row] for row in sorted(lines)}
 
 
 # --- which sheet -----------------------------------------------------------------------------------------------------
@@ -216,21 +265,18 @@ def as_text(cell: Any) -> str:
 def _choose(sheets: Sequence[Sheet]) -> tuple[Sheet, list[Sheet]]:
     """Return the sheet to read, and those that look like tables too but are not read."""
     by_name = [sheet for sheet in sheets if (sheet.name or "").strip().casefold() == NAME]
-    if by_name:
-        return by_name[0], []
     tables = [sheet for sheet in sheets if _is_table(sheet)]
     filled = [sheet for sheet in sheets if sheet.lines or sheet.unreadable]
-    chosen = (tables or filled or list(sheets))[0]
+    chosen = (by_name or tables or filled or list(sheets))[0]
     return chosen, [sheet for sheet in tables if sheet is not chosen]
 
 
 def _is_table(sheet: Sheet) -> bool:
-    return find_header(shaped(sheet.lines)) is not None
-
-
-def _is_forgotten(sheet: Sheet) -> bool:
-    """Our own template has a hidden sheet of choices; another that looks like a table may have been meant."""
-    return sheet.name not in OWN_SHEETS and _is_table(sheet)
+    """Return whether somebody may have meant a sheet to be read; those that are written here name columns too."""
+    if sheet.name in OWN_SHEETS or (sheet.name or "").startswith(LIST_SHEET):
+        return False
+    beginning = {row: sheet.lines[row] for row in list(sheet.lines)[:HEADER_WITHIN]}
+    return find_header(shaped(beginning)) is not None
 
 
 def _hidden(sheet: Sheet, name: str) -> Problem:
