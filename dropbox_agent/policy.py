@@ -20,6 +20,8 @@ HOMES = re.compile(r"/|/home|/root|/home/[^/]+|/Users|/Users/[^/]+")
 """Folders that are too much: they hold everybody's, or somebody's, whole life."""
 IN_A_HOME = re.compile(r"(/root|/home/[^/]+|/Users/[^/]+)/\.[^/]+(/.*)?")
 """Where keys and passwords lie."""
+SPACING = "\t\n\r"
+WHOLE = re.compile(r"/|\\\\|[A-Za-z]:[\\/]")
 WINDOWS = re.compile(r"\\\\|[A-Za-z]:([\\/]|$)")
 TASK_FIELDS = frozenset(Task.model_fields)
 
@@ -168,7 +170,7 @@ def _folder_problems(row: Row, folder: SourceFolder, rules: Rules, look: Look) -
     source = _source(row, folder)
     words = _malformed(source, rules) or _never_uploaded(source, source.path, rules, look)
     if words is not None:
-        yield source.wrong(words, _without_dots(source))
+        yield source.wrong(words, _unwrapped(source) or _without_dots(source))
         return
     facts = look(source.path)
     if not facts.exists:
@@ -202,6 +204,11 @@ def _written(row: Row, path: Sequence[str]) -> str | None:
 
 
 def _malformed(source: _Source, rules: Rules) -> str | None:
+    if any(character in SPACING for character in source.path):
+        return (
+            f"The path of the {source.what} has a tab or a line break in it. Where it was typed as C:\\temp between"
+            " double quotes, YAML and JSON read one: put it into single quotes, or write every \\ twice."
+        )
     if WINDOWS.match(source.path):
         known = ", ".join(map(str, rules.path_map)) or "none"
         return (
@@ -215,6 +222,13 @@ def _malformed(source: _Source, rules: Rules) -> str | None:
     if ".." in source.path.split("/"):
         return f'{source.what} {source.named} goes up with "..". Write the path without it.'
     return None
+
+
+def _unwrapped(source: _Source) -> str | None:
+    """Return the path without what Explorer copies around it: quotation marks, or marks that nobody sees."""
+    seen = "".join(character for character in source.written if character.isprintable()).strip().strip("\"'").strip()
+    has_spacing = any(character in SPACING for character in source.written)
+    return seen if seen != source.written and WHOLE.match(seen) and not has_spacing else None
 
 
 def _without_dots(source: _Source) -> str | None:

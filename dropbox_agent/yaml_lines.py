@@ -108,6 +108,8 @@ def decoded(content: bytes) -> str:
 
 def _not_yaml(wrong: yaml.MarkedYAMLError, text: str) -> Unreadable:
     reason = ", ".join(words for words in (wrong.context, wrong.problem) if words)
+    if "escape character" in reason:
+        reason += r"; in double quotes \ has a meaning of its own: use single quotes, or none"
     mark: Any = wrong.problem_mark or wrong.context_mark
     # The end of a text may be said to be in a line after its last one.
     line = min(mark.line, text.count("\n")) + 1 if mark else 0

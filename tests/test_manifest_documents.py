@@ -64,6 +64,28 @@ def test_an_empty_yaml_value_is_not_set(text: str) -> None:
     assert read_yaml(f"subject_id: {text}\njob_type: x\n")[0][0].entry == {"job_type": "x"}
 
 
+@pytest.mark.parametrize("nothing", ["None", "NA", "nan", "'null'"])
+def test_what_programs_write_for_nothing_is_an_error_at_its_line(nothing: str) -> None:
+    rows, problems = read_yaml(f"job_type: x\nsubject_id: {nothing}\n")
+    assert [(problem.level, problem.place) for problem in problems] == [
+        (Level.ERROR, Place("s.yaml", row=2, column="subject_id"))
+    ]
+    assert rows[0].refused
+
+
+@pytest.mark.parametrize("key", ["Tasks", "TASKS", "Modalities", "S3-Prefix", "Upload_Jobs"])
+def test_a_key_in_another_case_is_an_error_for_what_it_says_would_be_lost(key: str) -> None:
+    rows, problems = read_yaml(f"{JOB}{key}: {{a: b}}\n")
+    assert [(problem.level, problem.place.row) for problem in problems] == [(Level.ERROR, 6)]
+    assert problems[0].suggestion == key.lower().replace("-", "_")
+    assert rows[0].refused
+
+
+def test_a_column_as_a_key_may_be_written_in_any_case() -> None:
+    rows, problems = read_yaml("Job-Type: x\nSubject ID: 0012\n")
+    assert (rows[0].entry, problems) == ({"job_type": "x", "subject_id": "0012"}, ())
+
+
 def test_a_quoted_null_is_text() -> None:
     assert read_yaml("subject_id: 'null'\n")[0][0].entry == {"subject_id": "null"}
 
@@ -288,6 +310,7 @@ def test_what_is_told_of_a_file_can_be_written_anywhere() -> None:
         ("a: b\n c: d\n", 2, "is not YAML"),
         ("a: b\n? [c]\n: d\n", 2, "key that is not plain text"),
         ("\ta: b\n", 1, "is not YAML"),
+        (r'a: "C:\data"', 1, "use single quotes"),
         ("a: \x01\n", None, "YAML"),
         ("a: " + "[" * 60 + "]" * 60, 1, "nested more than 40 deep"),
         ("a: " + "[" * 5000, 1, "nested more than 40 deep"),
@@ -311,6 +334,7 @@ def test_a_yaml_that_is_no_manifest_is_refused_with_words(text: str, line: int |
         ("[1,\n2 ,\n]", 2, "the last comma is one too many"),
         ('{"a":\n 0012}', 2, "something else is needed where 012} stands"),
         ('{"a":\n ,}', 2, "something else is needed where ,} stands"),
+        ('{"a": "C:\\data"}', 1, "write it twice"),
         ("{'a': 1}", 1, "something else is needed where 'a': 1} stands"),
         ('{"a": 1}\n{"b": 2}', 2, 'something else is needed where {"b": 2} stands'),
         ('{"a": 1,\n', 2, "it ends too early"),

@@ -214,7 +214,8 @@ def test_a_folder_that_cannot_be_read_is_told() -> None:
         (r"\\server\share\e", "is a Windows path, and this service does not know what it is here."),
         (r"Z:\e", "is a Windows path"),
         ("/data/../etc", 'goes up with "..". Write the path without it.'),
-        ("/data/e\n", "has a character that cannot be seen. Write it anew."),
+        ("/data/e\n", "has a tab or a line break in it."),
+        ("C:\temp", "put it into single quotes, or write every \\ twice"),
         ("/data/\x00e", "has a character that cannot be seen."),
         ("/data/\u202ee", "has a character that cannot be seen."),
     ],
@@ -222,6 +223,12 @@ def test_a_folder_that_cannot_be_read_is_told() -> None:
 def test_a_path_that_is_none_here_is_refused(path: str, told: str) -> None:
     (found,) = words(source(path))
     assert told in found
+
+
+@pytest.mark.parametrize("path", ['"/data/e"', "'/data/e'", "\u202a/data/e", " /data/e\u200b"])
+def test_a_path_as_explorer_copies_it_is_suggested_without_what_is_around_it(path: str) -> None:
+    (problem,) = judged(source(path))
+    assert problem.suggestion == "/data/e"
 
 
 def test_a_path_that_goes_up_is_suggested_without_it() -> None:

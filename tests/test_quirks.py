@@ -7,6 +7,7 @@ what upstream takes, with a warning for each.
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -16,10 +17,12 @@ from typing import Any
 import openpyxl
 import pytest
 
-from dropbox_agent import plan, validate
+from dropbox_agent import plan, policy, validate
+from dropbox_agent.examine import Examination, Examiner, presets_in
 from dropbox_agent.manifest import LIMITS, is_manifest
 from dropbox_agent.manifest.parse import parse
 from dropbox_agent.model import Job, Known, Level, Problem
+from dropbox_agent.settings.packaged import packaged
 
 SHARED = Path(__file__).parents[2] / "shared" / "samples" / "upstream"
 PLATFORMS, MODALITIES = validate.known_names()
@@ -207,6 +210,7 @@ QUIRKS = [
     Quirk("tabs", csv(HEADER, ROW).replace(b",", b"\t")),
     Quirk("a header alone", csv(HEADER), [1], jobs=[]),
     Quirk("nothing but blank rows", b",,,\n\n", [None], jobs=[]),
+    Quirk("an empty file", b"", [None], jobs=[]),
     Quirk("two identical rows", csv(HEADER, ROW, ROW), [2, 3], jobs=[]),
     Quirk(
         "51 rows",
@@ -226,6 +230,7 @@ QUIRKS = [
     ),
     Quirk("email_notification_types", with_columns("email_notification_types", '"begin, fail"')),
     Quirk("a subject that is a number", xlsx(set_cell("C2", 12)), name="s.xlsx", jobs=[PREFIX.replace("0012", "12")]),
+    Quirk("a subject that is 12.0", xlsx(set_cell("C2", 12.0)), name="s.xlsx", jobs=[PREFIX.replace("0012", "12")]),
     Quirk(
         "a formula that was never calculated",
         xlsx(set_cell("F2", '="/data/"&C2')),
@@ -303,9 +308,149 @@ def test_upstream_keeps_the_last_source_of_a_modality_named_twice(tmp_path: Path
     assert (found.sources(), found.jobs[0].modalities) == ({"ecephys": "/b"}, ("ecephys",))
 
 
+def test_numbers_truths_and_lists_in_nested_keys_are_what_they_say_and_texts_to_upstream(tmp_path: Path) -> None:
+    content = with_columns("modality0.chunk.size,modality0.on,modality0.sizes", '4,True,"[1,2]"')
+    both = [read(tmp_path, content, upstream=upstream) for upstream in (False, True)]
+    ours, theirs = (found.jobs[0].tasks["modality_transformation_settings"]["ecephys"] for found in both)
+    source = {"input_source": "/data/a"}
+    assert ours == {"job_settings": {**source, "chunk": {"size": 4}, "on": True, "sizes": [1, 2]}}
+    assert theirs == {"job_settings": {**source, "chunk": {"size": "4"}, "on": "True", "sizes": "[1,2]"}}
+    assert [found.told() for found in both] == [[], [(WARN, "G2"), (WARN, "H2"), (WARN, "I2")]]
+
+
 def test_the_suggestion_is_the_right_case(tmp_path: Path) -> None:
     found = read(tmp_path, with_columns("platform", "SMARTSPIM").replace(b",ecephys", b",ECEPHYS"))
     assert sorted(problem.suggestion or "" for problem in found.problems) == ["SmartSPIM", "ecephys"]
+
+
+# --- what only the site can judge -------------------------------------------------------------------------------------
+
+
+def examined(folder: Path, content: bytes, name: str = "s.csv", **rules: Any) -> Examination:
+    """Return what a site with the job types that come along makes of a file."""
+    (folder / name).write_bytes(content)
+    site = Examiner(
+        load_presets=presets_in(packaged("config", "job_types")),
+        buckets={"default": "file:///buckets/default"},
+        projects=KNOWN.projects,
+        rules=policy.Rules(**rules),
+        default_email=KNOWN.default_email,
+        read=lambda path, name: parse(path, name, LIMITS),
+    )
+    return site.examine(folder / name, name, KNOWN.now)
+
+
+def errors_of(found: Examination) -> list[tuple[str | int | None, str | None]]:
+    return [(problem.place.cell or problem.place.row, problem.place.column) for problem in found.errors]
+
+
+FOLDERS = {
+    "no input_source": ("", "E2", "No source folder is given for ecephys. Fill the column modality0.input_source."),
+    "backslashes": (r"C:\data\a", "F2", "is a Windows path"),
+    "a UNC path": (r"\\server\share\a", "F2", "is a Windows path"),
+    "a relative path": ("data/a", "F2", "is not a whole path"),
+    "a folder that is not there": ("/data/nowhere", "F2", "is not there"),
+}
+
+
+@pytest.mark.parametrize("quirk", FOLDERS)
+def test_a_source_that_upstream_passes_on_unseen_is_refused_at_its_cell(tmp_path: Path, quirk: str) -> None:
+    source, cell, words = FOLDERS[quirk]
+    found = examined(tmp_path, changed("/data/a", source))
+    assert [problem.place.cell for problem in found.errors] == [cell]
+    assert words in found.errors[0].message
+
+
+def test_a_unc_path_is_read_as_the_site_maps_it(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    found = examined(tmp_path, changed("/data/a", r"\\server\share\a"), path_map={r"\\server\share": str(tmp_path)})
+    assert (found.errors, [job.s3_prefix for job, _ in found.jobs]) == ((), [PREFIX])
+
+
+def test_of_a_cell_that_could_not_be_read_it_is_not_told_too_that_its_value_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    content = changed("/data/a", str(tmp_path / "a")).replace(b"0012", b"NA")
+    assert errors_of(examined(tmp_path, content)) == [("C2", "subject_id")]
+
+
+def test_a_long_workbook_without_addresses_is_taken_whole(tmp_path: Path) -> None:
+    """What is odd in each of many rows is no reason to refuse any."""
+    (tmp_path / "a").mkdir()
+    rows = [ROW.replace("0012", f"{n}").replace("/data/a", str(tmp_path / "a")) for n in range(700)]
+    found = examined(tmp_path, csv(HEADER, *(row.replace("T16:07:59", "") for row in rows)))
+    assert (len(found.acceptable()), found.errors) == (700, ())
+    assert [problem.place.cell for problem in found.problems] == [f"D{row}" for row in range(2, 23)]
+
+
+# --- rules of requests ------------------------------------------------------------------------------------------------
+
+SETTINGS: dict[str, Any] = {"ecephys": {"job_settings": {"input_source": "/"}}}
+REQUESTS: dict[str, tuple[dict[str, Any], str, str, str | None]] = {
+    "an unknown task": ({"uplod_data_to_s3": {"skip_task": True}}, WARN, "tasks.uplod_data_to_s3", "upload_data_to_s3"),
+    "a misspelt field": (
+        {"compress_data": {"skip_tsk": True}},
+        WARN,
+        "tasks.compress_data.skip_tsk",
+        "skip_task",
+    ),
+    "a field of upstream's tests": (
+        {"upload_data_to_s3": {"dynamic_parameters_settings": {}}},
+        WARN,
+        "tasks.upload_data_to_s3.dynamic_parameters_settings",
+        None,
+    ),
+    "the same among others": (
+        {"compress_data": {"skip_task": True, "dynamic_parameters_settings": {}}},
+        WARN,
+        "tasks.compress_data.dynamic_parameters_settings",
+        None,
+    ),
+    "settings of a modality that is not there": (
+        {"modality_transformation_settings": {**SETTINGS, "SPIM": {"skip_task": True}}},
+        "error",
+        "tasks.modality_transformation_settings.SPIM",
+        None,
+    ),
+    "a key that is no modality": (
+        {"codeocean_pipeline_settings": {"foo": {"job_settings": {}}}},
+        "error",
+        "tasks.codeocean_pipeline_settings.foo",
+        None,
+    ),
+    "no settings per modality": (
+        {"modality_transformation_settings": {"job_settings": {"input_source": "/"}}},
+        "error",
+        "tasks.modality_transformation_settings",
+        None,
+    ),
+    "a number for a task": ({"compress_data": 3}, "error", "tasks.compress_data", None),
+}
+"""A rule of upstream's requests, or what it does not look at -> tasks, level, key path and suggestion."""
+
+
+@pytest.mark.parametrize("rule", REQUESTS)
+def test_a_request_is_told_what_upstream_accepts_unseen_at_its_key(tmp_path: Path, rule: str) -> None:
+    tasks, level, column, suggestion = REQUESTS[rule]
+    job: dict[str, Any] = {
+        **{"job_type": "default", "project_name": "Ephys Platform", "subject_id": "0012"},
+        **{"acq_datetime": "2024-05-27T16:07:59", "modalities": [{"abbreviation": "ecephys"}]},
+        "tasks": {"modality_transformation_settings": SETTINGS, **tasks},
+    }
+    found = read(tmp_path, json.dumps({"upload_jobs": [job]}).encode(), "s.json")
+    assert [(one.level.value, one.place.column, one.suggestion) for one in found.problems] == [
+        (level, f"upload_jobs.0.{column}", suggestion)
+    ]
+    assert len(found.jobs) == (1 if level == WARN else 0)
+
+
+@pytest.mark.parametrize("tasks", [{}, {"modality_transformation_settings": {}}])
+def test_a_request_without_a_source_is_refused_at_its_modality(tmp_path: Path, tasks: dict[str, Any]) -> None:
+    job: dict[str, Any] = {
+        **{"job_type": "default", "project_name": "Ephys Platform", "subject_id": "0012", "tasks": tasks},
+        **{"acq_datetime": "2024-05-27T16:07:59", "modalities": [{"abbreviation": "ecephys"}]},
+    }
+    found = examined(tmp_path, json.dumps({"upload_jobs": [job]}, indent=1).encode(), "s.json")
+    assert [problem.place.column for problem in found.errors] == ["upload_jobs.0.modalities.0"]
 
 
 # --- the samples -----------------------------------------------------------------------------------------------------

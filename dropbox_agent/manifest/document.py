@@ -14,7 +14,7 @@ from typing import Any
 
 from dropbox_agent import yaml_lines
 from dropbox_agent.manifest import json_lines
-from dropbox_agent.manifest.columns import FIELDS, MODALITIES, SHORTCUTS, looks_like_column, meaning, suggestion
+from dropbox_agent.manifest.columns import FIELDS, MODALITIES, SHORTCUTS, looks_like_column, meaning, normal, suggestion
 from dropbox_agent.manifest.limits import Limits
 from dropbox_agent.manifest.problems import NOT_ENDED, did_you_mean, error, forbidden, warning
 from dropbox_agent.manifest.table import Cell, Column, Draft, fill, is_usable
@@ -147,6 +147,9 @@ def _row(
             places[key] = tree.place(key)
     keys = (*JOB_KEYS, "dag_id")
     draft = Draft(tree.place(*path), tree.upstream, entry, places)
+    for key in FIELDS:
+        if isinstance(entry.get(key), str):
+            is_usable(draft, _given(key, entry[key], draft.place_of(key)))
     fill(draft, [cell for key in job if key not in keys for cell in _cells(key, job[key], path, tree, draft)])
     draft.refused |= any(_concerns(problem, path) for problem in tree.problems)
     return draft.finished(), draft.problems
@@ -167,6 +170,11 @@ def _cells(key: str, value: Any, path: Path, tree: Tree, draft: Draft) -> Iterat
         cell = Cell(column, _as_text(value), place, (known,))
         if is_usable(draft, cell):
             yield cell
+
+
+def _given(key: str, value: str, place: Place) -> Cell:
+    """Return a field under its own name as the cell it stands for."""
+    return Cell(Column(0, key, meaning(key)), value.strip(), place, (value,))
 
 
 def _as_text(value: Any) -> str:
@@ -191,8 +199,11 @@ def _parts(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
         yield from _parts(part, here)
 
 
-def _unknown(key: str, place: Place, known: tuple[str, ...] = (*JOB_KEYS, *SHORTCUTS)) -> Problem:
+def _unknown(key: str, place: Place, known: tuple[str, ...] = (*JOB_KEYS, *SHORTCUTS, "upload_jobs")) -> Problem:
     """Clients send keys of their own: told and passed over. One like a table's column was meant to be one."""
+    if normal(key) in known:
+        message = f'"{printable(key, 100)}" is written {normal(key)}; otherwise what it says would be lost.'
+        return error(place, message, key, normal(key))
     if looks_like_column(key):
         near = suggestion(key)
         message = f'"{printable(key, 100)}" is not known, so what it says would be lost.{did_you_mean(near)}'

@@ -51,6 +51,8 @@ def _in_words(wrong: json.JSONDecodeError, text: str) -> Unreadable:
         words = "it ends too early, something is not closed"
     elif wrong.msg.startswith(("Unterminated string", "Invalid control character")):
         words = "a text here has no quotation mark at its end, or a line break or tab in it"
+    elif wrong.msg.startswith("Invalid \\"):
+        words = r"\ has a meaning of its own in a text; write it twice"
     else:
         found = printable(rest.partition("\n")[0][:SHOWN_CHARACTERS])
         words = f"something else is needed where {found} stands"

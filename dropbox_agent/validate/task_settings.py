@@ -67,7 +67,7 @@ def _task_or_modalities(check: Check, task_id: str, value: Any, path: list[str])
     if not isinstance(value, dict):
         check.error(path, f"{path[-1]} must be a mapping, such as skip_task: true.", value)
         return {}
-    if not _is_by_modality(check, value):
+    if not _is_by_modality(check, task_id, value):
         return _whole_task(check, task_id, value, path)
     if task_id not in MAPPED:
         check.error(path, f"{path[-1]} is one task for the whole session: it cannot be set per modality.")
@@ -79,14 +79,21 @@ def _task_or_modalities(check: Check, task_id: str, value: Any, path: list[str])
     }
 
 
-def _is_by_modality(check: Check, value: Mapping[str, Any]) -> bool:
-    """Return whether the keys are meant as modalities, not as the fields of a task."""
+def _is_by_modality(check: Check, task_id: str, value: Mapping[str, Any]) -> bool:
+    """Return whether the keys are meant as modalities, not as the fields of a task.
+
+    A key that is neither is a misspelt modality where there may be one, else a field that nobody knows.
+    """
     names = {*check.known.modalities, *_listed(check)}
     if any(key in names for key in value):
         return True
-    return bool(value) and all(
-        isinstance(inner, dict) and key not in TASK_FIELDS and nearest(key, TASK_FIELDS, _LIKE_A_FIELD) is None
-        for key, inner in islice(value.items(), MOST_MODALITIES)
+    return (
+        task_id in MAPPED
+        and bool(value)
+        and all(
+            isinstance(inner, dict) and key not in TASK_FIELDS and nearest(key, TASK_FIELDS, _LIKE_A_FIELD) is None
+            for key, inner in islice(value.items(), MOST_MODALITIES)
+        )
     )
 
 
