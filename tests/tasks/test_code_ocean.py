@@ -328,35 +328,7 @@ def test_an_answer_of_another_shape_is_said(there: There, ocean: CodeOceanServer
         there.register()
 
 
-# --- services and faults ---------------------------------------------------------------------------------------------
-
-TRIED_AGAIN = "Retry the job when it is back; what has been done is not done twice."
-FAULTS: list[tuple[str, Reply, str, int]] = [
-    ("throttled", Reply(429), f"asks to be asked less often (429), 3 times. {TRIED_AGAIN}", 3),
-    ("5xx", Reply(503, b'{"message": "down"}'), f"answered 503 (down), 3 times. {TRIED_AGAIN}", 3),
-    ("slow", Reply(after_seconds=20), f"did not answer within 0.5 s, 3 times. {TRIED_AGAIN}", 3),
-    ("half an answer", Reply(body=b"[]" + b" " * 50, cut_after=9), "hung up before it had answered", 3),
-    ("garbage", Reply(body=b"<html>"), f"answered something that is not JSON, 3 times. {TRIED_AGAIN}", 3),
-    ("4xx", Reply(400, b'{"message": "bad name"}'), "refused: 400 (bad name). Correct what it objects to, then retry"
-     " the job.", 1),
-    ("forbidden", Reply(403, b'{"message": "no"}'), "refused: 403 (no). The token or the credentials (agent.yaml, ", 1),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("service", ["Code Ocean", "DocDB"])
-@pytest.mark.parametrize(("reply", "words", "times"), [case[1:] for case in FAULTS], ids=[case[0] for case in FAULTS])
-def test_each_fault_of_each_service_is_said_and_tried_as_often_as_it_may_help(
-    there: There, ocean: CodeOceanServer, database: DocDbServer, service: str, reply: Reply, words: str, times: int
-) -> None:
-    faulty, act = (ocean.faulty, there.register) if service == "Code Ocean" else (database.faulty, there.record)
-    name = there.service.name if service == "Code Ocean" else there.database.name
-    faulty.always = reply
-    with pytest.raises(TaskFailed) as said:
-        act()
-    assert str(said.value).startswith(f"{name} {words}")
-    assert len(faulty.asked) == times
-    faulty.always = None
-    assert act().state == "succeeded"
+# --- when it does not answer ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("service", ["Code Ocean", "DocDB"])
@@ -365,10 +337,3 @@ def test_what_passes_is_waited_for(there: There, ocean: CodeOceanServer, databas
     faulty.faults = [Reply(429), Reply(502)]
     assert act().state == "succeeded"
     assert sum(there.waits) > 0
-
-
-def test_nobody_there_is_said(there: There) -> None:
-    nowhere = replace(there.ocean, service=replace(there.service, base="http://127.0.0.1:9/api/v1/"))
-    settings = there.job.settings("register_data_asset_to_codeocean", **there.facts)
-    with pytest.raises(TaskFailed, match=r"cannot be reached .* 3 times"):
-        register_data_asset_to_codeocean.registered(settings, Progress(), nowhere)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from http_server import Faulty, Reply, serving
 from metadata_server import FUNDER, KNOWN, answer
 from one_job import OneJob, write
 
-from dropbox_agent.errors import TaskFailed
 from dropbox_agent.tasks import metadata_service
 
 GATHER = "gather_preliminary_metadata"
@@ -77,24 +75,8 @@ def test_data_description_is_made_of_what_it_knows_of_the_project(ready: OneJob)
     assert made["investigators"][0]["name"] == "Ada Lovelace"
 
 
-FAULTS = [
-    ("throttled", Reply(429), "asks to be asked less often (429), 3 times"),
-    ("5xx", Reply(500, b"oh"), "answered 500 (oh), 3 times"),
-    ("slow", Reply(after_seconds=20), "did not answer within 0.3 s, 3 times"),
-    ("half an answer", Reply(body=b"{}" + b" " * 50, cut_after=9), "hung up before it had answered"),
-    ("garbage", Reply(body=b"<html>"), "answered something that is not JSON, 3 times"),
-    ("4xx", Reply(403, b"no"), "refused: 403 (no)"),
-    ("another subject", Reply(body=b'{"subject_id": "13"}'), "answered something else than the subject of 0012"),
-]
-
-
-@pytest.mark.parametrize(("reply", "words"), [case[1:] for case in FAULTS], ids=[case[0] for case in FAULTS])
-def test_each_fault_is_said(server: Faulty, reply: Reply, words: str) -> None:
-    waits: list[float] = []
-    asked = replace(metadata_service.service(server.url), sleep=waits.append, answer_seconds=0.3, tries=3)
-    server.always = reply
-    with pytest.raises(TaskFailed) as said:
-        metadata_service.of_subject(asked, "subject", "0012")
-    assert str(said.value).startswith(f"{asked.name} {words}")
-    server.always = None
-    assert metadata_service.of_subject(asked, "subject", "0012") == KNOWN["subject/0012"]
+def test_another_subject_s_answer_is_not_taken(ready: OneJob, server: Faulty) -> None:
+    server.always = Reply(body=b'{"subject_id": "13"}')
+    write(ready.metadata, {"data_description.json": b"{}"})
+    said = ready.failure(GATHER, metadata_dir=ready.metadata)
+    assert said.startswith(f"The metadata service ({server.url}) answered something else than the subject of 0012: ")

@@ -38,6 +38,37 @@ def failure(service: Service) -> TaskFailed:
     return failed.value
 
 
+@pytest.mark.parametrize(
+    ("reply", "times"),
+    [
+        (Reply(408), 2),
+        (Reply(429), 2),
+        (Reply(500), 2),
+        (Reply(504), 2),
+        (Reply(body=b"half", cut_after=1), 2),
+        (Reply(body=b"<html>"), 2),
+        (Reply(400), 1),
+        (Reply(401), 1),
+        (Reply(403), 1),
+        (Reply(404), 1),
+        (Reply(302, headers={"Location": "http://127.0.0.1:9/"}), 1),
+    ],
+)
+def test_what_may_pass_is_asked_again_and_what_will_not_is_not(server: Faulty, reply: Reply, times: int) -> None:
+    server.always = reply
+    assert failure(asked(server)).passes is (times > 1)
+    assert len(server.asked) == times
+
+
+def test_what_may_have_been_done_is_not_asked_again_before_somebody_looks(server: Faulty) -> None:
+    server.always = Reply(502)
+    with pytest.raises(services.Unsure):
+        asked(server).ask("POST", "x", value={}, repeatable=False)
+    assert len(server.asked) == 1
+    server.always, server.faults = None, [Reply(429)]
+    assert asked(server).ask("POST", "x", value={}, repeatable=False) == {"good": 1}, "429: it was not done"
+
+
 def test_a_service_that_drips_is_given_up(server: Faulty) -> None:
     server.always, begun = Reply(body=b" " * 10_000, byte_seconds=0.1), time.monotonic()
     failed = failure(asked(server))
