@@ -8,7 +8,7 @@ from typing import Any
 from dropbox_agent.errors import TaskFailed
 from dropbox_agent.model import RunFolder, TaskOutcome, TaskSettings
 from dropbox_agent.tasks import aind_schema, schema_findings
-from dropbox_agent.tasks.core_files import DATA_DESCRIPTION, METADATA, NEEDED, read_objects
+from dropbox_agent.tasks.core_files import DATA_DESCRIPTION, METADATA, NEEDED, PROCESSING, read_objects
 from dropbox_agent.tasks.names import listed, shown
 from dropbox_agent.tasks.progress import Progress
 from dropbox_agent.tasks.staging import content_of
@@ -21,7 +21,9 @@ NAMES_THE_SUBJECT = (
     "session.json",
 )
 VERSION_1 = ("rig.json", "session.json")
-"""The schema that is asked is version 2 and does not know these."""
+"""These are called otherwise in version 2 of the schema, which is the one that is asked."""
+OURS = (PROCESSING, METADATA)
+"""Written by this job in version 2, whatever was brought."""
 
 
 def run(settings: TaskSettings, progress: Progress) -> TaskOutcome:
@@ -99,6 +101,12 @@ def _names_of(settings: TaskSettings) -> tuple[str, ...]:
 
 
 def _told_only(settings: TaskSettings, objects: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    older = [name for name, value in sorted(objects.items()) if _is_version_1(name, value)]
+    if older:
+        yield f"Of version 1 of the schema, and taken as they are: {', '.join(older)}."
+    newer = [name for name in sorted(objects) if name not in (*older, *OURS)]
+    if older and newer:
+        yield f"Note: others are of version 2: {', '.join(newer)}."
     project = objects.get(DATA_DESCRIPTION, {}).get("project_name")
     if project is not None and project != settings.project_name:
         yield f'Note: {DATA_DESCRIPTION} is of project "{shown(str(project)[:80])}", not "{settings.project_name}".'
@@ -109,7 +117,9 @@ def _told_only(settings: TaskSettings, objects: Mapping[str, Mapping[str, Any]])
 
 def _objections(settings: TaskSettings, objects: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return a sentence for each file that breaks its schema."""
-    asked = {_stem(name): value for name, value in objects.items() if name not in (*VERSION_1, METADATA)}
+    asked = {
+        _stem(name): value for name, value in objects.items() if name != METADATA and not _is_version_1(name, value)
+    }
     if not asked:
         return []
     if not aind_schema.is_installed():
@@ -121,6 +131,11 @@ def _objections(settings: TaskSettings, objects: Mapping[str, Mapping[str, Any]]
         return []
     findings = schema_findings.of(RunFolder(settings.run_folder), asked)
     return [f"{stem}.json breaks its schema ({shown(listed(said, 3))})" for stem, said in sorted(findings.items())]
+
+
+def _is_version_1(name: str, value: Mapping[str, Any]) -> bool:
+    """Return whether a file is of an older schema; one that does not say is taken for version 2."""
+    return name in VERSION_1 or str(value.get("schema_version", "")).partition(".")[0] in ("0", "1")
 
 
 def _stem(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -422,6 +423,47 @@ def test_what_breaks_the_schema_is_told_or_fails_as_the_site_says(ready: OneJob)
     words = "subject.json breaks its schema (subject_details: Field required)"
     assert words in outcome.message
     assert words in ready.failure(CHECK, metadata_strict=True)
+
+
+@pytest.mark.usefixtures("schema")
+def test_version_1_of_the_schema_is_taken_as_it_is(ready: OneJob) -> None:
+    older = {
+        "data_description.json": {**CORE["data_description.json"], "schema_version": "1.0.4", "modality": []},
+        "subject.json": {**SUBJECT, "schema_version": "1.0.3", "species": {"name": "Mus musculus"}},
+        "procedures.json": {**SUBJECT, "schema_version": "1.2.1", "subject_procedures": []},
+        "rig.json": {"rig_id": "323_EPHYS1_20231003", "schema_version": "1.1.1"},
+        "session.json": {**SUBJECT, "rig_id": "323_EPHYS1_20231003", "schema_version": "1.0.3"},
+    }
+    stage(ready, older)
+    linked(ready)
+    ready.run(FINISH)
+    outcome = ready.run(CHECK, metadata_required=True, metadata_strict=True)
+    assert outcome.state == "succeeded", outcome
+    assert outcome.facts["objections"] == []
+    assert f"Of version 1 of the schema, and taken as they are: {', '.join(sorted(older))}." in outcome.message
+    whole = read(ready, "metadata.nd.json")
+    assert [whole[name] for name in ("subject", "procedures")] == [older["subject.json"], older["procedures.json"]]
+    stage(ready, {"subject.json": SUBJECT})
+    mixed = ready.run(CHECK)
+    assert "Note: others are of version 2: subject.json." in mixed.message
+    assert "subject.json breaks its schema" in mixed.message
+
+
+@pytest.mark.usefixtures("schema")
+def test_what_the_schema_makes_it_also_takes(ready: OneJob) -> None:
+    ready.run(GATHER, job_settings={"data_description_settings": DESCRIBED})
+    linked(ready)
+    ready.run(FINISH)
+    outcome = ready.run(CHECK, metadata_strict=True)
+    assert outcome.facts["objections"] == []
+    assert sorted(outcome.facts["read"]) == ["data_description.json", "metadata.nd.json", "processing.json"]
+    validate = (
+        "import sys; from aind_data_schema.core.metadata import Metadata as M; M.model_validate_json(sys.stdin.read())"
+    )
+    whole = (ready.content / "metadata.nd.json").read_text()
+    argv = [sys.executable, "-I", "-W", "ignore", "-c", validate]
+    done = subprocess.run(argv, input=whole, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.usefixtures("schema")
