@@ -250,6 +250,28 @@ def test_a_page_becomes_new_without_losing_scroll_focus_selection_or_what_was_op
         assert abs(page.evaluate(seen_at) - before) < 1
 
 
+def test_what_moves_to_another_place_of_a_list_keeps_the_focus(browser: Browser, site: Seen) -> None:
+    with looking(browser, site.address) as page:
+        page.goto("/jobs?q=ecephys_70002&sort=state&way=down")
+        names = page.locator("tbody tr td.name")
+        name = names.last.inner_text()
+        names.last.locator("a").focus()
+        hand_over(site.ledger, site.job(name), datetime.now(timezone.utc))
+        expect(names.first).to_have_text(name)
+        expect(names.first.locator("a")).to_be_focused()
+
+
+def test_what_is_selected_in_a_log_stays_selected_while_it_grows(browser: Browser, site: Seen) -> None:
+    attempt, now = site.running("behavior_1"), datetime.now(timezone.utc)
+    with looking(browser, site.address) as page:
+        page.goto(f"/jobs/{attempt.job_id}/log?task=check_s3_folder_exists")
+        page.get_by_role("region", name="The log").evaluate("it => getSelection().selectAllChildren(it)")
+        selected = page.evaluate("String(getSelection())")
+        go_on(site.ledger, attempt, now, 77)
+        expect(page.get_by_role("region", name="The log")).to_contain_text("77 done")
+        assert page.evaluate("String(getSelection())").startswith(selected)
+
+
 def test_a_page_that_is_paused_stays_as_it_is(browser: Browser, site: Seen) -> None:
     with looking(browser, site.address) as page:
         page.goto("/jobs")

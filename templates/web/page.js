@@ -14,10 +14,13 @@ async function refresh() {
   if (!answer.ok) throw new Error(String(answer.status));
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   document.title = fresh.title;
+  const focused = document.activeElement;
   for (const part of document.querySelectorAll("[data-part]")) {
     const other = fresh.getElementById(part.id);
     if (other) become(part, other);
   }
+  // What had to move to another place has lost the focus by that.
+  if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
   followAll();
   return Number(fresh.body.dataset.live || 0);
 }
@@ -104,6 +107,7 @@ function offerPause() {
 
 // --- logs --------------------------------------------------------------------------------------------------------------
 
+const MOST_CHARACTERS = 1000000; // of a log that grows for days; the whole of it is a link away
 const followed = new WeakSet();
 
 function followAll() {
@@ -137,16 +141,27 @@ function follow(log) {
     const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
     if (found.anew || (since !== null && found.start > since)) text = "";
     text += found.text;
+    if (atEnd && text.length > MOST_CHARACTERS) text = text.slice(text.indexOf("\n", text.length - MOST_CHARACTERS / 2) + 1);
     since = found.end;
     const shown = lines ? text.trimEnd().split("\n").slice(-lines).join("\n") : text;
     const words = shown || (lines ? found.trouble : "");
-    if (words !== log.textContent) log.textContent = words;
+    show(log, words);
     if (atEnd) log.scrollTop = log.scrollHeight;
     tellTrouble(found.trouble);
     return found.grows || found.end < found.size;
   }
 
   if (log.dataset.grows !== "no") look();
+}
+
+function show(log, words) {
+  const before = log.textContent;
+  if (before && words.startsWith(before)) {
+    // What is selected stays selected.
+    if (words !== before) log.append(words.slice(before.length));
+  } else {
+    log.textContent = words;
+  }
 }
 
 function tellTrouble(words) {
