@@ -163,6 +163,11 @@ def test_every_link_of_the_list_keeps_what_was_asked_for(full: Visited) -> None:
     assert 'href="/jobs.csv?q=s.csv+1&state=failed"' in text
 
 
+def test_what_is_asked_for_many_times_is_asked_for_once(full: Visited) -> None:
+    once, often = full.get("/jobs?state=failed").text, full.get("/jobs?" + "&".join(["state=failed"] * 500)).text
+    assert often == once
+
+
 def test_every_job_is_on_exactly_one_page(site: Visited) -> None:
     names = [f"job_{number:03d}" for number in range(120)]
     accepted(site.ledger, "many.csv", [a_job(name, row=number) for number, name in enumerate(names, 2)])
@@ -272,6 +277,8 @@ def test_a_job_page_tells_the_failure_first_and_then_everything_else(full: Visit
     words = full.words(full.address("failed_1"))
     told = [
         "upload_data_to_s3 failed It failed.",
+        "To run it again, once what went wrong is corrected: an empty file s.csv.retry beside the manifest",
+        f"dropbox-agent retry {full.job('failed_1').job_id}",
         "file:///bucket/failed_1",
         "s.csv , row 2",
         "anna@example.org (end)",
@@ -292,6 +299,7 @@ def test_a_job_page_tells_the_failure_first_and_then_everything_else(full: Visit
 def test_a_running_task_tells_how_far_it_is_and_how_long_it_will_take(full: Visited) -> None:
     words = full.words(full.address("runs_2"))
     assert "Copies: 10 bytes of 40 bytes ; about " in words
+    assert "To end it: an empty file s.csv.cancel beside the manifest" in words
     task = next(task for task in full.job("runs_2").tasks if task.state is TaskState.RUNNING)
     assert charts.remaining(task, 0.25, at(12)) == timedelta(minutes=30)
     assert charts.remaining(task, None, at(12)) is None
@@ -494,6 +502,7 @@ def test_a_refused_manifest_tells_why_and_gives_its_annotated_copy(site: Visited
     (site.settings.state_dir / "spool" / drop.sha256).write_bytes(b"job_type\nephsy\n")
     drop_id = refused(site.ledger, "wrong.csv", [PROBLEM])
     words = site.words(f"/manifests/{drop_id}")
+    assert "Correct it in the file, and save the file again in its folder under the same name." in words
     assert "sheet jobs, row 7, job_type (C7) ephsy Not a known job type. ephys" in words
     copy = openpyxl.load_workbook(io.BytesIO(site.get(f"/manifests/{drop_id}/errors.xlsx").content))
     assert "What to fix" in copy.sheetnames

@@ -72,10 +72,10 @@ class Asked:
 
 
 def asked(path: str, query: QueryParams, known: Iterable[str]) -> Asked:
-    """Return what was asked for, without what is empty or unknown."""
+    """Return what was asked for, each once, without what is empty or unknown."""
     names = set(known)
     pairs = ((key, value.strip()[:CHARACTERS]) for key, value in query.multi_items() if key in names)
-    return Asked(path, tuple((key, value) for key, value in pairs if value))
+    return Asked(path, tuple(dict.fromkeys((key, value) for key, value in pairs if value)))
 
 
 JOBS = ("q", "state", "user", "project", "subject", "job_type", "modality", "since", "until", "manifest", "sort",

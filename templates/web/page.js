@@ -171,6 +171,15 @@ function tellTrouble(words) {
   trouble.hidden = !words;
 }
 
+// --- times: what they are where the reader sits ------------------------------------------------------------------------
+
+document.addEventListener("mouseover", ({ target }) => {
+  const time = target.closest("time[datetime]");
+  if (!time || time.dataset.told) return;
+  time.dataset.told = "yes";
+  time.title = `${new Date(time.dateTime).toLocaleString()} here`;
+});
+
 // --- the pipeline on a narrow screen: its middle is what everything goes through -------------------------------------
 
 function toTheMiddle() {
