@@ -353,6 +353,13 @@ def test_one_job_is_told_with_its_tasks_and_its_plan(busy: ApiSite) -> None:
     assert busy.get("/api/jobs/none").status_code == 404
 
 
+def test_a_name_with_a_line_end_in_it_is_answered_in_the_form_of_its_address(busy: ApiSite) -> None:
+    answers = [busy.get(path) for path in ("/api/jobs/a%0Ab", "/api/v2/parameters/job_types/a%0Ab/tasks/x")]
+    assert [(answer.status_code, sorted(answer.json())) for answer in answers] == [
+        (404, ["message", "problems"]), (404, ["data", "message"]),
+    ]  # fmt: skip
+
+
 def test_a_log_is_read_by_the_key_of_its_task(busy: ApiSite) -> None:
     path = f"/api/jobs/{job_of(busy)}/tasks/compress_data[ecephys]/log"
     told = busy.get(path).json()

@@ -860,7 +860,7 @@ def test_other_routers_stand_beside_the_pages_and_are_told_of_trouble_as_program
     parts = web.Parts(**_parts_of(site))
     beside = Visited(site.settings, site.ledger, web.app(parts, [router]))
     answer = beside.get("/api/fault")
-    assert (answer.status_code, answer.json()) == (503, {"message": "It is away.", "data": {}})
+    assert (answer.status_code, answer.json()) == (503, {"message": "It is away.", "problems": []})
     assert list(beside.get("/api/openapi.json").json()["paths"]) == ["/api/fault"]
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from dropbox_agent.errors import AgentError
 from dropbox_agent.report import Pages
+from dropbox_agent.web.api.answers import trouble
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def add_answers_to_errors(site: FastAPI, pages: Pages) -> None:
     @site.exception_handler(AgentError)
     def unavailable(request: Request, error: AgentError) -> Response:
         if request.url.path.startswith(API):
-            return _for_programs(503, str(error))
+            return _for_programs(request, 503, str(error))
         try:
             return page(pages, "web/message.html.j2", 503, code=503, words=str(error))
         except AgentError:  # The templates themselves are what is wrong.
@@ -57,7 +58,7 @@ def add_answers_to_errors(site: FastAPI, pages: Pages) -> None:
     def unexpected(request: Request, error: Exception) -> Response:
         logger.error("Answering %s: %s: %s", request.url.path, type(error).__name__, error, extra={"action": "web"})
         if request.url.path.startswith(API):
-            return _for_programs(500, UNEXPECTED)
+            return _for_programs(request, 500, UNEXPECTED)
         return PlainTextResponse(f"{UNEXPECTED}\n", 500)
 
 
@@ -66,11 +67,11 @@ def _in_words(request: Request, error: HTTPException, pages: Pages) -> Response:
     is_own = error.detail != HTTPStatus(error.status_code).phrase
     code, words = error.status_code, error.detail if is_own else WRONG.get(error.status_code, error.detail)
     if request.url.path.startswith(API):
-        return _for_programs(code, words)
+        return _for_programs(request, code, words)
     answer = page(pages, "web/message.html.j2", code, code=code, words=words)
     answer.headers.update(error.headers or {})
     return answer
 
 
-def _for_programs(code: int, words: str) -> Response:
-    return JSONResponse({"message": words, "data": {}}, code)
+def _for_programs(request: Request, code: int, words: str) -> Response:
+    return trouble(request.url.path.removeprefix(API.rstrip("/")), code, words)

@@ -10,6 +10,9 @@ from typing import Any
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 
+UPSTREAM = ("/v1/", "/v2/", "/job_upload_template")
+"""Addresses whose answers have upstream's form."""
+
 
 class Json(JSONResponse):
     """JSON in plain ASCII: half a character (a lone surrogate) in somebody's text is told as it stands."""
@@ -26,6 +29,18 @@ def message(code: int, words: str, headers: Mapping[str, str] | None = None, /, 
 def told(code: int, words: str, data: Any, headers: Mapping[str, str] | None = None) -> Json:
     """Return an answer in upstream's form whose data has a form of its own."""
     return Json({"message": words, "data": data}, code, headers=dict(headers or {}))
+
+
+def is_upstreams(path: str) -> bool:
+    """Return whether the answers of an address (below /api) have upstream's form."""
+    return path.startswith(UPSTREAM)
+
+
+def trouble(path: str, code: int, words: str, headers: Mapping[str, str] | None = None, problems: Any = ()) -> Json:
+    """Return a trouble in the form of the address (below /api) that was asked."""
+    if is_upstreams(path):
+        return message(code, words, headers, errors=[words])
+    return Json({"message": words, "problems": [one.as_json() for one in problems]}, code, headers=dict(headers or {}))
 
 
 def wrong_parameter(name: str, words: str, found: Any) -> RequestValidationError:

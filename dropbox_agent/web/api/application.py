@@ -15,7 +15,7 @@ from dropbox_agent.errors import AgentError
 from dropbox_agent.model import Level, Place, Problem
 from dropbox_agent.web.api import documents, native, parameters, progress, requests, upstream
 from dropbox_agent.web.api.access import Refused
-from dropbox_agent.web.api.answers import Json, message
+from dropbox_agent.web.api.answers import is_upstreams, message, trouble
 from dropbox_agent.web.api.asking import TooMany
 from dropbox_agent.web.api.parts import ApiParts
 from dropbox_agent.web.api.submitting import Unacceptable
@@ -24,8 +24,6 @@ logger = logging.getLogger(__name__)
 
 ROUTERS = (upstream, progress, parameters, native)
 """Each has ``router(parts)``."""
-UPSTREAM = ("/v1/", "/v2/", "/job_upload_template")
-"""Addresses whose answers have upstream's form."""
 UNEXPECTED = "Something went wrong; the log of the service says what."
 NOT_THERE: Mapping[int, str] = {
     404: "There is no such address.",
@@ -103,7 +101,7 @@ def _add_answers_to_errors(api: FastAPI) -> None:
 
 
 def _wrong_parameters(request: Request, error: RequestValidationError) -> Response:
-    if _is_upstreams(request):
+    if is_upstreams(_path(request)):
         told = [{key: one[key] for key in ("type", "loc", "msg", "input") if key in one} for one in error.errors()]
         return message(406, "Error validating request parameters", errors=told)
     problems = [
@@ -117,12 +115,9 @@ def _told(
     request: Request, code: int, words: str, headers: Mapping[str, str] | None = None, problems: Any = ()
 ) -> Response:
     """Return a trouble in the form of the address that was asked."""
-    if _is_upstreams(request):
-        return message(code, words, headers, errors=[words])
-    return Json({"message": words, "problems": [one.as_json() for one in problems]}, code, headers=dict(headers or {}))
+    return trouble(_path(request), code, words, headers, problems)
 
 
-def _is_upstreams(request: Request) -> bool:
+def _path(request: Request) -> str:
     # Mounted below /api or asked alone: the path of the route is what is left of the root.
-    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
-    return path.startswith(UPSTREAM)
+    return request.url.path.removeprefix(request.scope.get("root_path", ""))
