@@ -406,7 +406,7 @@ def initialise(folder: Path, now: datetime) -> Path:
     try:
         bound.bind(settings.work_dir, ledger.ledger_id)
         for inbox in settings.inboxes:
-            mark(inbox.path, ledger.ledger_id)
+            ledger.bind(mark(inbox.path, ledger.ledger_id), inbox.path, ())
     finally:
         ledger.close()
     return file
@@ -428,7 +428,7 @@ def adopt(settings: Settings, folder: Path, baseline: str, now: datetime) -> int
         if baseline == "process":
             ledger.leave_nothing_alone(inbox.path)
         ledger.leave_alone(inbox.path, present)
-        mark(inbox.path, ledger.ledger_id)
+        ledger.bind(mark(inbox.path, ledger.ledger_id), inbox.path, ())
     finally:
         ledger.close()
     return len(present)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 import resource
+import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -136,13 +137,13 @@ def states_of(ledger: Ledger, drop_id: int) -> dict[str, str]:
 
 
 def test_the_ids_of_jobs_are_known_before_their_manifest_is_recorded(ledger: Ledger) -> None:
-    told = ledger.job_ids(INBOX, "a.csv", [a_job("one"), a_job("two")])
+    told = ledger.job_ids(INBOX, "a.csv", a_drop().sha256, [a_job("one"), a_job("two")])
     assert [job.job_id for job in ledger.standing(accept(ledger, "one", "two")).jobs] == list(told)
     assert re.fullmatch(r"one\.[a-z2-7]{6}", told[0])
 
 
 def test_a_refused_version_changes_no_id_that_was_told(ledger: Ledger) -> None:
-    told = ledger.job_ids(INBOX, "a.csv", [a_job()])
+    told = ledger.job_ids(INBOX, "a.csv", a_drop().sha256, [a_job()])
     ledger.refuse(a_drop(), [], [], NOW)
     assert [job.job_id for job in ledger.standing(accept(ledger, drop=a_drop(again=True))).jobs] == list(told)
 
@@ -150,11 +151,36 @@ def test_a_refused_version_changes_no_id_that_was_told(ledger: Ledger) -> None:
 def test_each_accepted_version_of_a_manifest_has_ids_of_its_own(ledger: Ledger) -> None:
     first = accept(ledger)
     ledger.cancel(ledger.standing(first).jobs[0].job_id, "Cancelled.", NOW)
-    told = ledger.job_ids(INBOX, "a.csv", [a_job()])
+    told = ledger.job_ids(INBOX, "a.csv", "2" * 64, [a_job()])
     second = accept(ledger, drop=a_drop(sha256="2" * 64))
     assert [job.job_id for job in ledger.standing(second).jobs] == list(told)
     assert told != tuple(job.job_id for job in ledger.standing(first).jobs)
-    assert told != ledger.job_ids(INBOX, "b.csv", [a_job()])
+    assert told != ledger.job_ids(INBOX, "b.csv", "2" * 64, [a_job()])
+
+
+def test_a_content_that_comes_back_after_another_has_ids_of_its_own(ledger: Ledger) -> None:
+    ids = []
+    for sha256 in ("1" * 64, "2" * 64, "1" * 64):
+        (job,) = ledger.standing(accept(ledger, drop=a_drop(sha256=sha256))).jobs
+        ledger.cancel(job.job_id, "Cancelled.", NOW)
+        ids.append(job.job_id)
+    assert len(set(ids)) == 3
+
+
+def test_copies_of_a_ledger_call_a_version_the_same_wherever_the_inbox_is_mounted_and_whatever_they_missed(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    ledger.bind("the marker's id", INBOX, ())
+    shutil.copytree(tmp_path / "state", tmp_path / "copied")
+    copy = Ledger.open(tmp_path / "copied" / "ledger.sqlite", tmp_path / "work", NOW)
+    elsewhere = Path("/mnt/elsewhere")
+    copy.bind("the marker's id", elsewhere, ())
+    first = accept(ledger, drop=a_drop(sha256="1" * 64))
+    ledger.cancel(ledger.standing(first).jobs[0].job_id, "Cancelled.", NOW)
+    ours = ledger.standing(accept(ledger, drop=a_drop(sha256="2" * 64))).jobs
+    theirs = copy.standing(accept(copy, drop=replace(a_drop(sha256="2" * 64), inbox=elsewhere))).jobs
+    assert [job.job_id for job in theirs] == [job.job_id for job in ours]
+    copy.close()
 
 
 # --- drops -----------------------------------------------------------------------------------------------------------

@@ -71,14 +71,15 @@ def _named_in(marker: Path) -> tuple[str | None, object]:
     return (inbox_id if isinstance(inbox_id, str) else None), read["ledger_id"]
 
 
-def mark(path: Path, ledger_id: str) -> None:
-    """Bind an existing folder to a ledger. Raises InboxUnavailable when the marker cannot be written."""
+def mark(path: Path, ledger_id: str) -> str:
+    """Bind an existing folder to a ledger; return its new id. Raises InboxUnavailable when that cannot be written."""
     if not path.is_dir():
         raise InboxUnavailable(
             f"The inbox {path} is not there, and it is never made silently. Make it, then try again."
         )
     marker = path / MARKER
-    text = json.dumps({"inbox_id": uuid.uuid4().hex, "ledger_id": ledger_id}, indent=1)
+    inbox_id = uuid.uuid4().hex
+    text = json.dumps({"inbox_id": inbox_id, "ledger_id": ledger_id}, indent=1)
     try:
         if marker.parent.is_symlink():
             raise OSError(errno.ELOOP, "it lies behind a link", str(marker.parent))
@@ -91,3 +92,4 @@ def mark(path: Path, ledger_id: str) -> None:
         temporary.replace(marker)
     except OSError as error:
         raise InboxUnavailable(f"The marker {marker} could not be written: {error.strerror}.") from error
+    return inbox_id

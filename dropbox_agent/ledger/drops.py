@@ -113,10 +113,10 @@ class Drops(Jobs):
                 self._do("INSERT INTO needs VALUES (?, ?, ?)", (job_id, task.key, needed))
 
     def _job_id(self, drop_id: int, job: Job) -> str:
-        drop = self._one("SELECT inbox, name FROM drops WHERE drop_id = ?", (drop_id,))
+        drop = self._one("SELECT inbox, name, sha256 FROM drops WHERE drop_id = ?", (drop_id,))
         assert drop is not None
-        turn = self._accepted_versions(Path(drop["inbox"]), drop["name"], before=drop_id)
-        return names.job_id(self.ledger_id, Path(drop["inbox"]), drop["name"], turn, job.bucket, job.s3_prefix)
+        version = self._version(Path(drop["inbox"]), drop["name"], drop["sha256"], before=drop_id)
+        return names.job_id(version, job.bucket, job.s3_prefix)
 
 
 def _first_state(task_id: str, skip: str | None) -> tuple[TaskState, str | None]:

@@ -5,17 +5,34 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 
-def job_id(ledger_id: str, inbox: Path, manifest: str, turn: int, bucket: str, s3_prefix: str) -> str:
-    """Return the id of the job that uploads an asset for a manifest.
+@dataclass(frozen=True)
+class Version:
+    """One version of a manifest, named by what it is and not by what a ledger knew when it came.
 
-    ``turn`` counts the versions of the manifest that were accepted before; refused ones do not count. A manifest
-    names an asset once, so the id is known before the manifest is recorded.
+    Two agents with copies of one ledger, whatever each of them has missed, call it the same; so what one of them has
+    started is not started by the other.
     """
-    return f"{s3_prefix}.{_short_hash(ledger_id, 'job', str(inbox), manifest, turn, bucket)[:6]}"
+
+    ledger_id: str
+    inbox: str
+    """The id that the inbox's marker has, under whatever path it is mounted; its path where there is none."""
+    manifest: str
+    sha256: str
+    turn: int
+    """How often this content was accepted before, with others in between."""
+
+
+def job_id(version: Version, bucket: str, s3_prefix: str) -> str:
+    """Return the id of the job that uploads an asset for a version of a manifest.
+
+    A manifest names an asset once, so the id is known before the manifest is recorded.
+    """
+    facts = (version.ledger_id, "job", version.inbox, version.manifest, version.sha256, version.turn, bucket)
+    return f"{s3_prefix}.{_short_hash(*facts)[:6]}"
 
 
 def attempt_key(ledger_id: str, job: str, allocation: int, number: int) -> str:

@@ -120,17 +120,20 @@ class Reader:
         row = self._one(f"{JOBS} WHERE job_id = ?", (job_id,))
         return None if row is None else self._job(row)
 
-    def job_ids(self, inbox: Path, name: str, jobs: Sequence[Job]) -> tuple[str, ...]:
-        """Return the ids that the jobs of a manifest get once it is accepted as it is now, in their order."""
-        turn, ledger_id = self._accepted_versions(inbox, name), self.ledger_id
-        return tuple(names.job_id(ledger_id, inbox, name, turn, job.bucket, job.s3_prefix) for job in jobs)
+    def job_ids(self, inbox: Path, name: str, sha256: str, jobs: Sequence[Job]) -> tuple[str, ...]:
+        """Return the ids that the jobs of a manifest with this content get once it is accepted, in their order."""
+        version = self._version(inbox, name, sha256)
+        return tuple(names.job_id(version, job.bucket, job.s3_prefix) for job in jobs)
 
-    def _accepted_versions(self, inbox: Path, name: str, before: int | None = None) -> int:
-        return self._number(
-            "SELECT count(*) FROM drops WHERE inbox = ? AND name = ? AND state <> 'refused'"
+    def _version(self, inbox: Path, name: str, sha256: str, before: int | None = None) -> names.Version:
+        turn = self._number(
+            "SELECT count(*) FROM drops WHERE inbox = ? AND name = ? AND sha256 = ? AND state <> 'refused'"
             " AND drop_id < ifnull(?, drop_id + 1)",
-            (str(inbox), name, before),
+            (str(inbox), name, sha256, before),
         )
+        marked = self._one("SELECT inbox_id FROM inboxes WHERE path = ?", (str(inbox),))
+        where = str(inbox) if marked is None else str(marked["inbox_id"])
+        return names.Version(self.ledger_id, where, name, sha256, turn)
 
     def all_job_ids(self) -> list[str]:
         """Return every job there is, oldest first."""

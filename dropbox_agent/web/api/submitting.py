@@ -77,7 +77,7 @@ class Desk:
         if found.errors:
             raise Unacceptable(found)
         jobs = [job for job, _ in found.acceptable()]
-        ids = self.reader.job_ids(self.inbox, name, jobs)
+        ids = self.reader.job_ids(self.inbox, name, hashlib.sha256(content).hexdigest(), jobs)
         named = tuple((job_id, job.s3_prefix) for job_id, job in zip(ids, jobs, strict=True))
         digest = hashlib.sha256(body).hexdigest()
         return self.receipts.intend(Receipt(name, submitter.name, digest, content, named, now))
