@@ -406,8 +406,10 @@ class Agent:
         """Return whether nothing is left to do but to wait for new manifests, or for somebody to act.
 
         An inbox in trouble, a file that cannot settle before somebody acts, and what went wrong three times are not
-        waited for.
+        waited for; an inbox whose lease may be over is.
         """
+        if any(inbox.lease is not None and inbox.lease.may_be_over for inbox in self.inboxes):
+            return False
         watched = [inbox for inbox in self.inboxes if inbox.trouble is None]
         if any(inbox.last_complete_scan is None for inbox in watched):
             return False

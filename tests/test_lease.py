@@ -82,6 +82,19 @@ def test_a_lease_that_stands_still_is_taken_over_by_the_clock_of_the_one_who_wai
     assert [path.name for path in (tmp_path / LEASE).parent.iterdir()] == ["lease.json"]
 
 
+def test_whether_another_one_works_is_known_once_its_lease_has_moved(
+    lease_of: Callable[..., Lease], clock: Clock
+) -> None:
+    a, b = lease_of("a"), lease_of("b")
+    assert not b.may_be_over
+    for clock.now in (0, 10):
+        assert (a.hold(), b.hold() is None) == (None, False)
+        assert b.may_be_over is (clock.now == 0)
+    for clock.now in range(20, 90, 10):
+        b.hold()
+    assert (b.hold(), b.may_be_over) == (None, False)
+
+
 def test_an_inbox_that_is_seldom_listed_is_waited_for_longer(lease_of: Callable[..., Lease], clock: Clock) -> None:
     a, b = lease_of("a"), lease_of("b")
     a.scan_seconds = 100
@@ -215,6 +228,22 @@ def test_a_second_agent_with_a_copied_ledger_leaves_the_inbox_alone_until_the_fi
     assert second.trouble() == []
     assert [standing.state for standing in second.ledger.drops()] == [DropState.SUCCEEDED]
     assert [name for name, _ in beside] == sorted(path.name for path in inbox.glob("s.csv*"))
+    second.ledger.close()
+
+
+def test_an_agent_that_runs_until_it_is_idle_waits_whether_the_lease_that_is_there_is_over(tmp_path: Path) -> None:
+    first, second = two_agents(tmp_path)
+    first.tick(NOW)
+    first.ledger.close()
+    lease, clock = second.inboxes[0].lease, Clock()
+    assert lease is not None
+    lease.clock = clock
+
+    def goes_on() -> None:
+        clock.now += 50
+
+    second.run(until_idle=True, each_tick=goes_on)
+    assert (second.trouble(), clock.now >= 60) == ([], True)
     second.ledger.close()
 
 

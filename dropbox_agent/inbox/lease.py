@@ -76,6 +76,8 @@ class Lease:
     """Token and counter of somebody else's lease, as last read."""
     _since: float = field(default=0.0)
     """Since when they have been the same."""
+    _moved: bool = False
+    """Whether they were seen to change."""
 
     def hold(self) -> str | None:
         """Take or renew the lease; return None when it is ours, else who works here, a sentence for the operator.
@@ -88,6 +90,11 @@ class Lease:
             return self._renew() if self._held else self._take()
         except OSError:
             return None
+
+    @property
+    def may_be_over(self) -> bool:
+        """Whether somebody else's lease is there that has not moved so far: to wait tells whether it is over."""
+        return self._seen is not None and not self._moved
 
     def release(self) -> None:
         """Give the lease back, so that the next agent need not wait. Raises OSError."""
@@ -121,7 +128,7 @@ class Lease:
             if _parsed(os.pread(descriptor, LEASE_BYTES, 0)).get("token") == token:
                 self._count += 1
                 os.ftruncate(descriptor, os.pwrite(descriptor, self._text(), 0))
-                self._held, self._renewed, self._seen = True, self.clock(), None
+                self._held, self._renewed, self._seen, self._moved = True, self.clock(), None, False
                 return None
         finally:
             os.close(descriptor)
@@ -163,6 +170,7 @@ class Lease:
         patience = self._patience_with(found)
         state = (found.get("token"), found.get("counter"))
         if state != self._seen:
+            self._moved = self._seen is not None
             self._seen, self._since = state, self.clock()
         if not self._is_over(found) and self.clock() - self._since < patience:
             return self._sentence(found, patience)
