@@ -177,7 +177,9 @@ def serve(below: str, mountpoint: str, switches: str, cache_seconds: float) -> N
             return {name: getattr(facts, name) for name in names}
 
     cached = {"attr_timeout": cache_seconds, "entry_timeout": cache_seconds, "negative_timeout": cache_seconds}
-    mfusepy.FUSE(Faulty(), mountpoint, foreground=True, fsname="faulty", direct_io=cache_seconds == 0, **cached)
+    # Without hard_remove a file that is open is put aside before it is replaced, so that for a moment there is none.
+    how = {"foreground": True, "fsname": "faulty", "direct_io": cache_seconds == 0, "hard_remove": True}
+    mfusepy.FUSE(Faulty(), mountpoint, **how, **cached)
 
 
 _lock = threading.Lock()

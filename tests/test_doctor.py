@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timezone
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faulty_share import faulty_share
 from s3_server import Place
 from typer.testing import CliRunner
 from workspace import Workspace
 
-from dropbox_agent import assembly, doctor
+from dropbox_agent import assembly, doctor, settings
 from dropbox_agent.cli import app
-from dropbox_agent.doctor import Finding, Site, Verdict, mounts
+from dropbox_agent.doctor import Finding, Site, Verdict, measure, mounts
 from dropbox_agent.doctor.mounts import Mount, mount_of
 
 MOUNTS = """
@@ -62,6 +64,8 @@ def test_of_a_site_in_order_all_is_well(site: Workspace) -> None:
         "state_dir": "ok",
         "work_dir": "ok",
         f"inbox {site.inbox}": "ok",
+        f"inbox {site.inbox}, measured": "ok",
+        "work_dir, measured": "ok",
         "bucket default": "ok",
         "bucket open": "ok",
         "bucket private": "ok",
@@ -77,6 +81,78 @@ def test_of_a_site_in_order_all_is_well(site: Workspace) -> None:
     assert set(found["checks"][0]) == {"name", "verdict", "sentence", "advice"}
     code, said = asked(site)
     assert (code, said.splitlines()[-1]) == (0, "All is well.")
+
+
+def test_what_a_folder_does_is_measured(site: Workspace) -> None:
+    said = verdicts(site)[f"inbox {site.inbox}, measured"].sentence
+    assert re.fullmatch(
+        r"A file is written and read back in \S+ m?s\. Its clock is ours\. File events arrive in [\d.]+ m?s\."
+        r" Folders and files are made, and files replaced, in one step\.",
+        said.replace("less than 1 ms", "1 ms"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("switches", "usable", "words"),
+    [
+        ({"skew": 86400}, True, "s ahead of ours."),
+        ({"skew": -7200}, True, "s behind ours."),
+        ({"granularity": 2}, True, "Its clock is ours."),
+        (
+            {"doubts": [{"call": ["mkdir"], "errno": "EEXIST", "path": "folder 3$"}]},
+            False,
+            "Of several that make the same folder or file at once, not just one is told that it succeeded.",
+        ),
+        (
+            {"errors": [{"call": ["open"], "errno": "ENOENT", "path": "/replaced$", "odds": 0.3}]},
+            True,
+            "A file that is replaced is not there for a moment, or is read in parts.",
+        ),
+    ],
+)
+def test_what_a_faulty_share_does_is_measured(
+    tmp_path: Path, switches: Mapping[str, Any], usable: bool, words: str
+) -> None:
+    with faulty_share(tmp_path) as share:
+        share.set(**switches)
+        (found,) = measure.folders(on(share.path, tmp_path))
+        share.set()
+        assert (found.verdict is not Verdict.FAILED, words in found.sentence) == (usable, True), found.sentence
+        assert list(share.path.iterdir()) == []
+
+
+def test_a_share_that_hangs_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "PATIENCE_SECONDS", 1.0)
+    with faulty_share(tmp_path) as share:
+        share.set(delay=600)
+        (found,) = measure.folders(on(share.path, tmp_path, share_seconds=1.0))
+        assert found.verdict is Verdict.FAILED
+        assert "does not answer" in found.sentence
+
+
+def on(work_dir: Path, folder: Path, **changes: Any) -> Site:
+    """Return a site whose only folder to be measured is this one."""
+    chosen = settings.load(assembly.initialise(folder / "site", datetime(2026, 3, 1, tzinfo=timezone.utc)), {})
+    return Site(chosen.model_copy(update={"work_dir": work_dir, "inboxes": (), **changes}), {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "seconds"),
+    [
+        ("nfs4", "rw,vers=4.2", 60),
+        ("nfs", "rw,acregmax=10,acdirmax=30", 30),
+        ("nfs", "rw,noac", 0),
+        ("cifs", "rw,actimeo=5", 5),
+        ("cifs", "rw", 1),
+        ("fuse.sshfs", "rw", None),
+    ],
+)
+def test_how_long_names_and_sizes_are_kept_is_read_from_the_mount(
+    kind: str, options: str, seconds: float | None
+) -> None:
+    mount = mount_of(Path("/srv/data"), f"90 22 0:60 / /srv rw,relatime - {kind} server:/export {options}")
+    assert mount is not None
+    assert mount.cache_seconds == seconds
 
 
 def test_it_leaves_nothing_behind(site: Workspace) -> None:

@@ -1,8 +1,8 @@
 """Look at all a site needs before it is needed: ``dropbox-agent doctor``.
 
 ``CHECKS`` is the list; each check yields findings and changes nothing that stays. ``findings`` is what a check says,
-``place`` looks at the settings, folders and job types, ``cluster`` at what runs the tasks (``probe`` on a node),
-``services`` at the others it talks to; ``table`` shows it.
+``place`` looks at the settings, folders and job types, ``measure`` at what the shares do, ``cluster`` at what runs the
+tasks (``probe`` on a node), ``services`` at the others it talks to; ``table`` shows it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dropbox_agent import settings as site
-from dropbox_agent.doctor import cluster, place, services
+from dropbox_agent.doctor import cluster, measure, place, services
 from dropbox_agent.doctor.findings import Check, Finding, Site, Verdict, as_json, exit_code
 from dropbox_agent.doctor.table import show
 from dropbox_agent.errors import AgentError, SettingsError
@@ -21,6 +21,7 @@ CHECKS: tuple[Check, ...] = (
     place.state_dir,
     place.work_dir,
     place.inboxes,
+    measure.folders,
     place.buckets,
     place.job_types,
     cluster.executor,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 NETWORK = re.compile(
@@ -20,11 +20,27 @@ class Mount:
     point: str
     kind: str
     """``ext4``, ``nfs4``."""
+    options: tuple[str, ...] = field(default=(), compare=False)
+    """What it is mounted with, as the kernel says it: ``acregmax=60``."""
 
     @property
     def is_network(self) -> bool:
         """Whether another machine has a say in it."""
         return NETWORK.fullmatch(self.kind) is not None
+
+    @property
+    def cache_seconds(self) -> float | None:
+        """How old names and sizes may be that this machine keeps; None where the mount does not say."""
+        if self.kind.startswith("nfs"):
+            return 0.0 if "noac" in self.options else max(self._seconds("acregmax", 60), self._seconds("acdirmax", 60))
+        if self.kind in ("cifs", "smb3"):
+            return max(self._seconds("actimeo", 1), self._seconds("acregmax", 1), self._seconds("acdirmax", 1))
+        return None
+
+    def _seconds(self, option: str, default: float) -> float:
+        """Return what an option says; the kernel does not name those that have their default."""
+        said = next((one.partition("=")[2] for one in self.options if one.startswith(f"{option}=")), "")
+        return float(said) if said.isdigit() else default
 
 
 def mount_of(folder: Path, table: str) -> Mount | None:
@@ -45,11 +61,11 @@ def here() -> str:
 
 def _read(line: str) -> Mount | None:
     before, _, after = line.partition(" - ")
-    words, kind = before.split(" "), after.partition(" ")[0]
+    words, (kind, *more) = before.split(" "), after.split(" ")
     if len(words) < 5 or not kind:
         return None
     point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), words[4])
-    return Mount(point, kind)
+    return Mount(point, kind, tuple(more[-1].split(",")) if more else ())
 
 
 def _holds(point: str, path: str) -> bool:

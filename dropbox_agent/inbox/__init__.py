@@ -5,6 +5,7 @@ Nothing is concluded from an inbox whose marker is missing or names another ledg
 """
 
 from dropbox_agent.inbox.files import open_regular, sweep_spool
+from dropbox_agent.inbox.hints import heard
 from dropbox_agent.inbox.lease import Lease, myself
 from dropbox_agent.inbox.listing import is_passed_over
 from dropbox_agent.inbox.marker import MARKER, beside, guard, mark
@@ -18,6 +19,7 @@ __all__ = [
     "Waiting",
     "beside",
     "guard",
+    "heard",
     "is_passed_over",
     "mark",
     "myself",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +33,18 @@ def listen(folder: Path, hint: Callable[[str], bool], wake: Callable[[], None]) 
         observer.join(timeout=5)
 
     return stop
+
+
+def heard(folder: Path, seconds: float) -> float | None:
+    """Return how long the event of a new file in a folder takes to arrive; None when none does. Raises OSError."""
+    came = threading.Event()
+    stop = listen(folder, lambda name: name == "heard", came.set)
+    try:
+        began = time.monotonic()
+        (folder / "heard").touch()
+        return time.monotonic() - began if came.wait(seconds) else None
+    finally:
+        stop()
 
 
 class _Hints(FileSystemEventHandler):
