@@ -392,6 +392,8 @@ class Agent:
     def _last_answers(self) -> None:
         """Wait a moment for the mails under way; what has no answer by then is sent again at the next start."""
         self.post.close(LAST_MAILS_SECONDS)
+        if self.retention is not None:
+            self.retention.close(LAST_MAILS_SECONDS)
         with suppress(LedgerUnavailable):
             self._mailed(datetime.now(timezone.utc))
 

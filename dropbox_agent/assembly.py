@@ -42,7 +42,7 @@ from dropbox_agent.model import CodeOceanAccess, DocDbAccess, Order, Presets, Re
 from dropbox_agent.patience import Places
 from dropbox_agent.presets.folder import SUFFIXES as PRESET_SUFFIXES
 from dropbox_agent.remembered import Answer, Remembered
-from dropbox_agent.retention import Retention
+from dropbox_agent.retention import Quarantine, Retention
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
 
@@ -297,6 +297,14 @@ def removal(settings: Settings) -> Removal | None:
     return Removal(roots=list(settings.policy.source_roots), owners=owners, quarantine_days=days)
 
 
+def quarantine(settings: Settings) -> Quarantine | None:
+    """Return what empties the quarantine of the roots; None where nothing is removed, or nothing waits."""
+    allowed = removal(settings)
+    if allowed is None or allowed.quarantine_days == 0:
+        return None
+    return Quarantine(allowed.roots, allowed.quarantine_days)
+
+
 def _uid(name: str, settings: Settings) -> int:
     try:
         return int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid
@@ -358,7 +366,12 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
         annotate=room.annotated,
         orders_folder=orders_in(settings),
         furnish=furnishing(how, by),
-        retention=Retention(settings.state_dir / "spool", settings.work_dir, **settings.keep.model_dump()),
+        retention=Retention(
+            settings.state_dir / "spool",
+            settings.work_dir,
+            quarantine=quarantine(settings),
+            **settings.keep.model_dump(),
+        ),
     )
 
 

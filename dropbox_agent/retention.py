@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +32,28 @@ Beside = Callable[[Path, Callable[[], None]], None]
 
 
 @dataclass
+class Quarantine:
+    """Source folders that were removed, and wait in their roots: those whose days are over go for good."""
+
+    roots: Sequence[Path]
+    days: float
+    _emptying: subprocess.Popen[bytes] | None = None
+
+    def empty(self) -> None:
+        """Start a process that does so, unless the last one is still at it: a share may hang."""
+        if self._emptying is not None and self._emptying.poll() is None:
+            return
+        argv = [sys.executable, "-I", "-m", "dropbox_agent.tasks.quarantine", str(self.days), *map(str, self.roots)]
+        self._emptying = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+
+    def close(self, seconds: float) -> None:
+        """Wait for it, at most this long."""
+        if self._emptying is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._emptying.wait(seconds)
+
+
+@dataclass
 class Retention:
     """What is put away, and when; None: never."""
 
@@ -38,6 +62,7 @@ class Retention:
     archive_days: int | None = None
     run_folder_days: int | None = None
     spool_days: int | None = None
+    quarantine: Quarantine | None = None
     looked: datetime | None = None
 
     def put_away(self, ledger: Ledger, inboxes: Sequence[Inbox], beside: Beside, now: datetime) -> None:
@@ -60,6 +85,13 @@ class Retention:
         for path in self.spool.iterdir() if self.spool_days and self.spool.is_dir() else ():
             if path.name not in needed:
                 path.unlink(missing_ok=True)
+        if self.quarantine is not None:
+            self.quarantine.empty()
+
+    def close(self, seconds: float) -> None:
+        """Wait for what was started beside, at most this long."""
+        if self.quarantine is not None:
+            self.quarantine.close(seconds)
 
     def _since(self, days: int | None, ledger: Ledger, now: datetime) -> Sequence[Over]:
         return () if days is None else ledger.over(_before(days, now))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from workspace import a_row, write_csv
 from dropbox_agent import assembly, demonstration, fsck, settings
 from dropbox_agent.agent import Agent
 from dropbox_agent.states import DropState
+from dropbox_agent.tasks.tree import Stamp
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
@@ -78,4 +81,26 @@ def test_what_is_not_done_or_has_changed_stays_where_it_is(tmp_path: Path, row: 
     assert (inbox / "s.csv").exists()
     assert not (inbox / "archive").exists()
     assert agent.ledger.drops()[0].state is DropState.SUCCEEDED
+    agent.ledger.close()
+
+
+def test_what_has_waited_in_quarantine_long_enough_goes_without_another_removal(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    waiting = root / ".dropbox-agent-quarantine" / "job"
+    (waiting / "ecephys").mkdir(parents=True)
+    waiting.parent.chmod(0o700)
+    (waiting / "ecephys" / "file").write_bytes(b"x")
+    (waiting / "ecephys" / "put here later").write_bytes(b"y")
+    stamp = Stamp.of((waiting / "ecephys" / "file").stat())
+    record = {"quarantined": "2001-01-01T00:00:00+00:00", "files": {"file": asdict(stamp)}, "folders": []}
+    (waiting / "ecephys.json").write_text(json.dumps(record))
+    site_keeping(tmp_path)
+    stored = yaml.safe_load((tmp_path / "site" / "agent.yaml").read_text())
+    stored["policy"] = {"source_roots": [str(root)], "source_removal": True, "quarantine_days": 14}
+    (tmp_path / "site" / "agent.yaml").write_text(yaml.safe_dump(stored))
+    agent = assembly.open_agent(settings.load(tmp_path / "site" / "agent.yaml", {}), os.environ, NOW)
+    run(agent, timedelta(0))
+    assert agent.retention is not None
+    agent.retention.close(60)
+    assert [path.name for path in (waiting / "ecephys").iterdir()] == ["put here later"]
     agent.ledger.close()

@@ -4,19 +4,21 @@
     ROOT/.dropbox-agent-quarantine/JOB/ecephys.json     where it lay, when it came, and each file that is proven
 
 To bring one back, move it to where it lay. Only what its list has is removed when its time is over: what somebody put
-there meanwhile stays.
+there meanwhile stays. ``python -m dropbox_agent.tasks.quarantine DAYS ROOT...`` does so; the agent runs it hourly.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from dropbox_agent.tasks import removing
-from dropbox_agent.tasks.names import shown
+from dropbox_agent.tasks.names import counted, shown
 from dropbox_agent.tasks.records import read_json, write_json
 from dropbox_agent.tasks.removing import Contents, NotSafe
 
@@ -114,3 +116,15 @@ def _remove(folder: Path, verified: Contents) -> list[str]:
     except OSError:
         return left or [folder.name]
     return left
+
+
+def main(argv: Sequence[str]) -> int:
+    """Remove for good what has been in the quarantine of these roots for so many days."""
+    for root in argv[1:]:
+        if gone := sweep(Path(root), float(argv[0]), datetime.now(timezone.utc)):
+            print(f"{root}: removed {counted(gone, 'folder')} whose time in quarantine was over.", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

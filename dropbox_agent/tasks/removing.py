@@ -58,10 +58,14 @@ def open_below(root: Path, folder: Path, stack: ExitStack) -> tuple[int, int, st
     parent = -1
     here = _opened(None, str(root), stack)
     name = ""
+    way = root
     for name in folder.relative_to(root).parts:
+        way = way / name
         parent, here = here, _opened(here, name, stack)
-    if mount_of(parent) != mount_of(here):
-        raise NotSafe(f"{shown(folder)} is a mount of its own")
+        if mount_of(parent) != mount_of(here):
+            raise NotSafe(
+                f"{shown(way)} is a mount of its own; what lies in it can go when policy.source_roots names it"
+            )
     return parent, here, name
 
 

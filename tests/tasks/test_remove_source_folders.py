@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -107,6 +108,19 @@ def test_what_has_been_in_quarantine_long_enough_is_removed_and_what_was_put_the
     shutil.rmtree(waiting)
     assert quarantine.sweep(root(uploaded), 14, now + 15 * DAY) == 1
     assert tree(root(uploaded) / QUARANTINE) == {".": None}
+
+
+def test_quarantine_is_emptied_by_a_process_of_its_own(uploaded: OneJob) -> None:
+    uploaded.run(TASK, **rules(uploaded, quarantine_days=14))
+    gone, place = str(uploaded.folder / "gone"), str(root(uploaded))
+    argv = [sys.executable, "-I", "-m", "dropbox_agent.tasks.quarantine"]
+    early = subprocess.run([*argv, "14", gone, place], capture_output=True, text=True, check=True)
+    assert (early.stdout, (root(uploaded) / QUARANTINE / JOB / "ecephys").is_dir()) == ("", True)
+    (record,) = (root(uploaded) / QUARANTINE).glob("*/*.json")
+    record.write_text(record.read_text().replace(str(datetime.now(timezone.utc).year), "2001", 1))
+    late = subprocess.run([*argv, "14", gone, place], capture_output=True, text=True, check=True)
+    assert late.stdout == f"{place}: removed 1 folder whose time in quarantine was over.\n"
+    assert tree(root(uploaded)) == {"of somebody else/precious": b"precious", QUARANTINE: None}
 
 
 def test_the_sources_of_an_asset_in_s3_go_too(job: OneJob, place: Place) -> None:
@@ -218,6 +232,17 @@ def test_a_folder_that_is_a_mount_itself_stays(job: OneJob, mounted: Callable[[P
     mounted(other, job.ecephys)
     with_upload(job)
     assert "is a mount of its own" in stays(job)
+
+
+def test_a_folder_on_the_way_that_is_a_mount_is_not_gone_through(
+    job: OneJob, mounted: Callable[[Path, Path], None]
+) -> None:
+    root(job).rename(job.folder / "another disk")
+    mounted(job.folder / "another disk", root(job))
+    with_upload(job)
+    message = stays(job, **rules(job, roots=[str(job.folder)]))
+    assert f"{root(job)} is a mount of its own; what lies in it can go when policy.source_roots names it" in message
+    assert job.run(TASK, **rules(job)).state == "succeeded"
 
 
 # --- the bucket ------------------------------------------------------------------------------------------------------
