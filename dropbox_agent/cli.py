@@ -335,10 +335,15 @@ def schema(config: Config = None) -> None:
 def serve(
     config: Config = None,
     host: Annotated[str | None, typer.Option(help="The address to listen on. Default: web.host.")] = None,
-    port: Annotated[int | None, typer.Option(help="The port to listen on. Default: web.port.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="The port to listen on. Default: web.port.")
+    ] = None,
 ) -> None:
     """Serve the web page: jobs, manifests, presets. Read-only; needs neither inbox nor a running agent."""
-    serving.serve(_settings(config), host, port)
+    serving.serve(
+        _settings(config), host, port,
+        lambda place: print(f"The pages are at {place}, the API at {place}/api. Ctrl-C ends it.", flush=True),
+    )  # fmt: skip
 
 
 @app.command()

@@ -48,6 +48,16 @@ class LedgerUnavailable(AgentError):
     """The ledger cannot be opened or written; nothing is taken in until it can."""
 
 
+class PagesNotServed(AgentError):
+    """The address of the pages cannot be listened on."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(
+            f"The pages cannot be served at {host}, port {port}: {reason}. Name another address: --host and --port, or"
+            " web.host and web.port in agent.yaml."
+        )
+
+
 class LedgerInUse(AgentError):
     """Another agent works on this ledger."""
 

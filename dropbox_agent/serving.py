@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from dropbox_agent import assembly, manifest, pulse
 from dropbox_agent.agent import Agent, database
+from dropbox_agent.errors import PagesNotServed
 from dropbox_agent.inbox import Inbox
 from dropbox_agent.ledger import Lists
 from dropbox_agent.patience import Place
@@ -28,20 +29,22 @@ PULSE_FILES = 10
 """How many files of an inbox the agent names when it says how it is."""
 LOOK_SECONDS = 3.0
 """How long a page waits for a log on a share."""
+BACKLOG = 128
+"""How many may wait to be let in."""
 END_SECONDS = 5
 """How long pages that are being sent may still take when the agent ends."""
 
 
-def serve(settings: Settings, host: str | None, port: int | None) -> None:
-    """Serve the pages until stopped."""
+def serve(settings: Settings, host: str | None, port: int | None, told: Callable[[str], None]) -> None:
+    """Serve the pages until stopped; ``told`` gets their address. Raises PagesNotServed where nobody can listen."""
     import uvicorn  # heavy, and needed by no other command
 
-    with opened_app(settings) as app:
-        uvicorn.run(
-            app, host=host or settings.web.host, port=settings.web.port if port is None else port,
-            timeout_graceful_shutdown=END_SECONDS,
-            proxy_headers=False,  # Who asks is decided by who is connected; whom to believe, by api.proxy.
-        )  # fmt: skip
+    address = (host or settings.web.host, settings.web.port if port is None else port)
+    with listening(*address) as socket_, opened_app(settings) as app:
+        told(place_of(socket_))
+        # Who asks is decided by who is connected; whom to believe, by api.proxy.
+        config = uvicorn.Config(app, proxy_headers=False, timeout_graceful_shutdown=END_SECONDS)
+        uvicorn.Server(config).run(sockets=[socket_])
 
 
 @contextmanager
@@ -52,29 +55,45 @@ def served_beside(settings: Settings) -> Iterator[str]:
     """
     import uvicorn
 
-    address = (settings.web.host, settings.web.port)
     try:
-        listening = socket.create_server(address)
-    except OSError as error:
-        logger.error("The pages are not served: %s:%s: %s.", *address, error.strerror or error)
+        socket_ = listening(settings.web.host, settings.web.port)
+    except PagesNotServed as error:
+        logger.error("%s", error)
         yield ""
         return
-    with listening, opened_app(settings) as app:
+    with socket_, opened_app(settings) as app:
         # Its log would be in the way of the agent's own.
         server = uvicorn.Server(
             uvicorn.Config(
                 app, log_config=None, proxy_headers=False, access_log=False, timeout_graceful_shutdown=END_SECONDS
             )
         )
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="pages", daemon=True)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [socket_]}, name="pages", daemon=True)
         thread.start()
-        place = "http://{}:{}".format(*listening.getsockname()[:2])
-        logger.info("The pages are at %s", place, extra={"action": "serve"})
+        logger.info("The pages are at %s", place_of(socket_), extra={"action": "serve"})
         try:
-            yield place
+            yield place_of(socket_)
         finally:
             server.should_exit = True
             thread.join(END_SECONDS + 2)
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; of ``::`` for both families. Raises PagesNotServed."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server(
+            (host, port), family=family, backlog=BACKLOG, dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6()
+        )
+    except (OSError, OverflowError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).partition(" (while")[0]
+        raise PagesNotServed(host, port, reason) from error
+
+
+def place_of(listening_: socket.socket) -> str:
+    """Return the address of the pages as a browser takes it."""
+    host, port = listening_.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def web_app(settings: Settings) -> FastAPI:

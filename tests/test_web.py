@@ -7,6 +7,7 @@ import csv
 import io
 import os
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from filled_ledger import NOW, TASKS, a_drop, a_job, accepted, at, hand_over, pl
 
 from dropbox_agent import assembly, patience, pulse, serving, web
 from dropbox_agent import settings as sites
-from dropbox_agent.errors import LedgerUnavailable
+from dropbox_agent.errors import LedgerUnavailable, PagesNotServed
 from dropbox_agent.ledger import Ledger, Lists
 from dropbox_agent.manifest import LIMITS
 from dropbox_agent.model import Choices, JobSearch, JobStanding, Level, Place, Presets, Problem
@@ -839,6 +840,17 @@ def test_a_broken_template_is_named(tmp_path: Path) -> None:
         answer = Visited(sites.load(file, {}), None, app).get("/jobs")  # type: ignore[arg-type]
     assert answer.status_code == 503
     assert "jobs.html.j2, line 1 cannot be used" in answer.text
+
+
+@pytest.mark.parametrize(("host", "place"), [("127.0.0.1", "http://127.0.0.1:"), ("::1", "http://[::1]:")])
+def test_pages_are_served_on_addresses_of_both_kinds(host: str, place: str) -> None:
+    try:
+        listening = serving.listening(host, 0)
+    except PagesNotServed:
+        assert not socket.has_ipv6 or host == "::1"  # a machine without an address of this kind
+        return
+    with listening:
+        assert serving.place_of(listening).startswith(place)
 
 
 def test_a_fault_nobody_thought_of_shows_no_inner_detail(site: Visited, monkeypatch: pytest.MonkeyPatch) -> None:

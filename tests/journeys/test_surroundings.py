@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -234,8 +235,8 @@ def test_the_page_shows_the_jobs_while_no_agent_runs(workspace: Workspace, sourc
     workspace.until_idle()
     page = workspace.start("serve", "--port", "0")
     assert page.stdout is not None
-    line = next(line for line in page.stdout if "running on" in line)
-    address = next(word for word in line.split() if word.startswith("http://"))
+    line = next(line for line in page.stdout if "The pages are at" in line)
+    address = next(word for word in line.split() if word.startswith("http://")).rstrip(",")
     with urllib.request.urlopen(f"{address}/jobs", timeout=20) as answer:
         text = answer.read().decode()
     assert "ecephys_0012_2026-01-30_14-05-09" in text
@@ -243,6 +244,16 @@ def test_the_page_shows_the_jobs_while_no_agent_runs(workspace: Workspace, sourc
         assert "SmartSPIM" in answer.read().decode()
     page.send_signal(signal.SIGTERM)
     page.wait(20)
+
+
+def test_an_address_that_is_taken_or_not_of_this_machine_is_said(workspace: Workspace) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        asked = (("--port", port), ("--host", "192.0.2.1", "--port", "0"), ("--port", "80999"))
+        done = [workspace.agent("serve", *words, "--config", str(workspace.config)) for words in asked]
+    assert [one.returncode for one in done] == [3, 3, 2]
+    assert f"The pages cannot be served at 127.0.0.1, port {port}: Address already in use." in done[0].stderr
+    assert "Name another address: --host and --port" in done[1].stderr
 
 
 def test_a_page_without_a_ledger_says_what_to_do(tmp_path: Path) -> None:
