@@ -78,6 +78,8 @@ class Agent:
     _said: dict[str, str] = field(default_factory=dict)
     _faults: set[str] = field(default_factory=set)
     """What nobody thought of, as it was logged."""
+    _not_handed_over: dict[str, int] = field(default_factory=dict)
+    """Key of an attempt -> how many times handing it over went wrong in a way that nobody thought of."""
     _not_examined: dict[Path, int] = field(default_factory=dict)
     """File -> how many times examining it went wrong without an answer."""
     # Of all queues and events only this one may be used by a signal handler, whatever the main thread is in.
@@ -232,6 +234,15 @@ class Agent:
         if handle is not None:
             self._handed_over(attempt, handle, now)
 
+    def _after_a_fault(self, attempt: Attempt, error: Exception, now: datetime) -> SubmitFailed:
+        """Return what to make of a fault that nobody thought of: the attempt may have been taken all the same.
+
+        It is tried again under the same key. Only one that can be kept from ever starting is given up in the end.
+        """
+        tries = self._not_handed_over[attempt.key] = self._not_handed_over.get(attempt.key, 0) + 1
+        is_over = tries >= TRIES and self.executor.may_repeat(attempt, now) and self.executor.stop(attempt, hard=False)
+        return SubmitFailed(self._in_words(error), retry=not is_over, unsure=True)
+
     def hear(self, now: datetime) -> None:
         """Write down what executors answered late."""
         for attempt, answer in self.executor.answered():
@@ -244,8 +255,9 @@ class Agent:
         if isinstance(answer, SubmitFailed):
             self._not_taken(attempt, answer, now)
         elif isinstance(answer, Exception):
-            self._not_taken(attempt, SubmitFailed(self._in_words(answer), retry=False), now)
+            self._not_taken(attempt, self._after_a_fault(attempt, answer, now), now)
         else:
+            self._not_handed_over.pop(attempt.key, None)
             self.ledger.submitted(attempt, answer, now)
             logger.info(
                 "%s: %s handed over as %s.", attempt.job_id, ", ".join(task.key for task in attempt.tasks), answer,

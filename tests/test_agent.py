@@ -208,11 +208,35 @@ class Breaks(RehearsalExecutor):
 def test_a_job_that_breaks_the_agent_fails_in_words_and_stops_no_other(agent: Agent, row: dict[str, str]) -> None:
     agent.executor = Breaks()
     write_csv(inbox_of(agent) / "s.csv", [{**row, "subject_id": "0013"}, row])
-    run(agent, 0, *range(2, 12))
+    run(agent, 0, *range(2, 60))
     (standing,) = agent.ledger.drops()
     assert [job.state for job in standing.jobs] == [JobState.FAILED, JobState.SUCCEEDED]
     (failed,) = [task for task in standing.jobs[0].tasks if task.state is TaskState.FAILED]
     assert failed.message == "A fault of the agent itself: RuntimeError: nobody thought of this"
+
+
+class BreaksOnce(RehearsalExecutor):
+    """An executor that takes an attempt, and breaks before it can say so."""
+
+    taken: tuple[str, ...] = ()
+
+    def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
+        self.taken += (attempt.key,)
+        if len(self.taken) == 1:
+            raise RuntimeError("nobody thought of this")
+        return super().submit(attempt, settings)
+
+
+def test_an_attempt_that_may_have_been_taken_when_the_agent_broke_is_not_given_up(
+    agent: Agent, row: dict[str, str]
+) -> None:
+    executor = agent.executor = BreaksOnce()
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, *range(2, 30))
+    (standing,) = agent.ledger.drops()
+    assert [job.state for job in standing.jobs] == [JobState.SUCCEEDED]
+    assert executor.taken[0] == executor.taken[1]
+    assert {task.attempt for task in standing.jobs[0].tasks} <= {0, 1}
 
 
 def test_an_answer_that_breaks_the_agent_stops_no_other(
@@ -814,6 +838,21 @@ def test_a_file_that_is_never_taken_as_it_is_is_told_why_until_it_is_mended(
     run(agent, 20, 40, 43, 44, 45, 46)
     assert [told_as(agent, name) for name in ("link.csv", "pipe.csv", "Two.csv")] == [None, None, None]
     assert told_as(agent, "two.csv") == "succeeded"
+
+
+def test_copies_of_which_no_manifest_was_recorded_are_removed_at_the_start(
+    agent: Agent, site: Path, row: dict[str, str]
+) -> None:
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, 2, 3, 4, 5, 6)
+    agent.ledger.close()
+    spool = settings.load(site, {}).state_dir / "spool"
+    (recorded,) = spool.iterdir()
+    (spool / ("0" * 64)).write_bytes(b"a,b\n")
+    (spool / ".half.tmp").write_bytes(b"a,")
+    again = open_agent(site)
+    assert list(spool.iterdir()) == [recorded]
+    again.ledger.close()
 
 
 def test_what_a_failed_write_left_behind_is_removed_once_nobody_can_be_writing_it(agent: Agent) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import os
 import stat
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -83,10 +83,14 @@ def signature(facts: os.stat_result) -> Signature:
     return Signature(facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
-def sweep_spool(spool: Path) -> None:
-    """Remove the half copies that a killed agent left; call it before anything is copied."""
-    for path in spool.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+def sweep_spool(spool: Path, recorded: Collection[str]) -> None:
+    """Remove what a killed agent left: half copies, and copies of which it recorded no manifest.
+
+    Call it before anything is copied; what was left is copied again, if it still lies in its inbox.
+    """
+    for path in spool.iterdir() if spool.is_dir() else ():
+        if path.name not in recorded and not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 def copy_and_hash(source: BufferedReader, target: Path, limit: int) -> tuple[str, int]:

@@ -89,6 +89,10 @@ class Inboxes(Writer):
             mails=tuple((mail["number"], mail["kind"]) for mail in mails),
         )
 
+    def contents_recorded(self) -> frozenset[str]:
+        """Return the sha256 of every content that was ever taken."""
+        return frozenset(row["sha256"] for row in self._all("SELECT DISTINCT sha256 FROM drops", ()))
+
     def contents_needed(self, before: datetime) -> frozenset[str]:
         """Return the sha256 of every content that was taken, but of those that have been over since a time."""
         rows = self._all(f"SELECT sha256 FROM drops WHERE NOT ({IS_OVER})", (as_text(before),))

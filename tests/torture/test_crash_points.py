@@ -1,30 +1,41 @@
-"""The agent dies before and after every act that it writes down or does, once, and once more while it recovers."""
+"""The agent dies before and after every act that it writes down or does, once, and once more while it recovers.
+
+Or something goes wrong there that nobody thought of, the clock jumps, or the agent sleeps while another one, with a
+copy of its ledger, takes over and does all there is to do; then it wakes up in the midst of its act.
+"""
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
 from workspace import QUICK, a_row, write_csv
 
 from dropbox_agent import assembly, deliver, demonstration, fsck, settings
-from dropbox_agent.agent import Agent
+from dropbox_agent.agent import Agent, database
 from dropbox_agent.executors import RehearsalExecutor
 from dropbox_agent.inbox import Inbox
-from dropbox_agent.ledger import Ledger
+from dropbox_agent.inbox.lease import LEASE
+from dropbox_agent.ledger import Audit, Ledger
+from dropbox_agent.model import Attempt, TaskSettings
 
 START = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 
 class Crash(BaseException):
     """The agent is no more."""
+
+
+class NobodyThoughtOf(Exception):
+    """Something goes wrong in the midst of an act."""
 
 
 POINTS: dict[str, tuple[Any, str]] = {
@@ -47,20 +58,29 @@ POINTS: dict[str, tuple[Any, str]] = {
 """What a crash comes before or after -> the function that does it."""
 
 
+def die() -> None:
+    raise Crash
+
+
+def go_wrong() -> None:
+    raise NobodyThoughtOf("in the midst of an act")
+
+
 @contextmanager
-def crashing(point: str, after: bool, turn: int) -> Iterator[None]:
-    """Let the agent die at one call of a point: the ``turn``-th from now."""
+def struck(point: str, after: bool, turn: int, blow: Callable[[], None] = die) -> Iterator[None]:
+    """Let something happen at one call of a point: the ``turn``-th from now."""
     owner, name = POINTS[point]
     real: Callable[..., Any] = getattr(owner, name)
     left = [turn]
 
     def act(*words: Any, **named: Any) -> Any:
         left[0] -= 1
-        if left[0] == 0 and not after:
-            raise Crash
+        struck_now = left[0] == 0
+        if struck_now and not after:
+            blow()
         answer = real(*words, **named)
-        if left[0] == 0:
-            raise Crash
+        if struck_now and after:
+            blow()
         return answer
 
     setattr(owner, name, act)
@@ -68,6 +88,16 @@ def crashing(point: str, after: bool, turn: int) -> Iterator[None]:
         yield
     finally:
         setattr(owner, name, real)
+
+
+class TokenExecutor(RehearsalExecutor):
+    """Counts what starts: as with a start token, a second copy of an attempt does nothing."""
+
+    started: ClassVar[set[str]] = set()
+
+    def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
+        self.started.add(attempt.key)
+        return super().submit(attempt, settings)
 
 
 class Site:
@@ -83,14 +113,18 @@ class Site:
         write_csv(self.inbox / "good.csv", [row])
         write_csv(self.inbox / "bad.csv", [{**row, "subject_id": "../x"}])
 
-    def live(self, ticks: int) -> None:
+    def live(self, ticks: int, settings: settings.Settings | None = None) -> None:
         """Start an agent and let it look so often, or until it dies."""
         agent: Agent | None = None
         try:
-            agent = assembly.open_agent(self.settings, os.environ, self.now)
+            agent = assembly.open_agent(settings or self.settings, os.environ, self.now)
+            agent.executor = TokenExecutor()
             for _ in range(ticks):
                 self.now += timedelta(seconds=2)
-                agent.tick(self.now)
+                try:
+                    agent.tick(self.now)
+                except NobodyThoughtOf:  # what ``run`` does: it says so and goes on
+                    continue
         except Crash:
             self.crashes += 1
         finally:
@@ -127,7 +161,7 @@ def die_at(folder: Path, *deaths: tuple[str, bool, int]) -> list[str]:
     """Return what is wrong after so many deaths, one in each life, and a long quiet life after them."""
     site = Site(folder)
     for point, after, turn in deaths:
-        with crashing(point, after, turn):
+        with struck(point, after, turn):
             site.live(8)
     site.live(14)
     said = ", ".join(f"{'after' if after else 'before'} {point} ({turn})" for point, after, turn in deaths)
@@ -148,6 +182,75 @@ def test_one_death_at_some_points(tmp_path: Path) -> None:
         text for number, p in enumerate(points) for text in die_at(tmp_path / str(number), (p, number % 2 == 0, 1))
     ]
     assert wrong == []
+
+
+def jump_at(folder: Path, point: str, after: bool, turn: int, seconds: float) -> list[str]:
+    """Return what is wrong after the clock has jumped in the midst of an act."""
+    site = Site(folder)
+
+    def jump() -> None:
+        site.now += timedelta(seconds=seconds)
+
+    with struck(point, after, turn, jump):
+        site.live(30)
+    site.live(14)
+    return site.what_is_wrong()
+
+
+def go_wrong_at(folder: Path, point: str, after: bool, turn: int) -> list[str]:
+    """Return what is wrong after something unthought-of in the midst of an act, in one life and the next."""
+    site = Site(folder)
+    with struck(point, after, turn, go_wrong):
+        site.live(30)
+    site.live(14)
+    return site.what_is_wrong()
+
+
+def sleep_at(folder: Path, point: str, after: bool, turn: int) -> list[str]:
+    """Return what is wrong when an agent wakes up in the midst of an act, after another one has done everything.
+
+    The other one has a copy of its ledger, and its lease is over: nothing but the names of attempts keeps them apart.
+    """
+    site = Site(folder)
+    copied = folder / "copied state"
+    shutil.copytree(site.settings.state_dir, copied)
+    other = site.settings.model_copy(update={"state_dir": copied})
+    TokenExecutor.started.clear()
+
+    def meanwhile() -> None:
+        (site.inbox / LEASE).unlink(missing_ok=True)
+        site.live(20, other)
+        (site.inbox / LEASE).unlink(missing_ok=True)
+
+    with struck(point, after, turn, meanwhile):
+        site.live(30)
+    site.live(14)
+    audit = Audit.of(database(site.settings.state_dir))
+    ours = {key for job_id in audit.job_ids() for key in audit.attempt_keys(job_id)}
+    audit.close()
+    stray = TokenExecutor.started - ours
+    return site.what_is_wrong() + [f"{key} was started, and is no attempt of ours" for key in sorted(stray)]
+
+
+SOME = [("accepting a drop", True, 1), ("handing over", False, 2), ("writing a status", True, 1)]
+
+
+@pytest.mark.parametrize(("point", "after", "turn"), SOME)
+def test_sleep_fault_and_jump_at_some_points(tmp_path: Path, point: str, after: bool, turn: int) -> None:
+    assert sleep_at(tmp_path / "sleep", point, after, turn) == []
+    assert go_wrong_at(tmp_path / "fault", point, after, turn) == []
+    assert jump_at(tmp_path / "jump", point, after, turn, -86400) == []
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("turn", [1, 2])
+@pytest.mark.parametrize("point", POINTS)
+def test_sleep_fault_and_jumps_at_every_point(tmp_path: Path, point: str, after: bool, turn: int) -> None:
+    assert sleep_at(tmp_path / "sleep", point, after, turn) == []
+    assert go_wrong_at(tmp_path / "fault", point, after, turn) == []
+    for number, seconds in enumerate((-86400, -30, 3600, 86400)):
+        assert jump_at(tmp_path / f"jump {number}", point, after, turn, seconds) == []
 
 
 @pytest.mark.torture
