@@ -835,6 +835,15 @@ def test_a_zero_that_stands_for_a_result_is_none() -> None:
     assert "never calculated" in problem.message
 
 
+def test_a_zero_that_excel_calculated_is_a_result() -> None:
+    content = with_results(zipped(with_cell("=1000-1000", "subject_id")), "0")
+    calculated = changed_parts(content, (b' fullCalcOnLoad="1"', b""))
+    assert calculated != content
+    rows, problems = workbook.read(calculated, "s.xlsx", LIMITS)
+    assert [row.entry["subject_id"] for row in rows] == ["0"]
+    assert [problem.level for problem in problems] == [Level.WARNING]
+
+
 def test_a_formula_over_several_cells_is_shown_as_it_is_written() -> None:
     problem = only(read_book(with_cell(ArrayFormula("F2", '="/data/"&"a"'), "modality0.input_source")))
     assert (problem.place.cell, problem.found) == ("F2", '="/data/"&"a"')

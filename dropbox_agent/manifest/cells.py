@@ -16,6 +16,8 @@ SERIAL = re.compile(r"[1-9][0-9]{4}(\.[0-9]+)?")
 """A day as workbooks count them."""
 FOR_NAMES = re.compile(r'(?:0|"[^"]*"|\\.|[-_/ ])+')
 NAME_FORMAT = re.compile(r'0|"[^"]*"|\\.|.')
+TRUTHS = frozenset({"=TRUE()", "=FALSE()"})
+"""How LibreOffice writes a truth: a formula, but nobody typed one."""
 AN_ERROR = Trouble("This cell holds an error of Excel. Put it right, or write the value itself.")
 _HOURS = re.compile(r"h", re.IGNORECASE)
 
@@ -43,7 +45,7 @@ def of_formula(result: Any, is_stale: bool) -> Trouble | None:
 
     ``is_stale``: the program that wrote the workbook left the calculating to the next one, and wrote zeros meanwhile.
     """
-    if result is None or (is_stale and result.value == 0):
+    if result is None or (is_stale and result.data_type == "n" and result.value == 0):
         message = "This formula was never calculated. Open the file in Excel and save it, or write the value."
         return Trouble(message, upstream="the text of the formula is taken as the value")
     if result.value == "":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 import zipfile
 import zlib
@@ -29,8 +30,10 @@ NAME = "jobs"
 """The sheet that is read when there is one of this name, in any case."""
 LAST_COLUMN = 16_384
 WORKBOOK = "xl/workbook.xml"
-BEGINNING = 2000
-"""Bytes of the main part in which it says what form it has."""
+MAIN_BYTES = 1 << 20
+"""So much of the main part is looked at; it names the sheets, and needs a few kilobytes."""
+STALE = re.compile(rb'<calcPr[^>]*\sfullCalcOnLoad="(?:1|true)"')
+"""Whoever opens the workbook is to calculate its formulas: the program that wrote it did not."""
 TRUE = ("1", "true")
 EMPTY_RESULT = "str"
 """The type of what a formula gave that has no text in it; of one that was never calculated there is no type."""
@@ -41,8 +44,8 @@ def read(
 ) -> tuple[tuple[Row, ...], tuple[Problem, ...]]:
     """Return the rows of a workbook, and every problem found in it."""
     try:
-        check_archive(content, limits)
-        sheets = _all_sheets(content, limits)
+        is_stale = STALE.search(check_archive(content, limits)) is not None
+        sheets = _all_sheets(content, limits, is_stale)
     except Unreadable as reason:
         return (), (error(Place(name), str(reason)),)
     visible = [sheet for sheet in sheets if not sheet.is_hidden]
@@ -57,8 +60,8 @@ def read(
     return rows, (*problems, *hidden, *(_not_read(other, chosen, name) for other in others))
 
 
-def check_archive(content: bytes, limits: Limits) -> None:
-    """Refuse what is no workbook, or would unpack to too much, before anything is unpacked."""
+def check_archive(content: bytes, limits: Limits) -> bytes:
+    """Return the main part of a workbook; refuse what is none, or would unpack to too much, before anything is."""
     if message := mislabelled(content, ".xlsx"):
         raise Unreadable(message)
     if _is_cut_off(content):
@@ -70,18 +73,19 @@ def check_archive(content: bytes, limits: Limits) -> None:
             if len(parts) > limits.zip_entries or size > limits.unpacked_bytes:
                 raise Unreadable("This workbook unpacks to far more than a table of sessions needs. Make a new one.")
             names = {part.filename for part in parts}
-            main = _beginning(archive) if WORKBOOK in names else b""
+            main = _main_part(archive) if WORKBOOK in names else b""
     except (zipfile.BadZipFile, zlib.error, ValueError, OSError, NotImplementedError, RuntimeError) as wrong:
         raise Unreadable("This is not an .xlsx workbook, or only a part of one. Save it again as .xlsx.") from wrong
     if any(name.lower().endswith("vbaproject.bin") for name in names):
         raise Unreadable("This workbook has macros in it. Save it as .xlsx without macros.")
     if message := no_workbook(names, main):
         raise Unreadable(message)
+    return main
 
 
-def _beginning(archive: zipfile.ZipFile) -> bytes:
+def _main_part(archive: zipfile.ZipFile) -> bytes:
     with archive.open(WORKBOOK) as part:
-        return part.read(BEGINNING)
+        return part.read(MAIN_BYTES)
 
 
 def _is_cut_off(content: bytes) -> bool:
@@ -90,11 +94,11 @@ def _is_cut_off(content: bytes) -> bool:
     return end >= 0 and end + 22 + int.from_bytes(content[end + 20 : end + 22], "little") > len(content)
 
 
-def _all_sheets(content: bytes, limits: Limits) -> list[Sheet]:
+def _all_sheets(content: bytes, limits: Limits, is_stale: bool) -> list[Sheet]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # openpyxl tells of parts it leaves out; none of them holds cells.
-            return list(_sheets(content, limits))
+            return list(_sheets(content, limits, is_stale))
     except Unreadable:
         raise
     except MemoryError:
@@ -103,11 +107,11 @@ def _all_sheets(content: bytes, limits: Limits) -> list[Sheet]:
         raise Unreadable("This workbook is damaged. Open it in Excel and save it again as .xlsx.") from wrong
 
 
-def _sheets(content: bytes, limits: Limits) -> Iterator[Sheet]:
+def _sheets(content: bytes, limits: Limits, is_stale: bool) -> Iterator[Sheet]:
     with closing(_opened(content, data_only=False)) as book:
         for sheet in book.worksheets:
             try:
-                yield _sheet(sheet, content, limits)
+                yield _sheet(sheet, content, limits, is_stale)
             except Unreadable as reason:
                 yield Sheet(sheet.title, {}, is_hidden=sheet.sheet_state != "visible", unreadable=str(reason))
 
@@ -116,12 +120,12 @@ def _opened(content: bytes, *, data_only: bool) -> Workbook:
     return openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=data_only, keep_links=False)
 
 
-def _sheet(sheet: Any, content: bytes, limits: Limits) -> Sheet:
+def _sheet(sheet: Any, content: bytes, limits: Limits, is_stale: bool) -> Sheet:
     """Return the cells of one sheet as text; formulas cost a second look at the file, for their results."""
     seen = _seen(sheet, limits)
     formulas = {place for place, cell in seen.cells.items() if cell["data_type"] == "f"}
     results = _results(content, sheet.title, formulas, limits) if formulas else {}
-    said = _Said(sheet)
+    said = _Said(sheet, is_stale)
     for place, cell in seen.cells.items():
         if place in formulas:
             said.formula(place, cells.formula_text(cell["value"]), results.get(place))
@@ -150,11 +154,10 @@ def _sheet(sheet: Any, content: bytes, limits: Limits) -> Sheet:
 class _Said:
     """What the cells of a sheet say, and what is wrong with them."""
 
-    def __init__(self, sheet: Any) -> None:
-        book = sheet.parent
+    def __init__(self, sheet: Any, is_stale: bool) -> None:
         self._sheet = sheet
-        self._from_1904 = book.epoch == openpyxl.utils.datetime.MAC_EPOCH
-        self._is_stale = bool(book.calculation and book.calculation.fullCalcOnLoad)
+        self._is_stale = is_stale
+        self._from_1904 = sheet.parent.epoch == openpyxl.utils.datetime.MAC_EPOCH
         self.texts: dict[tuple[int, int], str] = {}
         self.troubles: dict[tuple[int, int], Trouble] = {}
         self.of_names: dict[tuple[int, int], Trouble] = {}
@@ -170,6 +173,9 @@ class _Said:
     def formula(self, place: tuple[int, int], formula: str, result: Any) -> None:
         """Keep the last saved result of a formula, else the formula."""
         cell = None if result is None else ReadOnlyCell(self._sheet, **result)
+        if cell is not None and formula in cells.TRUTHS:
+            self.value(place, cell)
+            return
         self.texts[place] = "" if cell is None else cells.as_text(cell)
         if (trouble := cells.of_formula(cell, self._is_stale)) is not None:
             self.texts[place] = self.texts[place] or formula
@@ -268,7 +274,7 @@ def _choose(sheets: Sequence[Sheet]) -> tuple[Sheet, list[Sheet]]:
     tables = [sheet for sheet in sheets if _is_table(sheet)]
     filled = [sheet for sheet in sheets if sheet.lines or sheet.unreadable]
     chosen = (by_name or tables or filled or list(sheets))[0]
-    return chosen, [sheet for sheet in tables if sheet is not chosen]
+    return chosen, [sheet for sheet in tables if sheet is not chosen and len(sheet.lines) > 1]
 
 
 def _is_table(sheet: Sheet) -> bool:

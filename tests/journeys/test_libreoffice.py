@@ -76,6 +76,38 @@ def test_formulas_that_libreoffice_calculated_are_read_by_their_results(tmp_path
     assert (entry["subject_id"], entry["acq_datetime"], source) == ("12", "2024-05-27T16:07:59", "/data/12")
 
 
+def test_what_libreoffice_makes_of_truths_empty_results_formats_and_hidden_columns_is_read(tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    sheet = book.worksheets[0]
+    sheet.append(["subject_id", "modality0", "modality0.input_source", "force_cloud_sync", "modality0.count"])
+    sheet.append([12, "ecephys", "/data/a", True, "=1-1"])
+    sheet["A2"].number_format = "0000"
+    for row in range(3, 6):
+        for column in range(1, 4):
+            sheet.cell(row=row, column=column, value='=IF(A$1="","x","")')
+    sheet.column_dimensions["D"].hidden = True
+    book.save(tmp_path / "made.xlsx")
+    file = converted(tmp_path / "made.xlsx", XLSX, tmp_path / "out")
+    rows, problems = manifest.read(file, file.name)
+    assert [row.entry["subject_id"] for row in rows] == ["0012"]
+    assert rows[0].entry["tasks"]["check_s3_folder_exists"] == {"skip_task": True}
+    settings = rows[0].entry["tasks"]["modality_transformation_settings"]["ecephys"]["job_settings"]
+    assert settings == {"input_source": "/data/a", "count": 0}
+    assert [(problem.level, problem.place.cell) for problem in problems] == [
+        (Level.WARNING, "A2"),
+        (Level.WARNING, "E2"),
+        (Level.WARNING, "D1"),
+    ]
+
+
+@pytest.mark.parametrize(("kind", "words"), [("xls:MS Excel 97", "old .xls form"), ("ods", "file of LibreOffice")])
+def test_other_kinds_of_workbooks_under_the_name_of_an_xlsx_are_named(tmp_path: Path, kind: str, words: str) -> None:
+    made = converted(SAMPLES / "session.xlsx", kind, tmp_path / "out")
+    rows, problems = manifest.read(made, "session.xlsx")
+    assert rows == ()
+    assert [words in problem.message for problem in problems] == [True]
+
+
 def test_libreoffice_opens_the_annotated_copy_with_its_text_colours_and_comments(tmp_path: Path) -> None:
     place = Place("session.csv", row=2, column="subject_id", cell="C2")
     problem = Problem(Level.ERROR, place, "=1+1 is wrong here.", "=1+1")
