@@ -10,7 +10,9 @@ from typing import Any
 import openpyxl
 import pytest
 from openpyxl.comments import Comment
-from openpyxl.styles import Font
+from openpyxl.formatting.rule import Rule
+from openpyxl.styles import Font, PatternFill
+from openpyxl.styles.differential import DifferentialStyle
 
 from dropbox_agent import manifest
 from dropbox_agent.manifest import LIMITS, Limits, marking
@@ -120,6 +122,18 @@ def test_a_copy_that_is_dropped_again_shows_only_what_is_wrong_now() -> None:
     assert copy.sheetnames == ["jobs", "my notes", LIST_SHEET]
     assert (fill_of(copy["jobs"]["B2"]), copy["jobs"]["B2"].comment) == (None, None)
     assert (fill_of(copy["jobs"]["A2"]), copy["jobs"]["A2"].comment.text) == (RED, "Still.")
+
+
+def test_rules_of_the_scientist_that_colour_cells_do_not_hide_what_is_wrong() -> None:
+    book = a_book()
+    style = DifferentialStyle(fill=PatternFill(bgColor="FFE2EFDA"))
+    green = Rule(type="cellIs", operator="equal", formula=['"default"'], dxf=style)
+    book["jobs"].conditional_formatting.add("A1:C9", green)
+    first = marking.annotated(saved(book), "s.xlsx", [wrong("A2"), wrong("B2", level=Level.WARNING)], LIMITS)
+    again = marking.annotated(first, "s.xlsx", [wrong("A2")], LIMITS)
+    for content, expected in ((first, {"A1:C9": 3, "A2": 1, "B2": 2}), (again, {"A1:C9": 5, "A2": 1})):
+        rules = openpyxl.load_workbook(io.BytesIO(content))["jobs"].conditional_formatting
+        assert {str(one.sqref): one.rules[0].priority for one in rules} == expected
 
 
 def test_a_csv_becomes_a_workbook_of_the_same_table() -> None:

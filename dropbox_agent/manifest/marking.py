@@ -9,14 +9,17 @@ from __future__ import annotations
 import io
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import openpyxl
 from openpyxl.cell import MergedCell
 from openpyxl.comments import Comment
 from openpyxl.drawing.spreadsheet_drawing import SpreadsheetDrawing
+from openpyxl.formatting.formatting import ConditionalFormattingList
+from openpyxl.formatting.rule import Rule
 from openpyxl.styles import Alignment, Font, PatternFill
+from openpyxl.styles.differential import DifferentialStyle
 from openpyxl.utils import coordinate_to_tuple, get_column_letter
 from openpyxl.workbook import Workbook
 from openpyxl.worksheet._writer import WorksheetWriter
@@ -36,9 +39,11 @@ SUFFIXES = frozenset({".xlsx", ".csv"})
 """Manifests that are tables; of the others the status page shows the lines."""
 LIST_TITLE = "What to fix in this file"
 COLUMNS = ("Where", "Found there", "What is wrong", "What to write")
-WIDTHS = (24, 32, 80, 32)
+WIDTHS = (36, 32, 80, 32)
 LINE_POINTS = 15
 AUTHOR = "dropbox-agent"
+RULE = f'"{AUTHOR}"<>""'
+"""Always true; by it our rules are known again."""
 COLOURS = {Level.ERROR: "FFFF9B8A", Level.WARNING: "FFFFE8A3"}
 """Fills of wrong and of odd cells; both are light enough to read on."""
 COMMENT_CHARACTERS = 2000
@@ -63,8 +68,12 @@ def annotated(content: bytes, name: str, problems: Sequence[Problem], limits: Li
 
 def _marked(book: Workbook, problems: Sequence[Problem]) -> bytes:
     _forget_earlier_marks(book)
+    marked: dict[str, dict[Level, list[str]]] = {}
     for sheet, cell, told in _by_cell(book, problems):
-        _mark(sheet[cell], told)
+        level = _mark(sheet[cell], told)
+        marked.setdefault(sheet.title, {}).setdefault(level, []).append(cell)
+    for title, cells in marked.items():
+        _colour_over_rules(book[title], cells)
     _write_list(book, problems)
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -133,6 +142,8 @@ def _forget_earlier_marks(book: Workbook) -> None:
                 cell.comment = None
                 if cell.fill.start_color.rgb in COLOURS.values():
                     cell.fill = PatternFill()
+        for ours in [one for one in sheet.conditional_formatting if one.rules[0].formula == [RULE]]:
+            del sheet.conditional_formatting[str(ours.sqref)]
 
 
 def _by_cell(book: Workbook, problems: Sequence[Problem]) -> Iterator[tuple[Worksheet, str, list[Problem]]]:
@@ -171,13 +182,33 @@ def _first_filled(sheet: Worksheet, row: int) -> str:
     return f"{get_column_letter(first)}{row}"
 
 
-def _mark(cell: Any, problems: Sequence[Problem]) -> None:
+def _mark(cell: Any, problems: Sequence[Problem]) -> Level:
+    """Colour a cell and say in a comment what is wrong with it; return how bad that is."""
     worst = Level.ERROR if any(problem.level is Level.ERROR for problem in problems) else Level.WARNING
     cell.fill = PatternFill("solid", start_color=COLOURS[worst], end_color=COLOURS[worst])
     before = f"\n\n{cell.comment.author or 'Earlier'}: {cell.comment.text}" if cell.comment is not None else ""
     words = "\n\n".join(_sentence(problem) for problem in problems)[:COMMENT_CHARACTERS]
     height = COMMENT_LINE * (3 + sum(1 + len(line) // 45 for line in (words + before).split("\n")))
     cell.comment = Comment(_clean(words + before), AUTHOR, height=min(height, 600), width=COMMENT_WIDTH)
+    return worst
+
+
+def _colour_over_rules(sheet: Worksheet, marked: Mapping[Level, Sequence[str]]) -> None:
+    """Rules of the scientist's that colour cells would hide our colours: ours come first."""
+    theirs = sheet.conditional_formatting
+    if not theirs:
+        return
+    rules = ConditionalFormattingList()  # Excel goes by the priority of rules, LibreOffice by their order.
+    for priority, level in enumerate(Level, 1):
+        if cells := marked.get(level):
+            style = DifferentialStyle(fill=PatternFill(bgColor=COLOURS[level]))
+            ours = Rule(type="expression", dxf=style, formula=[RULE], stopIfTrue=True, priority=priority)
+            rules.add(" ".join(cells), ours)
+    for one in theirs:
+        for rule in one.rules:
+            rule.priority += len(Level)
+            rules.add(str(one.sqref), rule)
+    sheet.conditional_formatting = rules
 
 
 def _sentence(problem: Problem) -> str:
