@@ -86,12 +86,13 @@ class Examiner:
         """Return what the manifest at ``path``, called ``name``, asks for, and all its problems."""
         found = self.judge_form(path, name, now)
         problems = list(found.problems)
+        look = _each_once(self.look_at)
         for job, made in found.jobs:
-            problems += policy.check(job, made, self.rules, self.look_at)
+            problems += policy.check(job, made, self.rules, look)
         # The folders of a row that is wrong otherwise are looked at too: all problems at once.
-        for row in (row for row in found.rows if all(job.row is not row for job, _ in found.jobs)):
-            folders = plan.folders_of(row, self.rules.path_map)
-            problems += policy.check_folders(row, folders, self.rules, self.look_at)
+        judged = {id(job.row) for job, _ in found.jobs}
+        for row in (row for row in found.rows if id(row) not in judged):
+            problems += policy.check_folders(row, plan.folders_of(row, self.rules.path_map), self.rules, look)
         return Examination(found.rows, found.jobs, _quoted(_in_order(problems), path, name))
 
     def judge_form(self, path: Path, name: str, now: datetime) -> Examination:
@@ -142,6 +143,18 @@ class Examiner:
     def _all_projects(self) -> tuple[str, ...]:
         more = () if self.more_projects is None else self.more_projects().value
         return tuple(dict.fromkeys((*self.projects, *more)))
+
+
+def _each_once(look: policy.Look) -> policy.Look:
+    """Return what looks at each folder once: the rows of a manifest name the same ones, and the site has its own."""
+    seen: dict[str, policy.SourceFacts] = {}
+
+    def remembered(text: str) -> policy.SourceFacts:
+        if text not in seen:
+            seen[text] = look(text)
+        return seen[text]
+
+    return remembered
 
 
 def presets_in(folder: Path) -> Callable[[], Presets]:
