@@ -72,6 +72,8 @@ class S3Bucket:
         core = botocore.session.Session(profile=access.profile)
         if access.credentials_file is not None:
             core.set_config_variable("credentials_file", str(access.credentials_file))
+            # A file that is named for S3 is meant for it; variables of the environment may be for another service.
+            core.get_component("credential_provider").remove("env")
         session = boto3.Session(botocore_session=core, region_name=access.region)
         found = session.get_credentials()
         if found is not None:
