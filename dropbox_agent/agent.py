@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import queue
@@ -19,7 +20,7 @@ from dropbox_agent.examine import Examination, Examiner, with_claims
 from dropbox_agent.executors import Executor
 from dropbox_agent.inbox import Inbox, beside
 from dropbox_agent.ledger import DueMail, Ledger, Untold
-from dropbox_agent.model import Attempt, Drop, Level, Observation, Place, Problem, Standing
+from dropbox_agent.model import Attempt, Drop, Level, Observation, Place, Problem, RunFolder, Standing
 from dropbox_agent.patience import Places
 from dropbox_agent.retention import Retention
 from dropbox_agent.states import AttemptState, DropState, JobState
@@ -269,10 +270,25 @@ class Agent:
         with self._alone("looking at what runs"):
             observations = [obey.as_ordered(one) for one in self.executor.observe(self.ledger.live_attempts(), now)]
             self._say("executor", self.executor.trouble)
+            for one in observations:
+                self._keep_inventory(one, now)
             self._record(observations, now)
             for one in observations:
                 self._say_of(one)
             self._say_what_ended(observations)
+
+    def _keep_inventory(self, seen: Observation, now: datetime) -> None:
+        """Keep what an upload left, before its end is recorded: what has ended is not looked at again."""
+        job_id = seen.attempt.job_id
+        said = next((one.inventory_sha256 for one in seen.tasks if one.inventory_sha256), None)
+        if said is None or self.ledger.has_inventory(job_id, said):
+            return
+        file = RunFolder(seen.attempt.folder.parent.parent).inventory
+        with self._alone(f"keeping the inventory of {job_id}"):
+            content = self.places.ask(file, file.read_bytes)
+            if hashlib.sha256(content).hexdigest() != said:
+                raise AgentError(f"{file} is not the inventory that the upload left; the one beside the data stays.")
+            self.ledger.keep_inventory(job_id, content, now)
 
     def _record(self, observations: Sequence[Observation], now: datetime) -> None:
         """All at once; one by one when one of them cannot be recorded, so that it stops no other."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import re
 import resource
 import shutil
@@ -956,3 +957,15 @@ def test_of_one_manifest_only_a_wave_of_jobs_is_ready_and_the_rest_waits_its_tur
     accept(ledger, "four", drop=a_drop("b.csv", "2" * 64))
     names = {job.job_id: job.s3_prefix for job in ledger.jobs()}
     assert [names[job_id] for job_id, _ in ledger.ready(2)] == ["one", "two", "four"]
+
+
+def test_the_inventory_of_the_last_upload_of_a_job_is_kept_as_it_is(ledger: Ledger) -> None:
+    accept(ledger)
+    (job,) = ledger.jobs()
+    assert ledger.inventory(job.job_id) is None
+    for content in (b'{"files": [1]}', b'{"files": [1, 2]}'):
+        digest = hashlib.sha256(content).hexdigest()
+        assert not ledger.has_inventory(job.job_id, digest)
+        ledger.keep_inventory(job.job_id, content, NOW)
+        assert ledger.has_inventory(job.job_id, digest)
+        assert ledger.inventory(job.job_id) == content

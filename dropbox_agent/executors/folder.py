@@ -228,7 +228,14 @@ def _task(folder: AttemptFolder, key: str) -> TaskObservation | None:
         exit_code=code if isinstance(code, int) else None,
         progress=read_json(folder.progress(key)),
         log=str(folder.log(key)),
+        inventory_sha256=_inventory(record) if state is TaskState.SUCCEEDED else None,
     )
+
+
+def _inventory(record: Mapping[str, Any]) -> str | None:
+    facts = record.get("facts")
+    said = facts.get("inventory_sha256") if isinstance(facts, Mapping) else None
+    return said if isinstance(said, str) else None
 
 
 def _end_state(end: dict[str, Any] | None) -> TaskState:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -338,6 +339,11 @@ class Reader:
             job_id=row["job_id"],
             created=as_time(row["created"]),
         )
+
+    def inventory(self, job_id: str) -> bytes | None:
+        """Return what a job's upload stored, as its inventory.json beside the data has it; None before that."""
+        row = self._one("SELECT content FROM inventories WHERE job_id = ?", (job_id,))
+        return None if row is None else zlib.decompress(row["content"])
 
     def _one(self, sql: str, values: Values = ()) -> sqlite3.Row | None:
         return next(iter(self._all(sql, values)), None)

@@ -15,6 +15,7 @@ from dropbox_agent.ledger.attempts import Attempts
 from dropbox_agent.ledger.database import LONGEST_WAIT, as_text, backoff, is_due, open_for_writing, until
 from dropbox_agent.ledger.drops import Drops
 from dropbox_agent.ledger.inboxes import Inboxes
+from dropbox_agent.ledger.inventories import Inventories
 from dropbox_agent.ledger.write import lock_or_refuse
 from dropbox_agent.model import Mail
 
@@ -43,7 +44,7 @@ class DueMail:
     tries: int
 
 
-class Ledger(Drops, Attempts, Inboxes):
+class Ledger(Drops, Attempts, Inboxes, Inventories):
     """The agent's ledger: drops, attempts, orders, and the answers that are due."""
 
     @classmethod

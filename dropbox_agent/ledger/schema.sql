@@ -198,6 +198,14 @@ CREATE TABLE attempt_facts (
     log_end     TEXT                  -- the last lines of the log of the task it failed in
 ) WITHOUT ROWID;
 
+-- What an upload stored, file by file: kept here too, for run folders do not stay, and buckets are not ours alone.
+CREATE TABLE inventories (
+    job_id  TEXT PRIMARY KEY REFERENCES jobs,
+    sha256  TEXT NOT NULL,            -- of the inventory as it is in the bucket
+    content BLOB NOT NULL,            -- the same, packed by zlib
+    kept    TEXT NOT NULL
+);
+
 CREATE TABLE outbox (
     mail_id INTEGER PRIMARY KEY,
     drop_id INTEGER NOT NULL REFERENCES drops,

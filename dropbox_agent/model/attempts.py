@@ -71,6 +71,8 @@ class TaskObservation:
     progress: Mapping[str, Any] | None = None
     """``{"done_bytes", "total_bytes", "done_files", "total_files", "text"}``, whichever apply."""
     log: str | None = None
+    inventory_sha256: str | None = None
+    """What an upload that ended well said of its inventory."""
 
 
 @dataclass(frozen=True)

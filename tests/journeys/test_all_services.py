@@ -19,7 +19,7 @@ from mail_server import HOST, PASSWORD, USERNAME, MailServer, certificate
 from s3_server import SECRET, Place
 from workspace import Workspace, an_entry, drop
 
-from dropbox_agent import demonstration
+from dropbox_agent import assembly, demonstration, settings
 from dropbox_agent.model import asset_name
 
 PREFIX = asset_name("ecephys", demonstration.SUBJECT, demonstration.ACQUIRED)
@@ -120,6 +120,12 @@ def test_a_session_goes_through_every_service_and_leaves_no_secret(lab: Lab, sou
     stored = lab.place.objects(f"{PREFIX}/")
     assert json.loads(stored[f"{PREFIX}/subject.json"]) == {"subject_id": demonstration.SUBJECT}
     assert record["subject"] == {"subject_id": demonstration.SUBJECT}
+    reader = assembly.open_reader(settings.load(lab.site.config, {}))
+    assert (
+        reader.inventory(job["job_id"])
+        == lab.place.objects(".dropbox-agent/")[f".dropbox-agent/{PREFIX}/inventory.json"]
+    )
+    reader.close()
     assert [message["To"] for message in lab.mail.messages()] == ["anna@example.org"] * 2
     secrets = [value.encode() for value in (SECRET, TOKEN, docdb_server.SECRET, PASSWORD)]
     for path in lab.site.folder.rglob("*"):
