@@ -411,3 +411,5 @@ def _log_to(console: Console) -> None:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(OneLine("%(asctime)s %(levelname)s %(message)s"))
         logging.basicConfig(level=logging.INFO, handlers=[handler])
+    # It would write a line for each question to slurmrestd.
+    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -78,6 +78,7 @@ class Cluster:
         self.folder = folder
         self.config = folder / "slurm.conf"
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._has_forgotten = False
         self._usual: str | None = None
         """The settings, when a test has changed some."""
         for name in ("state", "rest", *(f"spool.{node}" for node in NODES)):
@@ -125,10 +126,19 @@ class Cluster:
             self._mend()
         except AssertionError as broken:
             print(f"The cluster is booted anew: {broken}")
-            self.shut_down()
-            self.boot()
+            self._boot_anew()
+
+    def _boot_anew(self) -> None:
+        self.shut_down()
+        for node in NODES:
+            shutil.rmtree(self.folder / f"spool.{node}")
+            (self.folder / f"spool.{node}").mkdir()
+        self._has_forgotten = False
+        self.boot()
 
     def _mend(self) -> None:
+        # A node does not start a job whose id it was told to end, also when the id was handed out again.
+        assert not self._has_forgotten, "its ids were handed out twice"
         if self._usual is not None:
             self._reconfigure(self._usual)
             self._usual = None
@@ -169,9 +179,11 @@ class Cluster:
         daemon.wait(60)
 
     def wait_until_saved(self) -> None:
-        """Wait until the controller has saved what it knows now; it takes some seconds."""
+        """Wait until the controller has saved what it knows now: it does so some seconds after a change."""
         file, now = self.folder / "state" / "job_state", time.time()
+        change = self.submit("true", "--hold")
         self.wait_for(lambda: file.exists() and file.stat().st_mtime > now, "saved state")
+        self.run("scancel", change)
 
     def forgetful_controller(self) -> Callable[[], None]:
         """Return what kills the controller and starts it again as if that were within the seconds in which what it
@@ -182,6 +194,7 @@ class Cluster:
         self.start_controller()
 
         def forget() -> None:
+            self._has_forgotten = True
             self.stop_controller(kill=True)
             shutil.rmtree(state)
             saved.rename(state)
@@ -215,10 +228,9 @@ class Cluster:
         if with_its_jobs:
             jobs = [one for one in processes_of(self.folder) if environment_of(one).get("SLURMD_NODENAME") == node]
             # The step's own daemon first: it would tell the controller how its job has ended.
-            for process in sorted(jobs, key=lambda one: one.create_time()):
-                for one in (process.parent(), process):
-                    if one is not None and one.is_running() and one.pid != 1:
-                        one.kill()
+            steps = {step for one in jobs for step in one.parents() if step.name().startswith("slurmstepd")}
+            for process in (*steps, *jobs):
+                process.kill()
 
     def start_rest(self) -> None:
         """Start slurmrestd on a socket and on a port; who asks it has to show a token."""

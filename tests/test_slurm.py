@@ -758,7 +758,7 @@ def test_what_still_lives_on_a_failed_node_is_waited_for_and_its_good_end_counts
         beat(attempt, number)
         assert one(executor.observe([running], later(number * GRACE)))[::3] == (
             False,
-            "Its node n1 failed. Its process still shows signs of life there, so its end is waited for.",
+            "Its node n1 failed. Its process still shows signs of life, so its end is waited for.",
         )
     started(attempt, "succeeded", "succeeded", whole=True)
     assert one(executor.observe([running], later(10 * GRACE)))[1] is AttemptState.ENDED
@@ -789,6 +789,63 @@ def test_after_its_time_limit_nothing_is_waited_for_on_a_failed_node(attempt: At
     assert cause(executor.observe([running], later(603 + GRACE)))[:2] == (AttemptState.LOST, Cause.NODE_FAILED)
 
 
+# --- a controller without its memory, and a queue that takes things back ---------------------------------------------
+
+
+def running_once(attempt: Attempt, cluster: Script) -> tuple[SlurmExecutor, Attempt]:
+    """An attempt that Slurm has just said to run."""
+    executor = on(cluster)
+    running = handed_over(started(attempt, "succeeded", "running"))
+    assert one(executor.observe([running], NOW))[:2] == (True, AttemptState.RUNNING)
+    cluster.jobs_there = []
+    return executor, running
+
+
+def test_what_the_controller_forgot_while_it_ran_is_waited_for_while_it_lives_and_then_run_again(
+    attempt: Attempt,
+) -> None:
+    executor, running = running_once(attempt, Script([a_job("RUNNING", nodes="n1")]))
+    beat(attempt, 1)
+    words = "The controller of Slurm lost its memory of it while it ran."
+    waits = f"{words} Its process still shows signs of life, so its end is waited for."
+    assert one(executor.observe([running], later(10)))[::3] == (False, waits)
+    missing = replace(running, first_missing_at=later(10))
+    beat(attempt, 2)
+    assert one(executor.observe([missing], later(500)))[::3] == (False, waits)
+    lost = (AttemptState.LOST, Cause.NODE_FAILED, TaskState.FAILED, f"{words} See {attempt.folder}/wrapper.log.")
+    assert cause(executor.observe([missing], later(501 + GRACE))) == lost
+
+
+def test_what_may_have_ended_and_been_forgotten_since_it_ran_is_not_run_again(attempt: Attempt) -> None:
+    """Nobody had an answer for longer than Slurm keeps what has ended."""
+    executor, running = running_once(attempt, Script([a_job("RUNNING", nodes="n1")]))
+    missing = replace(running, first_missing_at=NOW)
+    found = cause(executor.observe([missing], later(600)))
+    assert (found[0], found[1]) == (AttemptState.LOST, None)
+    assert str(found[3]).startswith("Slurm does not know it any more, and it left no end record. See ")
+
+
+def test_what_the_controller_knows_again_was_not_forgotten(attempt: Attempt) -> None:
+    cluster = Script([a_job("RUNNING", nodes="n1")])
+    executor, running = running_once(attempt, cluster)
+    executor.observe([running], later(10))
+    cluster.jobs_there = [a_job("RUNNING", nodes="n1")]
+    assert one(executor.observe([replace(running, first_missing_at=later(10))], later(20)))[::3] == (True, None)
+    cluster.jobs_there = []
+    assert cause(executor.observe([replace(running, first_missing_at=NOW)], later(600)))[1] is None
+
+
+def test_what_was_stopped_and_put_back_into_the_queue_is_run_again_and_taken_out_there(attempt: Attempt) -> None:
+    cluster = Script([a_job("PENDING", "BeginTime")])
+    executor = on(cluster)
+    stopped = handed_over(started(attempt, "succeeded", "cancelled", whole=True))
+    assert executor.observe([stopped], NOW) == [], "it may have waited when Slurm was asked, and ended since"
+    words = "It was stopped in Slurm and put back into the queue there."
+    found = cause(executor.observe([stopped], later(10)))
+    assert found == (AttemptState.ENDED, Cause.PREEMPTED, TaskState.FAILED, words)
+    assert cluster.cancelled == [(KEY, False)]
+
+
 def test_a_try_is_not_needed_when_the_one_before_ended_well_after_all(tmp_path: Path, attempt: Attempt) -> None:
     started(attempt, "succeeded", "succeeded", whole=True)
     again = replace(an_attempt(tmp_path / "again", "dbx-again"), survivors=(attempt.folder,))
@@ -796,7 +853,7 @@ def test_a_try_is_not_needed_when_the_one_before_ended_well_after_all(tmp_path: 
     _, state, tasks, words = one(on(cluster).observe([handed_over(again, "8")], NOW))
     assert (state, words) == (
         AttemptState.ENDED,
-        "The try before, whose node had failed, ended well after all; this one was not needed.",
+        "The try before, of which Slurm had lost sight, ended well after all; this one was not needed.",
     )
     assert tasks == {name: (TaskState.SUCCEEDED, f"{name} succeeded") for name in ("one", "two")}
     assert (cluster.cancelled, AttemptFolder(again.folder).token.is_dir()) == ([("dbx-again", False)], True)

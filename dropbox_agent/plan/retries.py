@@ -46,8 +46,8 @@ GROWING: Mapping[Cause, _Amount] = {
 WHY: Mapping[Cause, str] = {
     Cause.OUT_OF_MEMORY: "It used more memory than it had asked for.",
     Cause.TIMEOUT: "It reached its time limit.",
-    Cause.NODE_FAILED: "The machine it ran on failed.",
-    Cause.PREEMPTED: "It was stopped to make room for another job.",
+    Cause.NODE_FAILED: "The machine it ran on failed, or Slurm lost sight of it.",
+    Cause.PREEMPTED: "It was stopped to make room for another job, or put back into the queue.",
     Cause.NOT_LAUNCHED: "It could not be started on its node.",
 }
 RETRIED = tuple(cause for cause in Cause if cause is not Cause.CANCELLED)

@@ -9,6 +9,7 @@ import psutil
 import pytest
 from arrayed import ArraySite
 from cluster import NODES, Cluster
+from cluster_site import on_cluster
 from ways import commands, rest
 from workspace import Workspace
 
@@ -16,14 +17,20 @@ from dropbox_agent.executors.slurm import JobRequest
 from dropbox_agent.executors.slurm.jobs import Cluster as Way
 
 
+@pytest.fixture(params=["cli", "rest"])
+def way_there(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def site(workspace: Workspace, cluster: Cluster, tmp_path: Path) -> ArraySite:
-    return a_site(workspace, cluster, tmp_path)
+def site(workspace: Workspace, cluster: Cluster, tmp_path: Path, way_there: str) -> ArraySite:
+    return a_site(workspace, cluster, tmp_path, way_there)
 
 
-def a_site(workspace: Workspace, cluster: Cluster, folder: Path, **changes: Any) -> ArraySite:
-    workspace.environ = cluster.environment
-    return ArraySite.made(workspace, folder, kind="slurm", poll_seconds=0.5, grace_seconds=2, **changes)
+def a_site(workspace: Workspace, cluster: Cluster, folder: Path, way: str, array: str = "0-3") -> ArraySite:
+    made = ArraySite.made(workspace, folder, array)
+    on_cluster(workspace, cluster, way)
+    return made
 
 
 @pytest.mark.parametrize("way", [commands, rest])
@@ -64,10 +71,9 @@ def test_four_elements_run_on_the_nodes_once_each_though_the_agent_is_killed(sit
 
 
 def test_one_element_that_fails_ends_the_running_and_the_waiting_ones(
-    workspace: Workspace, cluster: Cluster, tmp_path: Path
+    workspace: Workspace, cluster: Cluster, tmp_path: Path, way_there: str
 ) -> None:
-    site = ArraySite.made(workspace, tmp_path, "0-5%4", kind="slurm", poll_seconds=0.5, grace_seconds=2)
-    workspace.environ = cluster.environment
+    site = a_site(workspace, cluster, tmp_path, way_there, "0-5%4")
     workspace.start()
     site.drop()
     site.wait_for_elements(running="0-3", waiting="4-5")

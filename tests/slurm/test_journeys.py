@@ -18,14 +18,11 @@ from workspace import PATIENCE_SECONDS, QUICK, Workspace, a_row, drop, wait_for,
 
 from dropbox_agent import demonstration
 
-EACH_WAY = pytest.mark.parametrize("way", ["cli", "rest"])
-"""For what depends on the way to the cluster: handing over, looking, ending, and what is said meanwhile."""
 
-
-@pytest.fixture
-def way() -> str:
-    """By Slurm's commands, unless a test is for each way."""
-    return "cli"
+@pytest.fixture(params=["cli", "rest"])
+def way(request: pytest.FixtureRequest) -> str:
+    """Every journey is made by each way to the cluster: Slurm's commands, and slurmrestd."""
+    return str(request.param)
 
 
 @pytest.fixture
@@ -56,7 +53,6 @@ def test_a_session_is_uploaded_from_a_work_folder_whose_name_means_something_to_
     assert set(site.job_count().values()) == {1}
 
 
-@EACH_WAY
 def test_the_demo_session_goes_through_with_its_modalities_side_by_side_on_different_nodes(
     site: Site, workspace: Workspace, tmp_path: Path
 ) -> None:
@@ -152,7 +148,6 @@ def test_killed_at_every_point_of_a_hand_over_each_attempt_starts_once(site: Sit
 # --- what a controller does ------------------------------------------------------------------------------------------
 
 
-@EACH_WAY
 def test_a_controller_that_forgets_and_hands_an_id_out_again_fools_nobody(site: Site) -> None:
     site.cluster.let_start(False)
     forget = site.cluster.forgetful_controller()
@@ -174,7 +169,39 @@ def test_a_controller_that_forgets_and_hands_an_id_out_again_fools_nobody(site: 
     site.cluster.wait_for(lambda: site.cluster.live_jobs() == {another: "another"}, "end of the other jobs")
 
 
-@EACH_WAY
+def test_a_controller_that_is_killed_and_started_again_goes_on_with_what_runs(site: Site) -> None:
+    site.workspace.start()
+    site.drop("ecephys", "behavior")
+    wait_for(lambda: len(site.runs()) == 2)
+    site.cluster.wait_until_saved()
+    site.cluster.stop_controller(kill=True)
+    site.gate.touch()
+    wait_for(lambda: [task["state"] for task in site.tasks().values()].count("succeeded") == 3)
+    site.cluster.start_controller()
+    site.wait_for_state("succeeded", "failed", "cancelled")
+    assert site.status()["state"] == "succeeded", site.status()
+    site.each_attempt_started_once()
+    assert all(task["attempt"] == 1 for task in site.tasks().values())
+
+
+def test_what_runs_and_is_ended_by_a_controller_that_forgot_it_is_run_again(site: Site) -> None:
+    forget = site.cluster.forgetful_controller()
+    site.workspace.start()
+    site.drop("ecephys")
+    ((first, job_id, _),) = wait_for(site.runs)
+    wait_for(lambda: site.tasks()["compress_data[ecephys]"]["state"] == "running")
+    forget()
+    wait_for(lambda: len(site.runs()) == 2)
+    site.gate.touch()
+    site.wait_for_state("succeeded", "failed", "cancelled")
+    assert site.status()["state"] == "succeeded", site.status()
+    task = site.tasks()["compress_data[ecephys]"]
+    (before,) = task["earlier_attempts"]
+    assert (task["attempt"], before["cause"], before["slurm_job_id"]) == (2, "node_failed", job_id)
+    assert before["message"].startswith("The controller of Slurm lost its memory of it while it ran.")
+    assert [key for key, _, _ in site.runs()].count(first) == 1
+
+
 def test_manifests_that_come_while_the_controller_is_down_are_answered_and_run_later(site: Site) -> None:
     site.cluster.stop_controller()
     site.workspace.start()
@@ -188,7 +215,6 @@ def test_manifests_that_come_while_the_controller_is_down_are_answered_and_run_l
     site.each_attempt_started_once()
 
 
-@EACH_WAY
 def test_a_job_that_a_hanging_controller_takes_after_all_is_not_submitted_twice(site: Site) -> None:
     site.gate.touch()
     site.workspace.start()
@@ -221,12 +247,48 @@ def test_a_node_that_fails_under_a_task_does_not_end_what_still_runs_there(site:
     site.drop("ecephys")
     ((_, job_id, node),) = wait_for(site.runs)
     site.cluster.stop_node(node)
-    site.wait_for_message(f"Its node {node} failed. Its process still shows signs of life there")
+    site.wait_for_message(f"Its node {node} failed. Its process still shows signs of life")
     site.gate.touch()
     site.wait_for_state("succeeded", "failed")
     assert site.status()["state"] == "succeeded", site.status()
     assert site.cluster.jobs()[job_id][1] == "NODE_FAIL"
     assert len(site.runs()) == 1
+
+
+def test_what_died_with_its_node_is_run_again_on_another(site: Site) -> None:
+    site.cluster.configure(SlurmdTimeout=6)
+    site.workspace.start()
+    site.drop("ecephys", email_notification_types="all")
+    ((first, job_id, node),) = wait_for(site.runs)
+    site.cluster.stop_node(node, with_its_jobs=True)
+    site.gate.touch()
+    site.wait_for_state("succeeded", "failed", "cancelled")
+    assert site.status()["state"] == "succeeded", site.status()
+    (_, (second, _, other)) = site.runs()
+    assert (second != first, other != node) == (True, True)
+    (before,) = site.tasks()["compress_data[ecephys]"]["earlier_attempts"]
+    assert (before["cause"], before["slurm_job_id"]) == ("node_failed", job_id)
+    assert before["message"].startswith(f"Its node {node} failed.")
+    assert [name for name in site.workspace.mails("s.csv") if "retry" in name] == ["02-retry.eml"]
+
+
+def test_what_an_administrator_puts_back_into_the_queue_is_run_again_as_a_new_try(site: Site) -> None:
+    """Slurm refuses to put it back, unless somebody changes the job first."""
+    site.workspace.start()
+    site.drop("ecephys")
+    ((_, job_id, _),) = wait_for(site.runs)
+    assert "presently disabled" in site.cluster.run("scontrol", "requeue", job_id).stderr
+    assert site.cluster.run("scontrol", "update", f"JobId={job_id}", "Requeue=1").returncode == 0
+    assert site.cluster.run("scontrol", "requeue", job_id).returncode == 0
+    wait_for(lambda: len(site.runs()) == 2)
+    site.gate.touch()
+    site.wait_for_state("succeeded", "failed", "cancelled")
+    assert site.status()["state"] == "succeeded", site.status()
+    (before,) = site.tasks()["compress_data[ecephys]"]["earlier_attempts"]
+    assert (before["cause"], before["slurm_job_id"]) == ("preempted", job_id)
+    assert before["message"] == "It was stopped in Slurm and put back into the queue there."
+    site.each_attempt_started_once()
+    site.cluster.wait_for(lambda: not site.cluster.live_jobs(), "an empty queue")
 
 
 def test_a_work_folder_that_is_away_when_its_job_starts_fails_it_with_what_to_do(site: Site) -> None:
@@ -270,7 +332,6 @@ def test_who_cancelled_is_told_and_what_ran_out_of_time_is_run_again_with_more(s
     site.each_attempt_started_once()
 
 
-@EACH_WAY
 def test_a_job_that_is_cancelled_in_slurm_before_it_starts_is_shown_as_cancelled(site: Site) -> None:
     site.cluster.let_start(False)
     site.workspace.start()
@@ -288,7 +349,6 @@ def test_a_job_that_is_cancelled_in_slurm_before_it_starts_is_shown_as_cancelled
     )
 
 
-@EACH_WAY
 def test_a_job_that_is_cancelled_here_ends_in_slurm_too(site: Site) -> None:
     site.workspace.start()
     site.drop("ecephys", "behavior")
@@ -301,7 +361,6 @@ def test_a_job_that_is_cancelled_here_ends_in_slurm_too(site: Site) -> None:
     site.cluster.wait_for(lambda: not site.cluster.live_jobs(), "empty queue")
 
 
-@EACH_WAY
 def test_a_partition_that_is_not_there_fails_the_job_in_slurms_own_words(site: Site) -> None:
     resources = "    image_resources: {{partition: purple, cpus: 2}}\n"
     write_job_type(site, GATED + resources)
@@ -313,7 +372,6 @@ def test_a_partition_that_is_not_there_fails_the_job_in_slurms_own_words(site: S
     assert "Invalid partition name specified. What it asks of the cluster has to be changed" in task["message"]
 
 
-@EACH_WAY
 def test_what_a_task_asks_for_is_what_its_job_gets(site: Site) -> None:
     write_job_type(site, GATED + "    image_resources: {{cpus: 3, memory: 500M, time: 90, name: x}}\n")
     site.workspace.change(executor={"partition": "short"})

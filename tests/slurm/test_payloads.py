@@ -51,8 +51,9 @@ def test_a_request_with_slurm_settings_of_its_own_gets_them_over_rest(
     entry = an_entry({name: sources[name] for name in ("behavior", "metadata")})
     entry["tasks"]["modality_transformation_settings"]["behavior"]["image_resources"] = CUSTOM
     drop(site, "s.json", lambda path: path.write_text(json.dumps({"upload_jobs": [entry]})))
-    site.until_idle()
+    done = site.until_idle()
     assert site.status("s.json")["state"] == "succeeded", site.status("s.json")
+    assert "HTTP Request" not in done.stderr, "the log would have a line for each question"
     for words in SHOWN:
         assert words in shown(cluster, site, "s.json")
 

@@ -25,7 +25,7 @@ from dropbox_agent.executors.slurm.pace import Pace
 from dropbox_agent.executors.slurm.states import STATES, UNKNOWN, Stand, sentence, state_of
 from dropbox_agent.executors.slurm.witness import Witness, explained, with_facts
 from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskSettings, slurm_job_id
-from dropbox_agent.states import GOOD_ENDS, AttemptState
+from dropbox_agent.states import GOOD_ENDS, AttemptState, Cause
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,9 @@ PATIENCE_SECONDS = 1.0
 """How long a tick waits for an answer of the cluster; what comes later is taken at a later tick."""
 
 
-SURVIVED = "The try before, whose node had failed, ended well after all; this one was not needed."
+SURVIVED = "The try before, of which Slurm had lost sight, ended well after all; this one was not needed."
+SHORTEST_MEMORY = timedelta(minutes=2)
+"""How long Slurm at least still knows a job that has ended (MinJobAge: 5 minutes, unless a site sets it)."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,11 @@ class SlurmExecutor:
         self._pace = Pace(timedelta(seconds=poll_seconds))
         self._known: dict[str, tuple[SlurmJob, ...]] = {}
         """The jobs of the last answer, by name."""
+        self._ended_by: dict[str, datetime] = {}
+        """When the end record of an attempt was first seen."""
+        self._answered_at: datetime | None = None
+        self._forgotten: set[str] = set()
+        """Attempts that lived by an answer, and that the next, soon after, did not know at all."""
         self._absent: dict[str, datetime] = {}
         """Which attempts the last answer did not have, and when that was asked."""
         self._refused: set[str] = set()
@@ -203,6 +210,7 @@ class SlurmExecutor:
         """What was known of an attempt is no longer so once it is asked for again."""
         self._absent.pop(attempt.key, None)
         self._known.pop(attempt.key, None)
+        self._forgotten.discard(attempt.key)
         self._witness.forget(attempt.key)
         if self._poll is not None:
             self._poll.keys.discard(attempt.key)
@@ -247,10 +255,12 @@ class SlurmExecutor:
         poll = self._polled(bool(open_looks or self._unreachable), now)
         if poll is not None:
             self._pace.asked(now, self._is_calm(open_looks))
-        asked_about = poll.keys if poll is not None else set()
         for seen in looks:
             self._end_siblings(seen)
-        judged = (self._judged(seen, now, seen.attempt.key in asked_about) for seen in looks)
+        judged = [self._judged(seen, now, poll) for seen in looks]
+        self._ended_by = {
+            seen.attempt.key: self._ended_by.get(seen.attempt.key, now) for seen in looks if judging.has_ended(seen)
+        }
         return [observation for observation in judged if observation is not None]
 
     def _end_siblings(self, seen: Observation) -> None:
@@ -261,9 +271,9 @@ class SlurmExecutor:
         if killed or elements.are_failing(seen):
             self.stop(seen.attempt, hard=False)
 
-    def _judged(self, seen: Observation, now: datetime, fresh: bool) -> Observation | None:
+    def _judged(self, seen: Observation, now: datetime, poll: _Poll | None) -> Observation | None:
         job = self._job_of(seen.attempt)
-        if not fresh:
+        if poll is None or seen.attempt.key not in poll.keys:
             return self._judge.between_answers(seen, job)
         if job is not None and state_of(job).stand is Stand.UNKNOWN:
             self._tell_once(f"{job.name} {job.state}", f"Slurm job {job.job_id} ({job.name}): {sentence(job)}")
@@ -272,7 +282,13 @@ class SlurmExecutor:
             record, awaited = self._witness.about(seen.attempt, now)
             if awaited:
                 return None
-        return with_facts(self._judge.after_answer(seen, explained(job, record), now), record)
+        forgotten = seen.attempt.key in self._forgotten
+        ended_by = self._ended_by.get(seen.attempt.key)
+        late = ended_by is not None and poll.at > ended_by
+        judged = self._judge.after_answer(seen, explained(job, record), now, forgotten=forgotten, late=late)
+        if judged is not None and judged.cause is Cause.PREEMPTED and not _is_over(job):
+            self._end((seen.attempt.key, False))  # the copy that Slurm has put back would find the start token taken
+        return with_facts(judged, record)
 
     def _look(self, attempt: Attempt) -> Observation:
         try:
@@ -331,8 +347,17 @@ class SlurmExecutor:
         for job in jobs:
             if job.name in poll.keys:
                 known[job.name] = (*known.get(job.name, ()), job)
+        self._note_forgotten(poll, known)
         self._known = known
         self._absent = {key: poll.at for key in poll.keys & self._met if key not in known}
+
+    def _note_forgotten(self, poll: _Poll, known: Mapping[str, Sequence[SlurmJob]]) -> None:
+        """A controller that has its memory still knows for a while what has ended."""
+        last, self._answered_at = self._answered_at, poll.at
+        if last is not None and timedelta(0) <= poll.at - last < SHORTEST_MEMORY:
+            lived = {key for key, jobs in self._known.items() if any(not _is_over(job) for job in jobs)}
+            self._forgotten |= lived & poll.keys
+        self._forgotten &= self._met - set(known)
 
     def _is_calm(self, looks: Sequence[Observation]) -> bool:
         """Return whether nothing calls for asking again soon."""

@@ -16,12 +16,15 @@ from dropbox_agent.states import AttemptState, Cause, TaskState
 LATE_RECORD_GRACE = timedelta(minutes=5)
 """How long a job whose node failed may still leave an end record: its process can outlive the connection."""
 MISSING = "Slurm does not know it any more; unless it turns up, it is handed over again."
-STILL_ALIVE = "Its process still shows signs of life there, so its end is waited for."
+STILL_ALIVE = "Its process still shows signs of life, so its end is waited for."
 KILLED = (-9, 137)
 """Exit codes of what was killed, as a program and as a shell says it."""
 TOO_LARGE = re.compile(r"(?i)slurmstepd.*(exceeded (job |step )?memory limit|oom[-_ ]?kill)")
 """What the log of a job says that used too much memory."""
 GONE = "Slurm does not know it any more, and it left no end record."
+PUT_BACK = "It was stopped in Slurm and put back into the queue there."
+FORGOTTEN = "The controller of Slurm lost its memory of it while it ran."
+"""It then ends what it does not know, at once, so that no end record is left."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,20 @@ class Judge:
     grace: timedelta
     pulse: Pulse = field(default_factory=Pulse)
 
-    def after_answer(self, seen: Observation, job: SlurmJob | None, now: datetime) -> Observation | None:
-        """Return what is to be written down of an attempt, or None when there is no news. ``job``: Slurm's answer."""
+    def after_answer(
+        self, seen: Observation, job: SlurmJob | None, now: datetime, *, forgotten: bool = False, late: bool = False
+    ) -> Observation | None:
+        """Return what is to be written down of an attempt, or None when there is no news.
+
+        ``job``: Slurm's answer; ``forgotten``: it ran a moment ago, and Slurm does not know it at all; ``late``: Slurm
+        was asked after the end record had been seen.
+        """
         if says_all(seen) or is_away(seen):
             return seen
         if has_ended(seen):
-            return _with_cause(seen, job)
+            return _with_cause(seen, job, late)
         if job is None:
-            return self._missing(seen, now)
+            return self._missing(seen, now, End(FORGOTTEN, cause=Cause.NODE_FAILED) if forgotten else End(GONE))
         seen = replace(seen, handle=handle_of(job.job_id, seen.attempt))
         return self._over(seen, job, now) if state_of(job).stand is Stand.OVER else _alive(seen, job)
 
@@ -50,11 +59,11 @@ class Judge:
             return None
         return seen if job is None else _alive(seen, job)
 
-    def _missing(self, seen: Observation, now: datetime) -> Observation | None:
+    def _missing(self, seen: Observation, now: datetime, end: End) -> Observation | None:
         attempt = seen.attempt
         if not seen.seen and attempt.state is not AttemptState.RUNNING:
             return replace(seen, text=None if attempt.handle is None else MISSING, waits=True)
-        return self._without_record(seen, now, End(GONE), self.grace)
+        return self._unless_alive(seen, None, end, now, self.grace)
 
     def _over(self, seen: Observation, job: SlurmJob, now: datetime) -> Observation | None:
         """Slurm says it has ended, and there is no end record: one may be on its way."""
@@ -63,14 +72,19 @@ class Judge:
         if not started and not job.nodes:
             return _given_up(seen, end)
         if end.cause is Cause.NODE_FAILED:
-            return self._after_its_node(seen, job, end, now)
+            return self._unless_alive(seen, job, end, now, max(self.grace, LATE_RECORD_GRACE))
         return self._without_record(seen, now, end, self.grace)
 
-    def _after_its_node(self, seen: Observation, job: SlurmJob, end: End, now: datetime) -> Observation | None:
-        """Slurm has lost sight of it, and it may be alive: not before it is silent is it given up."""
+    def _unless_alive(
+        self, seen: Observation, job: SlurmJob | None, end: End, now: datetime, unheard: timedelta
+    ) -> Observation | None:
+        """Slurm has lost sight of it, and it may be alive: not before it is silent is it given up.
+
+        ``unheard`` is how long an end record of one without heartbeat is waited for.
+        """
         beat = self.pulse.last(seen.attempt, now)
         if beat is None:
-            return self._without_record(seen, now, end, max(self.grace, LATE_RECORD_GRACE))
+            return self._without_record(seen, now, end, unheard)
         if now - beat < self.grace and not _is_out_of_time(seen, job, now - self.grace):
             return replace(seen, seen=False, text=f"{end.words} {STILL_ALIVE}")
         return self._without_record(seen, now, end, self.grace)
@@ -158,10 +172,11 @@ def _given_up(seen: Observation, end: End) -> Observation | None:
     return lost(seen, end.words, end.ends_as, end.cause)
 
 
-def _is_out_of_time(seen: Observation, job: SlurmJob, now: datetime) -> bool:
+def _is_out_of_time(seen: Observation, job: SlurmJob | None, now: datetime) -> bool:
     """Return whether its time limit has passed, which nobody enforces on a node that is out of sight."""
     started = min((task.started for task in seen.tasks if task.started is not None), default=None)
-    return started is not None and job.limit is not None and now - started > job.limit
+    limit = None if job is None else job.limit
+    return started is not None and limit is not None and now - started > limit
 
 
 def _was_killed(seen: Observation) -> bool:
@@ -176,14 +191,15 @@ def _was_stopped(seen: Observation) -> bool:
     )
 
 
-def _with_cause(seen: Observation, job: SlurmJob | None) -> Observation | None:
+def _with_cause(seen: Observation, job: SlurmJob | None, late: bool) -> Observation | None:
     """Return the end of an attempt that was stopped, with who stopped it; None while that is not settled."""
     if job is None or job.state in ("COMPLETED", "FAILED"):
         return seen
-    if state_of(job).stand is not Stand.OVER:
+    put_back = late and state_of(job).stand is Stand.WAITS
+    if state_of(job).stand is not Stand.OVER and not put_back:
         return None
-    end = end_of(job, seen.attempt)
-    if _was_killed(seen) and end.cause is not Cause.OUT_OF_MEMORY:
+    end = End(PUT_BACK, cause=Cause.PREEMPTED) if put_back else end_of(job, seen.attempt)
+    if _was_killed(seen) and end.cause is not Cause.OUT_OF_MEMORY and not put_back:
         return seen
     stopped = [task for task in seen.tasks if task.state is TaskState.CANCELLED or task.exit_code in KILLED]
     tasks = [replace(task, state=end.ends_as, message=end.words) if task in stopped else task for task in seen.tasks]
