@@ -13,7 +13,7 @@ from dropbox_agent.errors import AgentError, InboxUnavailable, OrderRefused
 from dropbox_agent.executors import Executor
 from dropbox_agent.inbox import Inbox
 from dropbox_agent.ledger import Ledger
-from dropbox_agent.model import Observation, Order
+from dropbox_agent.model import Attempt, Observation, Order, TaskObservation, slurm_job_id
 from dropbox_agent.states import AttemptState, JobState, TaskState
 
 logger = logging.getLogger(__name__)
@@ -63,15 +63,24 @@ def end_what_is_cancelled(ledger: Ledger, executor: Executor, now: datetime) -> 
             continue
         hard = now - attempt.stop_at > timedelta(seconds=STOP_SECONDS)
         if executor.stop(attempt, hard):
-            ledger.observed([Observation(attempt, True, AttemptState.ENDED)], now)
+            text = f"It was cancelled before it started{_with_its_job(attempt)}."
+            tasks = tuple(TaskObservation(task.key, TaskState.CANCELLED, message=text) for task in attempt.tasks)
+            ledger.observed([Observation(attempt, True, AttemptState.ENDED, tasks, text=text)], now)
 
 
 def as_ordered(seen: Observation) -> Observation:
-    """Return the observation; what was ordered to end, and ended without saying how, is cancelled."""
-    if seen.attempt.stop_at is None or seen.state is not AttemptState.LOST:
+    """Return the observation; what was ordered to end says so, also when it ended without saying how."""
+    if seen.attempt.stop_at is None or seen.state not in (AttemptState.ENDED, AttemptState.LOST):
         return seen
-    tasks = [replace(t, state=TaskState.CANCELLED) if t.state is TaskState.FAILED else t for t in seen.tasks]
-    return replace(seen, tasks=tuple(tasks))
+    words = f"It was ended as ordered{_with_its_job(seen.attempt)}."
+    cut_off = TaskState.FAILED if seen.state is AttemptState.LOST else TaskState.CANCELLED
+    tasks = [replace(t, state=TaskState.CANCELLED, message=words) if t.state is cut_off else t for t in seen.tasks]
+    return replace(seen, tasks=tuple(tasks), text=words if tasks != list(seen.tasks) else seen.text)
+
+
+def _with_its_job(attempt: Attempt) -> str:
+    number = slurm_job_id(attempt.handle)
+    return f", and Slurm job {number} with it" if number else ""
 
 
 def _meant(order: Order, ledger: Ledger) -> list[tuple[int, str]]:

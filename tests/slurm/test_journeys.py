@@ -349,16 +349,61 @@ def test_a_job_that_is_cancelled_in_slurm_before_it_starts_is_shown_as_cancelled
     )
 
 
-def test_a_job_that_is_cancelled_here_ends_in_slurm_too(site: Site) -> None:
+def order(site: Site, *words: str) -> None:
+    job_id = site.status()["jobs"][0]["job_id"]
+    done = site.workspace.agent(words[0], job_id, *words[1:], "--config", str(site.workspace.config))
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_job_that_is_cancelled_here_ends_in_slurm_too_and_is_run_again_from_where_it_was(site: Site) -> None:
     site.workspace.start()
     site.drop("ecephys", "behavior")
     wait_for(lambda: len(site.runs()) == 2)
-    job_id = site.status()["jobs"][0]["job_id"]
-    done = site.workspace.agent("cancel", job_id, "--config", str(site.workspace.config))
-    assert done.returncode == 0, done.stderr
+    wait_for(lambda: [task["state"] for task in site.tasks().values()].count("running") == 2)
+    jobs = {name: task["slurm_job_id"] for name, task in site.tasks().items()}
+    order(site, "cancel")
     site.wait_for_state("cancelled", "failed", "succeeded")
-    assert site.status()["state"] == "cancelled"
+    assert "Cancelled by dropbox-agent cancel." in site.status()["summary"]
+    ended = {name: f"It was ended as ordered, and Slurm job {number} with it." for name, number in jobs.items()}
+    ended["create_staging_folder"] = "The staging folder is made."
+    assert {name: task["message"] for name, task in site.tasks().items()} == ended
     site.cluster.wait_for(lambda: not site.cluster.live_jobs(), "empty queue")
+    site.gate.touch()
+    order(site, "retry")
+    site.wait_for_state("succeeded", "failed")
+    assert {name: (task["state"], task["attempt"]) for name, task in site.tasks().items()} == {
+        "create_staging_folder": ("succeeded", 1),
+        "compress_data[behavior]": ("succeeded", 2),
+        "compress_data[ecephys]": ("succeeded", 2),
+    }
+    (before,) = site.tasks()["compress_data[ecephys]"]["earlier_attempts"]
+    assert before["message"] == ended["compress_data[ecephys]"]
+    assert before["slurm_job_id"] == jobs["compress_data[ecephys]"]
+    site.each_attempt_started_once()
+
+
+def test_a_job_that_waits_in_slurm_is_cancelled_there_and_run_again_from_a_task(site: Site) -> None:
+    site.gate.touch()
+    write_job_type(site, GATED + "    image_resources: {{partition: down}}\n")
+    site.workspace.start()
+    site.drop("ecephys")
+    site.wait_for_message("It cannot start as it is: its partition is down.")
+    waiting = site.tasks()["compress_data[ecephys]"]["slurm_job_id"]
+    order(site, "cancel")
+    site.wait_for_state("cancelled", "failed", "succeeded")
+    words = f"It was cancelled before it started, and Slurm job {waiting} with it."
+    assert site.tasks()["compress_data[ecephys]"]["message"] == words
+    site.cluster.wait_for(lambda: not site.cluster.live_jobs(), "empty queue")
+    site.cluster.run("scontrol", "update", "PartitionName=down", "State=UP")
+    try:
+        order(site, "retry", "--from", "create_staging_folder")
+        site.wait_for_state("succeeded", "failed")
+    finally:
+        site.cluster.run("scontrol", "update", "PartitionName=down", "State=DOWN")
+    assert {name: (task["state"], task["attempt"]) for name, task in site.tasks().items()} == {
+        "create_staging_folder": ("succeeded", 2),
+        "compress_data[ecephys]": ("succeeded", 2),
+    }
 
 
 def test_a_partition_that_is_not_there_fails_the_job_in_slurms_own_words(site: Site) -> None:
