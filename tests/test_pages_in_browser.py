@@ -1,6 +1,6 @@
 """The pages in a real browser: read, filtered, followed; by keyboard, on a phone, in the dark; nothing is out of reach.
 
-Screenshots are kept in the folder that DROPBOX_AGENT_SCREENSHOTS names, else in pytest's own.
+Screenshots are kept: in the folder that DROPBOX_AGENT_SCREENSHOTS names, else in test-artefacts/screenshots.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ from dropbox_agent.ledger import Ledger
 from dropbox_agent.model import Attempt, Level, Place, Problem
 from dropbox_agent.states import TaskState
 
+ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium")
 expect.set_options(timeout=20_000)
 LAPTOP, PHONE = ViewportSize(width=1366, height=768), ViewportSize(width=390, height=844)
+SCREENSHOTS = Path(os.environ.get("DROPBOX_AGENT_SCREENSHOTS") or ROOT / "test-artefacts" / "screenshots")
 ENDED = 9
 """How many jobs have ended; every fourth of them failed."""
 pytestmark = [
@@ -145,13 +147,11 @@ def every_page(site: Seen) -> dict[str, str]:
 def test_every_page_is_within_everybodys_reach(
     browser: Browser,
     site: Seen,
-    tmp_path: Path,
     scheme: Literal["light", "dark"],
     size: ViewportSize,
     rules: list[str] | None,
 ) -> None:
     """axe finds nothing (contrast, labels, structure, keyboard), and no page is wider than the screen."""
-    folder = Path(os.environ.get("DROPBOX_AGENT_SCREENSHOTS") or tmp_path)
     options = {"resultTypes": ["violations"], **({"runOnly": rules} if rules else {})}
     found: dict[str, Any] = {}
     with looking(browser, site.address, size, scheme) as page:
@@ -160,7 +160,7 @@ def test_every_page_is_within_everybodys_reach(
             if name == "refused manifest":
                 page.get_by_role("link", name="wrong.csv").click()
                 page.get_by_role("heading", name="What is wrong").wait_for()
-            page.screenshot(path=folder / f"{name} {scheme} {size['width']}.png", full_page=True)
+            page.screenshot(path=SCREENSHOTS / f"{name} {scheme} {size['width']}.png", full_page=True)
             for violation in Axe().run(page, options=options).response["violations"]:
                 found[f"{name}: {violation['id']}"] = [node["html"] for node in violation["nodes"]]
             if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
@@ -319,15 +319,18 @@ def test_a_real_job_is_followed_to_its_end_and_its_log_while_it_grows(
         # The log of what runs now comes to the page that was opened before it ran.
         shown = page.get_by_role("region", name="End of the log of compress_data[behavior]")
         expect(shown).to_contain_text("the first line", timeout=60_000)
+        page.screenshot(path=SCREENSHOTS / "followed, running.png", full_page=True)
         page.get_by_role("link", name="Log of compress_data[behavior]", exact=True).click(timeout=60_000)
         log = page.get_by_role("region", name="The log")
         expect(log).to_contain_text("the first line")
         (tmp_path / "more").touch()
         expect(log).to_contain_text("a line that came later")
+        page.screenshot(path=SCREENSHOTS / "followed, its log.png", full_page=True)
         page.get_by_role("link", name="Back to").click()
         (tmp_path / "end").touch()
         expect(page.locator("#head .state")).to_have_text("✓ succeeded", timeout=60_000)
         expect(page.get_by_text("Everything on this page has ended.")).to_be_visible(timeout=20_000)
+        page.screenshot(path=SCREENSHOTS / "followed, ended.png", full_page=True)
         page.goto(f"{address}/health")
         expect(page.get_by_text("The agent runs.")).to_be_visible()
     workspace.children[0].terminate()
