@@ -76,6 +76,7 @@ async function keepFresh(seconds) {
       try {
         next = await refresh();
         tell(next ? "" : "Everything on this page has ended.");
+        said.querySelector("button").hidden = !next;
       } catch {
         tell("The service does not answer just now; it is asked again.");
       }
