@@ -202,6 +202,7 @@ def test_the_list_can_be_saved_as_csv_and_xlsx_and_no_text_becomes_a_formula(sit
     cells = {str(name.value): cell for name, cell in zip(head, line, strict=True)}
     assert (cells["project_name"].value, cells["project_name"].data_type) == ("=HYPERLINK(1)", "s")
     assert (cells["subject_id"].value, cells["row"].value) == ("-1", 2)
+    assert (sheet.freeze_panes, sheet.auto_filter.ref, sheet["A1"].font.bold) == ("A2", "A1:R20001", True)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from typing import Any
 
 from openpyxl import Workbook
 from openpyxl.cell import WriteOnlyCell
+from openpyxl.styles import Font
+from openpyxl.utils import get_column_letter
 
 from dropbox_agent.model import JobLine
 
@@ -18,6 +20,9 @@ COLUMNS = (
     "job_id", "job", "state", "subject_id", "project_name", "job_type", "platform", "modalities", "user_email",
     "bucket", "acq_datetime", "submitted", "started", "ended", "manifest", "row", "tasks_done", "tasks",
 )  # fmt: skip
+WIDTHS = {"job_id": 46, "job": 38, "project_name": 24, "user_email": 26, "manifest": 28, "acq_datetime": 20,
+          "submitted": 20, "started": 20, "ended": 20}  # fmt: skip
+"""Of the columns of a workbook that are wider than most, in characters."""
 CSV_JOBS = 1_000_000
 XLSX_JOBS = 20_000
 """How many jobs an export holds at most: a workbook takes a millisecond a row to write."""
@@ -51,7 +56,8 @@ def workbook(jobs: Iterable[JobLine]) -> Iterator[bytes]:
     """Yield the bytes of an .xlsx file."""
     book = Workbook(write_only=True)
     sheet = book.create_sheet("jobs")
-    sheet.append(list(COLUMNS))
+    _make_readable(sheet)
+    sheet.append([_heading(sheet, name) for name in COLUMNS])
     for job in jobs:
         sheet.append([_cell(sheet, value) for value in values(job)])
     with SpooledTemporaryFile(IN_MEMORY) as file:
@@ -59,6 +65,20 @@ def workbook(jobs: Iterable[JobLine]) -> Iterator[bytes]:
         file.seek(0)
         while block := file.read(65_536):
             yield block
+
+
+def _make_readable(sheet: Any) -> None:
+    """Let the names of the columns stay in sight, and what is in them be read without pulling them wider."""
+    sheet.freeze_panes = "A2"
+    sheet.auto_filter.ref = f"A1:{get_column_letter(len(COLUMNS))}{XLSX_JOBS + 1}"
+    for number, name in enumerate(COLUMNS, 1):
+        sheet.column_dimensions[get_column_letter(number)].width = WIDTHS.get(name, 14)
+
+
+def _heading(sheet: Any, name: str) -> Any:
+    cell = WriteOnlyCell(sheet, name)
+    cell.font = Font(bold=True)
+    return cell
 
 
 def _csv_line(fields: Iterable[Any]) -> str:
