@@ -138,6 +138,13 @@ def test_who_asks_too_often_is_told_when_to_come_back(tmp_path: Path, one_room: 
     assert [visit.status_code for visit in visits] == [406, 429, 406]
 
 
+def test_people_behind_a_proxy_are_counted_one_by_one() -> None:
+    asked = {"x-remote-user": "anna"}
+    told = [ACCESS.visitor(asked, "10.1.2.3"), ACCESS.visitor({}, "10.1.2.3"), ACCESS.visitor(asked, "192.0.2.1")]
+    assert told == ["name user anna", "peer 10.1.2.3", "peer 192.0.2.1"]
+    assert Access().visitor(asked, "10.1.2.3") == "peer 10.1.2.3"
+
+
 def test_a_bucket_fills_steadily() -> None:
     rates = Rates(per_minute=60)
     assert [rates.wait_seconds("a", 0.0) for _ in range(31)] == [*[0.0] * 30, 1.0]

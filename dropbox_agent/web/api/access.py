@@ -77,6 +77,14 @@ class Access:
             return _of_proxy(self.proxy, headers)
         raise Refused(401, NO_TOKEN)
 
+    def visitor(self, headers: Mapping[str, str], peer: str | None) -> str:
+        """Return for whom a request that needs no name is counted: whom a proxy names, else the address it is from."""
+        if self.proxy is not None and _is_in(peer, self.proxy.networks):
+            user = headers.get(self.proxy.user_header.lower(), "").strip()
+            if USER.fullmatch(user):
+                return f"name user {user}"
+        return f"peer {peer}"
+
     def _of_token(self, token: str) -> Submitter:
         digest = fingerprint(token)
         # Every token is compared, in constant time: how long it takes tells nothing.

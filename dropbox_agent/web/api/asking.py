@@ -49,9 +49,9 @@ def submitter_of(request: Request, access: Access, rates: Rates) -> Submitter:
     return submitter
 
 
-def count_visitor(request: Request, rates: Rates) -> None:
+def count_visitor(request: Request, access: Access, rates: Rates) -> None:
     """Count a request of somebody who need not say who they are. Raises TooMany."""
-    _count(rates, f"peer {_peer(request)}")
+    _count(rates, access.visitor(request.headers, _peer(request)))
 
 
 def _count(rates: Rates, who: str) -> None:

@@ -163,7 +163,7 @@ def _add_taking(made: APIRouter, parts: ApiParts) -> None:
     @made.post("/check", **documents.NATIVE_CHECK)
     async def check(request: Request) -> Response:
         """Judge the form of a request and tell its plan, as ``dropbox-agent check --json``; no folder is looked at."""
-        asking.count_visitor(request, parts.rates)
+        asking.count_visitor(request, parts.access, parts.rates)
         body = await asking.json_body(request)
         try:
             content = requests.as_manifest(body)

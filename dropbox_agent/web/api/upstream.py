@@ -44,7 +44,7 @@ def _add_judging(made: APIRouter, parts: ApiParts) -> None:
     @made.post("/v2/validate_csv", **documents.VALIDATE_CSV)
     async def validate_csv(request: Request) -> Response:
         """Judge the form of a .csv or .xlsx manifest; nothing is started, and no folder is looked at."""
-        asking.count_visitor(request, parts.rates)
+        asking.count_visitor(request, parts.access, parts.rates)
         name, content = await asking.uploaded_file(request)
         if PurePath(name).suffix.lower() not in TABLES:
             return message(406, "There were errors", jobs=[], errors=[NOT_THE_TYPE])
@@ -58,7 +58,7 @@ def _add_judging(made: APIRouter, parts: ApiParts) -> None:
     @made.post("/v2/validate_json", **documents.VALIDATE_JSON)
     async def validate_json(request: Request) -> Response:
         """Judge the form of a request; nothing is started, and no folder is looked at."""
-        asking.count_visitor(request, parts.rates)
+        asking.count_visitor(request, parts.access, parts.rates)
         body = await asking.json_body(request)
         return await run_in_threadpool(_judged, parts, body)
 
