@@ -99,6 +99,11 @@ class CodeOceanServer:
             return self.look_at_asset(parts[1]).to_dict()
         if method == "GET" and parts[0] == "computations" and parts[1] in self.computations:
             return self.look_at_computation(parts[1]).to_dict()
+        if method == "DELETE" and parts[0] == "computations" and parts[1] in self.computations:
+            params, found = self.computations[parts[1]]
+            stopped = replace(found, state=ComputationState.Failed, end_status=ComputationEndStatus.Stopped)
+            self.computations[parts[1]] = (params, stopped)
+            return {}
         if method == "GET" and parts[0] in ("capsules", "pipelines") and parts[2:] == ["computations"]:
             run = self.computations.values()
             return [one.to_dict() for params, one in run if parts[1] in (params.capsule_id, params.pipeline_id)]

@@ -6,6 +6,7 @@ Paths and values are those of its own SDK, which has no limits of time and repea
 from __future__ import annotations
 
 import base64
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -65,13 +66,26 @@ class CodeOcean:
             )
         )
 
-    def ready(self, asset: Mapping[str, Any], progress: Progress, every_seconds: float) -> dict[str, Any]:
-        """Return the asset once Code Ocean can use it. Raises TaskFailed."""
+    def ready(
+        self,
+        asset: Mapping[str, Any],
+        progress: Progress,
+        every_seconds: float,
+        most_seconds: float | None = None,
+    ) -> dict[str, Any]:
+        """Return the asset once Code Ocean can use it. Raises TaskFailed, also when that takes too long."""
 
         def look() -> dict[str, Any]:
             return _object(self.service.ask("GET", f"data_assets/{asset['id']}"))
 
-        found = self._waited(look, _asset_is_good, progress, every_seconds, f"the data asset {asset['name']}")
+        what = f"the data asset {asset.get('name')}"
+        found = self._waited(look, _asset_is_good, progress, every_seconds, what, most_seconds)
+        if found is None:
+            raise TaskFailed(
+                f"{self.service.name}: {shown(what)} was not ready after {most_seconds:g} s (data_asset_ready_timeout)."
+                " Retry the job to go on waiting for it, or allow it more.",
+                passes=True,
+            )
         if found.get("state") != "ready":
             reason = found.get("failure_reason") or "it gave no reason"
             raise TaskFailed(
@@ -106,11 +120,19 @@ class CodeOcean:
         found = self.service.ask("GET", f"{kind}/{identity}/computations")
         return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
-    def ended(self, identity: str, progress: Progress, every_seconds: float) -> dict[str, Any]:
-        """Return a computation once it has ended, well or badly. Raises TaskFailed when that takes too long."""
-        return self._waited(
-            lambda: self.computation(identity), has_ended, progress, every_seconds, f"the computation {identity}"
-        )
+    def ended(
+        self, identity: str, progress: Progress, every_seconds: float, most_seconds: float | None = None
+    ) -> dict[str, Any] | None:
+        """Return a computation once it has ended, well or badly; None when that takes more than ``most_seconds``.
+
+        Raises TaskFailed when it takes longer than the site waits.
+        """
+        what = f"the computation {identity}"
+        return self._waited(lambda: self.computation(identity), has_ended, progress, every_seconds, what, most_seconds)
+
+    def stop(self, identity: str) -> None:
+        """End a computation. Raises TaskFailed."""
+        self.service.ask("DELETE", f"computations/{identity}", good=(404,))
 
     def _found(self, name: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
@@ -131,10 +153,14 @@ class CodeOcean:
         progress: Progress,
         every_seconds: float,
         what: str,
-    ) -> dict[str, Any]:
-        """Look ever less often, until it is over."""
-        end, wait = self.clock() + self.hours * 3600, min(FIRST_LOOK_SECONDS, every_seconds)
+        most_seconds: float | None = None,
+    ) -> dict[str, Any] | None:
+        """Look ever less often, until it is over; return None when that takes more than ``most_seconds``."""
+        begun, wait = self.clock(), min(FIRST_LOOK_SECONDS, every_seconds)
+        end, limit = begun + self.hours * 3600, math.inf if most_seconds is None else begun + most_seconds
         while not is_over(found := look()):
+            if self.clock() >= limit:
+                return None
             if self.clock() + wait > end:
                 raise TaskFailed(
                     f"{self.service.name}: {what} is still {found.get('state')} after {self.hours:g} hours"
@@ -142,7 +168,7 @@ class CodeOcean:
                     passes=True,
                 )
             progress.begin(f"Waits for Code Ocean: {found.get('state')}")
-            self.sleep(wait)
+            self.sleep(min(wait, max(0.0, limit - self.clock())))
             wait = min(wait * 1.5, every_seconds)
         return found
 

@@ -10,8 +10,9 @@ import json
 from collections.abc import Collection, Mapping
 from datetime import datetime, timezone
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dropbox_agent.errors import TaskFailed
 from dropbox_agent.model import TaskOutcome, TaskSettings
@@ -48,25 +49,47 @@ class RunParams(BaseModel):
 
 
 class CaptureSettings(BaseModel):
-    """How results are kept: upstream's names; what is about DocDB is left to the capsule it was made for."""
+    """How results are kept: the names and defaults of aind-codeocean-pipeline-monitor."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="forbid")
 
-    process_name_suffix: str | None = None
+    name: str | None = None
+    mount: str | None = None
+    description: str | None = None
+    process_name_suffix: str = "processed"
+    process_name_suffix_tz: str = "UTC"
     tags: list[str] | None = None
     custom_metadata: dict[str, Any] | None = None
     permissions: dict[str, Any] | None = None
     target: dict[str, Any] | None = None
+    results_info: dict[str, Any] | None = None
+    data_asset_ids: list[str] | None = None
+    source: None = None
+    data_description_file_name: str | None = None
+    docdb_settings: dict[str, Any] | None = None
+
+    @field_validator("process_name_suffix_tz")
+    @classmethod
+    def _is_a_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"there is no time zone {name!r}; America/Los_Angeles would be one") from error
+        return name
 
 
 class MonitorSettings(BaseModel):
-    """``pipeline_monitor_settings``."""
+    """``pipeline_monitor_settings``; times are in seconds."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="forbid")
 
     run_params: RunParams
     capture_settings: CaptureSettings | None = None
-    computation_polling_interval: float = 180.0
+    computation_polling_interval: float = Field(180.0, ge=1)
+    computation_timeout: float | None = Field(None, gt=0)
+    data_asset_ready_polling_interval: float = Field(10.0, ge=1)
+    data_asset_ready_timeout: float | None = Field(None, gt=0)
+    alert_url: str | None = None
 
 
 def run(settings: TaskSettings, progress: Progress) -> TaskOutcome:
@@ -116,7 +139,7 @@ def _run_here(
     settings: TaskSettings, progress: Progress, service: CodeOcean, asked: MonitorSettings, params: Mapping[str, Any]
 ) -> TaskOutcome:
     started = _started(settings, service, params)
-    ended = service.ended(started["id"], progress, asked.computation_polling_interval)
+    ended = _ended(service, started["id"], progress, asked)
     if not code_ocean.has_succeeded(ended):
         raise TaskFailed(
             f"{service.service.name}: the computation {started['id']} ended as {ended.get('end_status') or 'failed'}"
@@ -125,9 +148,29 @@ def _run_here(
     message = f"Code Ocean's computation {started['id']} succeeded."
     facts = {"computation_id": started["id"]}
     if asked.capture_settings is not None:
-        result = _captured(settings, progress, service, asked.capture_settings, started["id"])
+        result = _captured(settings, progress, service, asked, asked.capture_settings, started["id"])
         message, facts = f"{message} Its results are the asset {result['name']}.", {**facts, "result_id": result["id"]}
+    if idle := _without_effect(asked):
+        message += f" {' and '.join(idle)} had no effect: only a pipeline_monitor_capsule_id makes use of it."
     return TaskOutcome(state="succeeded", message=message, facts=facts)
+
+
+def _without_effect(asked: MonitorSettings) -> list[str]:
+    """Return the settings that only the capsule they were made for understands."""
+    records = asked.capture_settings is not None and asked.capture_settings.docdb_settings
+    return [*(["alert_url"] if asked.alert_url else []), *(["docdb_settings"] if records else [])]
+
+
+def _ended(service: CodeOcean, identity: str, progress: Progress, asked: MonitorSettings) -> dict[str, Any]:
+    """Return the computation once it has ended; one that takes longer than it may is stopped there, and fails."""
+    found = service.ended(identity, progress, asked.computation_polling_interval, asked.computation_timeout)
+    if found is None:
+        service.stop(identity)
+        raise TaskFailed(
+            f"{service.service.name}: the computation {identity} took longer than {asked.computation_timeout:g} s"
+            " (computation_timeout) and was stopped. Retry the job to run it again, or allow it more."
+        )
+    return found
 
 
 # --- started once ----------------------------------------------------------------------------------------------------
@@ -188,18 +231,23 @@ def _name(settings: TaskSettings) -> str:
 
 
 def _captured(
-    settings: TaskSettings, progress: Progress, service: CodeOcean, how: CaptureSettings, computation: str
+    settings: TaskSettings,
+    progress: Progress,
+    service: CodeOcean,
+    asked: MonitorSettings,
+    how: CaptureSettings,
+    computation: str,
 ) -> dict[str, Any]:
     """Return the asset of the results; its name is written down before it is made, so that it is found again."""
     file = code_ocean.record_of(settings, _name(settings))
     known = read_json(file) or {}
     name = known.get("result_name")
     if not isinstance(name, str):
-        now = datetime.now(timezone.utc)
-        name = f"{settings.s3_prefix}_{how.process_name_suffix or 'processed'}_{now:%Y-%m-%d_%H-%M-%S}"
+        now = datetime.now(ZoneInfo(how.process_name_suffix_tz))
+        name = how.name or f"{settings.s3_prefix}_{how.process_name_suffix}_{now:%Y-%m-%d_%H-%M-%S}"
         code_ocean.remember(settings, {**known, "result_name": name}, _name(settings))
     made = service.make_asset(lambda: service.asset_of(name, computation), _result(how, name, computation))
-    ready = service.ready(made, progress, every_seconds=30.0)
+    ready = service.ready(made, progress, asked.data_asset_ready_polling_interval, asked.data_asset_ready_timeout)
     if how.permissions:
         service.share(made["id"], how.permissions)
     return ready
@@ -209,9 +257,11 @@ def _result(how: CaptureSettings, name: str, computation: str) -> dict[str, Any]
     target = {key: {**value, "prefix": name} for key, value in (how.target or {}).items() if isinstance(value, dict)}
     return {
         "name": name,
-        "mount": name,
+        "mount": how.mount or name,
         "tags": how.tags or ["derived"],
         "custom_metadata": how.custom_metadata or {},
         "source": {"computation": {"id": computation}},
+        **({"description": how.description} if how.description else {}),
+        **({"results_info": how.results_info} if how.results_info else {}),
         **({"target": target} if target else {}),
     }

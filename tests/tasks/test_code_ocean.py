@@ -306,10 +306,53 @@ def test_a_run_that_ends_badly_fails_and_a_retry_starts_another(
     assert there.run(RUN).facts == {"computation_id": "run-2"}
 
 
+def monitored(**changes: Any) -> dict[str, Any]:
+    return {"pipeline_monitor_settings": {**RUN["pipeline_monitor_settings"], **changes}}
+
+
+def test_a_run_that_takes_longer_than_it_may_is_stopped(there: There, ocean: CodeOceanServer) -> None:
+    there.register()
+    ocean.looks_needed = 10_000
+    words = r"run-1 took longer than 600 s \(computation_timeout\) and was stopped. Retry the job to run it again"
+    with pytest.raises(TaskFailed, match=words) as failed:
+        there.run(monitored(computation_timeout=600, computation_polling_interval=60))
+    assert not failed.value.passes
+    assert 600 <= sum(there.waits) - there.waits[0] < 700
+    assert ocean.computations["run-1"][1].end_status is ComputationEndStatus.Stopped
+    ocean.looks_needed = 1
+    assert there.run(monitored(computation_timeout=600)).facts == {"computation_id": "run-2"}
+
+
+def test_results_are_called_and_kept_as_their_settings_say(there: There, ocean: CodeOceanServer) -> None:
+    there.register()
+    how = {"name": "my result", "mount": "mine", "description": "sorted", "docdb_settings": {"docdb_version": "v2"}}
+    outcome = there.run(monitored(capture_settings=how, alert_url="https://example.org/hook"))
+    result = ocean.assets[outcome.facts["result_id"]]
+    assert (result.name, result.mount) == ("my result", "mine")
+    assert outcome.message.endswith(
+        "alert_url and docdb_settings had no effect: only a pipeline_monitor_capsule_id makes use of it."
+    )
+
+
+def test_results_that_do_not_get_ready_in_their_time_are_told(there: There, ocean: CodeOceanServer) -> None:
+    there.register()
+    ocean.looks_needed = 6
+    asked = monitored(capture_settings={}, data_asset_ready_timeout=4, data_asset_ready_polling_interval=3)
+    with pytest.raises(TaskFailed, match=r"was not ready after 4 s \(data_asset_ready_timeout\)") as failed:
+        there.run(asked)
+    assert failed.value.passes
+    ocean.looks_needed = 1
+    outcome = there.run(asked)
+    assert (outcome.state, len(ocean.computations), len(ocean.assets)) == ("succeeded", 1, 2)
+
+
 WRONG = [
     ({}, "has no pipeline_monitor_settings"),
     ({"pipeline_monitor_settings": {"run_params": {}}}, "exactly one of capsule_id and pipeline_id is needed"),
     ({"pipeline_monitor_settings": {"run_params": {"capsul_id": "x"}}}, "run_params.capsul_id: Extra inputs"),
+    (monitored(computaton_timeout=5), "pipeline_monitor_settings.computaton_timeout: Extra inputs"),
+    (monitored(computation_polling_interval=0), "computation_polling_interval: Input should be greater than"),
+    (monitored(capture_settings={"process_name_suffix_tz": "Mars"}), "there is no time zone 'Mars'"),
 ]
 
 
