@@ -179,6 +179,27 @@ def test_a_wrapper_shows_that_it_lives_while_its_task_runs_and_not_after(
     assert record_of(AttemptFolder(attempt.folder), "first")["state"] == "cancelled"
 
 
+def test_copies_of_the_log_go_where_the_resources_say(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "a")
+    says = "print('one', flush=True)\n"
+    allocation = write_allocation(attempt, first=says + textwrap.dedent(SUCCEEDS), second=says + textwrap.dedent(FAILS))
+    copies = {
+        "standard_output": f"{tmp_path}/100%%_%x_%j_%5j_%N_%q.out",
+        "standard_error": f"{tmp_path}/not there/%x.err",
+    }
+    allocation.write_text(json.dumps({**json.loads(allocation.read_text()), "copies": copies}))
+    environ = {**os.environ, "SLURM_JOB_ID": "71", "SLURMD_NODENAME": "n3"}
+    argv = [sys.executable, str(WRAPPER), str(allocation)]
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert (tmp_path / "100%_dbx-abc_71_00071_n3_%q.out").read_text() == "one\none\n"
+    log = AttemptFolder(attempt.folder).log("second")
+    said = (
+        f"{tmp_path}/not there/dbx-abc.err (standard_error) does not take a copy of {log}: No such file or directory."
+    )
+    assert done.stdout.splitlines() == [said]
+
+
 def test_a_second_copy_finds_the_start_token_taken_and_does_nothing(tmp_path: Path) -> None:
     attempt = an_attempt(tmp_path / "a")
     allocation = write_allocation(attempt, first=SUCCEEDS, second=SUCCEEDS)

@@ -272,12 +272,12 @@ def test_compress_data_has_its_own_settings_below_those_of_the_modality() -> Non
 def test_a_resource_that_no_cluster_knows_is_a_problem_in_its_cell_with_the_nearest_name() -> None:
     cell = Place("session.csv", None, 2, "modality0.image_resources.memory_per_cpus", "H2")
     path = f"tasks.{SETTINGS}.ecephys.image_resources.memory_per_cpus"
-    resources = {"memory_per_cpus": 6000, "standard_output": "/logs"}
+    resources = {"memory_per_cpus": 6000, "open_mode": "append"}
     tasks = {
         SETTINGS: {"ecephys": {"job_settings": {"input_source": "/d"}, "image_resources": resources}},
         "upload_data_to_s3": {"image_resources": {"priority": 9}},
     }
-    preset = a_type("ecephys", {COMPRESS: {"image_resources": {"standard_error": "/logs", "name": "x"}}})
+    preset = a_type("ecephys", {COMPRESS: {"image_resources": {"comment": "y", "name": "x"}}})
     found = problems_of(a_job(tasks, row=Row(ROW.place, {}, {path: cell})), stored(preset))
     assert found == (
         Problem(
@@ -291,9 +291,9 @@ def test_a_resource_that_no_cluster_knows_is_a_problem_in_its_cell_with_the_near
         Problem(
             Level.WARNING,
             ROW.place,
-            "standard_output in image_resources of compress_data[ecephys], set by the manifest, is decided by this"
-            " service: logs are in the run folder; it is passed over.",
-            "/logs",
+            "open_mode in image_resources of compress_data[ecephys], set by the manifest, is decided by this service;"
+            " it is passed over.",
+            "append",
         ),
         Problem(
             Level.ERROR,

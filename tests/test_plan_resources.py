@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -160,14 +163,46 @@ def test_the_nearest_name_is_suggested() -> None:
 
 
 def test_what_the_agent_decides_itself_is_passed_over() -> None:
-    (fault,) = plan.resource_problems({"standard_output": "/x"})
-    assert fault == Fault("standard_output", "is decided by this service: logs are in the run folder", None, True)
+    (fault,) = plan.resource_problems({"open_mode": "append"})
+    assert fault == Fault("open_mode", "is decided by this service", None, True)
 
 
-def test_some_properties_are_for_presets_only() -> None:
-    assert plan.resource_problems({"priority": 3}) == ()
-    (fault,) = plan.resource_problems({"priority": 3}, by_manifest=frozenset({"priority"}))
+@pytest.mark.parametrize(
+    "resources",
+    [{"priority": 3}, {"standard_output": "/x"}, {"standard_error": "/x"}, {"current_working_directory": "/x"}],
+)
+def test_some_properties_are_for_presets_only(resources: dict[str, Any]) -> None:
+    assert plan.resource_problems(resources) == ()
+    (fault,) = plan.resource_problems(resources, by_manifest=frozenset(resources))
     assert fault.words == "is for operators: only a preset may set it"
+
+
+def test_where_copies_of_the_log_go_and_where_a_script_starts() -> None:
+    asked = {"standard_output": "/logs/%x_%j.out", "standard_error": "/logs/%j.err", "current_working_directory": "/w"}
+    assert plan.log_copies(asked) == {"standard_output": "/logs/%x_%j.out", "standard_error": "/logs/%j.err"}
+    assert plan.starts_in(asked) == "/w"
+    assert plan.resource_options(asked) == ()
+    nothing = {"standard_output": None, "current_working_directory": "."}
+    assert (plan.log_copies(nothing), plan.starts_in(nothing), plan.resource_problems(nothing)) == ({}, None, ())
+    unfit = {"standard_output": "logs/%j", "standard_error": 3, "current_working_directory": "work"}
+    assert (plan.log_copies(unfit), plan.starts_in(unfit)) == ({}, None)
+    assert [(fault.name, fault.words) for fault in plan.resource_problems(unfit)] == [
+        (name, "is not a full path, beginning with /")
+        for name in ("current_working_directory", "standard_error", "standard_output")
+    ]
+
+
+def test_the_documented_resources_are_asked_for_as_they_stand_there() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "slurm.md").read_text()
+    (block,) = [block for block in re.findall(r"```yaml\n(.*?)```", text, re.S) if block.startswith("tasks:")]
+    resources = yaml.safe_load(block)["tasks"]["modality_transformation_settings"]["ecephys"]["image_resources"]
+    assert plan.resource_problems(resources) == ()
+    assert plan.resource_options(resources) == (
+        "--cpus-per-task=8",
+        "--partition=main",
+        "--time=240",
+        "--mem-per-cpu=6000M",
+    )
 
 
 def test_variables_come_from_a_list_or_a_group() -> None:

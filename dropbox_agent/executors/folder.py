@@ -24,6 +24,8 @@ ATTEMPT_VARIABLE = "DROPBOX_AGENT_ATTEMPT"
 """In the environment of every process of an attempt: its key, by which leftovers are recognised."""
 VARIABLES_VARIABLE = "DROPBOX_AGENT_VARIABLES"
 """Names the variables that a task's resources set, so that its script gets them."""
+FOLDER_VARIABLE = "DROPBOX_AGENT_STARTS_IN"
+"""The folder in which a task's script is to start, where its resources name one."""
 LOG_END_BYTES = 4096
 LOG_END_LINES = 10
 """How much of the end of a failed task's log is shown."""
@@ -92,6 +94,7 @@ def _allocation(attempt: Attempt, folder: AttemptFolder, node: Node) -> dict[str
         "heartbeat_seconds": node.heartbeat_seconds,
         "inherits": list(node.inherits),
         "environment": _environment(attempt, node.environ),
+        "copies": plan.log_copies(resources_of(attempt)),
         **_elements(attempt, folder),
         "tasks": [
             {
@@ -120,7 +123,9 @@ def _environment(attempt: Attempt, environ: Mapping[str, str]) -> dict[str, str]
     kept = {name: environ[name] for name in KEPT_VARIABLES if name in environ}
     asked = plan.resource_environment(resources_of(attempt))
     named = {VARIABLES_VARIABLE: ",".join(asked)} if asked else {}
-    return {**kept, "LANG": "C.UTF-8", **asked, **named, ATTEMPT_VARIABLE: attempt.key}
+    folder = plan.starts_in(resources_of(attempt))
+    starts_in = {FOLDER_VARIABLE: folder} if folder else {}
+    return {**kept, "LANG": "C.UTF-8", **asked, **named, **starts_in, ATTEMPT_VARIABLE: attempt.key}
 
 
 def resources_of(attempt: Attempt) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -45,6 +46,7 @@ def main(allocation_path: str, element: str | None = None) -> int:
         if run.stopped_by or any(ended.get(key) not in ("succeeded", "skipped") for key in task["needs"]):
             continue
         ended[task["key"]] = run.task(task, environment)
+        copy_log(allocation, task["log"], ended[task["key"]])
     keep_writing(allocation["end"], {"key": allocation["key"], "ended": now(), "tasks": ended, **what_it_took()})
     return 0 if all(state in ("succeeded", "skipped") for state in ended.values()) else 1
 
@@ -195,7 +197,9 @@ class Array:
         with open(task["log"], "ab") as log:
             environment = {**self.environment, "SLURM_ARRAY_TASK_ID": str(number)}
             code, reason = self.run.process_of(task, environment, log)
-        self.leave(number, end_record(task, started, code, reason, self.run.stopped_by))
+        record = end_record(task, started, code, reason, self.run.stopped_by)
+        self.leave(number, record)
+        copy_log(self.allocation, task["log"], record["state"], str(number))
         return self.conclude()
 
     def leave(self, number: int, record: dict[str, Any]) -> None:
@@ -212,6 +216,7 @@ class Array:
             return 0
         if all(state in ("succeeded", "skipped") for state in ended.values()):
             state = self.run.task(self.task, self.environment)
+            copy_log(self.allocation, self.task["log"], state)
         else:
             state = self.end_badly(ended)
         tasks = {self.task["key"]: state}
@@ -270,6 +275,33 @@ def read_outcome(path: str) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return outcome if isinstance(outcome, dict) and isinstance(outcome.get("message"), str) else {}
+
+
+def copy_log(allocation: dict[str, Any], log: str, state: str, element: str = "") -> None:
+    """Add the log of what has ended to the files that its resources name; a file that takes nothing harms nothing."""
+    for name, pattern in allocation.get("copies", {}).items():
+        if name == "standard_error" and state != "failed":
+            continue
+        path = file_named(pattern, allocation["key"], element)
+        try:
+            with open(log, "rb") as found, open(path, "ab") as copy:
+                while part := found.read(65536):
+                    copy.write(part)
+        except OSError as error:
+            print(f"{path} ({name}) does not take a copy of {log}: {error.strerror}.", flush=True)
+
+
+def file_named(pattern: str, key: str, element: str) -> str:
+    """Return the path that a pattern of sbatch's stands for; elsewhere the attempt's key is the job's number."""
+    number = os.environ.get("SLURM_JOB_ID") or key
+    meant = {"x": key, "j": number, "J": number, "A": os.environ.get("SLURM_ARRAY_JOB_ID") or number, "a": element}
+    meant.update({"N": node(), "u": os.environ.get("USER", ""), "%": "%"})
+
+    def written(found: re.Match[str]) -> str:
+        text = meant.get(found[2], found[0])
+        return text.zfill(min(int(found[1] or 0), 10)) if text.isdigit() else text
+
+    return re.sub(r"%(\d*)(.)", written, pattern)
 
 
 def keep_writing(path: str, record: dict[str, Any]) -> None:

@@ -13,9 +13,11 @@ from dropbox_agent.plan.handover import Context, task_settings
 from dropbox_agent.plan.merging import DEFAULT, TASK_FIELDS, is_task, kind, merged, preset_layers
 from dropbox_agent.plan.paths import folders_of, is_windows, map_path
 from dropbox_agent.plan.pipeline import BY_MODALITY, DONE_IN_THE_PLAN, PIPELINE, Service, Step, task_ids
+from dropbox_agent.plan.resources import copies as log_copies
 from dropbox_agent.plan.resources import environment as resource_environment
 from dropbox_agent.plan.resources import options as resource_options
 from dropbox_agent.plan.resources import problems as resource_problems
+from dropbox_agent.plan.resources import starts_in
 from dropbox_agent.plan.retries import Again, again, read_retries
 from dropbox_agent.plan.script import Unrenderable, render_script, script_faults
 from dropbox_agent.plan.stored import from_json, plan_hash, to_json
@@ -44,6 +46,7 @@ __all__ = [
     "is_task",
     "is_windows",
     "kind",
+    "log_copies",
     "map_path",
     "merged",
     "plan_hash",
@@ -55,6 +58,7 @@ __all__ = [
     "resource_options",
     "resource_problems",
     "script_faults",
+    "starts_in",
     "task_ids",
     "task_settings",
     "to_json",

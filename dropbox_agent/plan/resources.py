@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from dropbox_agent.plan.properties import BY_NAME, PROPERTIES, Property, Unfit, names, numbered, some, whole
+from dropbox_agent.plan.properties import BY_NAME, PROPERTIES, Property, Unfit, names, numbered, some, text, whole
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,32 @@ def environment(resources: Mapping[str, Any]) -> dict[str, str]:
         return _variables(resources.get("environment") or {})
     except Unfit:
         return {}
+
+
+def copies(resources: Mapping[str, Any]) -> dict[str, str]:
+    """Return where copies of the log go: "standard_output" and "standard_error" with their paths; none when unfit."""
+    found = {}
+    for name in ("standard_output", "standard_error"):
+        if resources.get(name) is not None:
+            with suppress(Unfit):
+                found[name] = _path(resources[name])
+    return found
+
+
+def starts_in(resources: Mapping[str, Any]) -> str | None:
+    """Return the folder in which a script starts; None when that is its output folder."""
+    try:
+        folder = _path(resources.get("current_working_directory") or ".")
+    except Unfit:
+        return None
+    return None if folder == "." else folder
+
+
+def _path(value: Any) -> str:
+    path = text(value)
+    if not path.startswith("/"):
+        raise Unfit("is not a full path, beginning with /")
+    return path
 
 
 def _variables(given: Any) -> dict[str, str]:
@@ -176,7 +203,19 @@ def _no_option(value: Any, resources: Mapping[str, Any]) -> Iterator[str]:
     yield from ()  # they travel in the allocation's file; sbatch is told to export nothing
 
 
+def _copied_to(value: Any, resources: Mapping[str, Any]) -> Iterator[str]:
+    _path(value)
+    yield from ()  # the job's own log is in the run folder; the wrapper copies it
+
+
+def _folder(value: Any, resources: Mapping[str, Any]) -> Iterator[str]:
+    if value != ".":
+        _path(value)
+    yield from ()  # a job works in its run folder; its script starts there
+
+
 JOINT: Mapping[str, Callable[[Any, Mapping[str, Any]], Iterator[str]]] = {
+    "current_working_directory": _folder,
     "environment": _no_option,
     "exclusive": _sharing,
     "flags": _flags,
@@ -186,6 +225,8 @@ JOINT: Mapping[str, Callable[[Any, Mapping[str, Any]], Iterator[str]]] = {
     "nodes": _nodes,
     "required_switches": _switches,
     "shared": _sharing,
+    "standard_error": _copied_to,
+    "standard_output": _copied_to,
     "wait_for_switch": _wait_for_switch,
 }
 """The properties whose option depends on others, or that make several."""

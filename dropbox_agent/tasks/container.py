@@ -31,6 +31,8 @@ class Start:
 
     argv: tuple[str, ...]
     environ: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+    """Where it starts; None: in its output folder."""
 
 
 @contextmanager

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,6 +28,8 @@ OF_THE_CLUSTER = ("SLURM", "CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "ZE_A
 """Beginnings of what Slurm tells a job: which processors, memory and GPUs are its own."""
 SET_BY_PRESET = "DROPBOX_AGENT_VARIABLES"
 """Names the variables that image_resources.environment sets."""
+STARTS_IN = "DROPBOX_AGENT_STARTS_IN"
+"""The folder in which a script starts on a node; without it, and in an image, that is its output folder."""
 LOOK_SECONDS = 1.0
 STOP_SECONDS = 5.0
 """How long a script that is told to stop has before it is killed."""
@@ -42,6 +45,7 @@ def run_script(settings: TaskSettings, script: str, output: Path, progress: Prog
     where = f"the image {settings.container.image}, {output}" if settings.container else output
     print(f"Runs bash {file} in {where}.", flush=True)
     with start_of(file, output, settings.container, environment(os.environ)) as start:
+        start = replace(start, folder=None if settings.container else _named_folder(os.environ))
         code, tail = run_to_its_end(start, output, progress)
     _told(settings, code, tail)
 
@@ -79,11 +83,21 @@ def environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {"LANG": "C.UTF-8", **seen}
 
 
+def _named_folder(environ: Mapping[str, str]) -> Path | None:
+    named = environ.get(STARTS_IN)
+    if named is not None and not os.path.isdir(named):
+        raise TaskFailed(
+            f"The folder {shown(named)}, in which the script was to start, is not on {os.uname().nodename}. Correct"
+            " current_working_directory in image_resources of the job type, or have an operator make the folder."
+        )
+    return None if named is None else Path(named)
+
+
 def _started(start: Start, output: Path) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             start.argv,
-            cwd=output,
+            cwd=start.folder or output,
             env=start.environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

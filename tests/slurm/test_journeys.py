@@ -431,3 +431,20 @@ def test_what_a_task_asks_for_is_what_its_job_gets(site: Site) -> None:
         assert words in shown, shown
     comment = next(line for line in shown.splitlines() if "Comment=" in line)
     assert "compress_data[ecephys]" in comment
+
+
+def test_a_copy_of_the_log_goes_where_a_job_type_wants_it_and_its_script_starts_where_it_says(site: Site) -> None:
+    site.gate.touch()
+    (site.folder / "logs").mkdir()
+    asked = 'standard_output: "{folder}/logs/%x_%j.out", current_working_directory: "{folder}/logs"'
+    text = GATED.replace("cp -r", "pwd; cp -r") + f"    image_resources: {{{{{asked}}}}}\n"
+    write_job_type(site, text)
+    site.drop("ecephys")
+    site.workspace.until_idle()
+    assert site.status()["state"] == "succeeded", site.status()
+    task = site.tasks()["compress_data[ecephys]"]
+    ((key, _, _),) = site.runs()
+    (copy,) = (site.folder / "logs").iterdir()
+    assert copy.name == f"{key}_{task['slurm_job_id']}.out"
+    assert copy.read_text() == Path(task["log"]).read_text()
+    assert f"\n{site.folder}/logs\n" in copy.read_text()

@@ -100,7 +100,11 @@ OWN = (
 """What two jobs that ask for the same do not have in common, and who handed them over."""
 
 
-@pytest.mark.parametrize("name", [name for name in ASKED if name not in ("environment", "reservation")])
+WRAPPERS_OWN = ("environment", "standard_output", "standard_error", "current_working_directory")
+"""What Slurm is not asked for: the wrapper does it."""
+
+
+@pytest.mark.parametrize("name", [name for name in ASKED if name not in (*WRAPPERS_OWN, "reservation")])
 def test_a_property_asks_for_the_same_by_both_ways(cluster: Cluster, name: str) -> None:
     """Slurm takes it from each, and shows the same job."""
     resources = {"partition": "down", **fitting(name), "nice": 3} if name != "partition" else {"partition": "down"}

@@ -7,6 +7,7 @@ import shlex
 import signal
 from pathlib import Path
 
+import one_job
 import pytest
 from one_job import CONTENT, PREFIX, OneJob, Ran, tree, write
 from workspace import wait_for
@@ -90,6 +91,19 @@ def test_a_script_runs_in_the_place_that_its_output_location_names(ready: OneJob
     )
     assert tree(ready.content) == {"ecephys/made 1": f"{place}\n".encode()}
     assert partials(ready) == []
+
+
+def test_a_script_starts_in_the_folder_that_its_job_type_names(ready: OneJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = compress_data.output_location(ready.run_folder.path, PREFIX, "ecephys", ready.attempt)
+    write_there = f"pwd > {shlex.quote(str(place))}/where"
+    monkeypatch.setitem(one_job.ENVIRONMENT, "DROPBOX_AGENT_STARTS_IN", str(ready.folder))
+    assert scripted(ready, write_there).code == 0
+    assert tree(ready.content) == {"ecephys/where": f"{ready.folder}\n".encode()}
+    monkeypatch.setitem(one_job.ENVIRONMENT, "DROPBOX_AGENT_STARTS_IN", "/not/there")
+    assert scripted(ready, write_there).message == (
+        f"The folder /not/there, in which the script was to start, is not on {os.uname().nodename}. Correct"
+        " current_working_directory in image_resources of the job type, or have an operator make the folder."
+    )
 
 
 def test_what_it_prints_is_in_the_log_and_the_script_is_kept(ready: OneJob) -> None:
