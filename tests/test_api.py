@@ -339,6 +339,7 @@ def test_jobs_are_searched_filtered_sorted_and_cut(busy: ApiSite) -> None:
     assert [found(user="rig3"), found(modality="ecephys"), found(modality="EMG"), found(until="2020-01-01")] == [
         1, 1, 0, 0,
     ]  # fmt: skip
+    assert [found(limit=1), found(limit=2), found(state="failed", offset=1)] == [1, 1, 0]
     assert busy.get("/api/jobs", offset=1).json() == {"total": 1, "limit": 50, "offset": 1, "jobs": []}
     wrong = busy.get("/api/jobs", limit=0, sort="colour")
     assert (wrong.status_code, [problem["column"] for problem in wrong.json()["problems"]]) == (422, ["sort", "limit"])

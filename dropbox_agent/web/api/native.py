@@ -75,9 +75,11 @@ def _add_jobs(made: APIRouter, parts: ApiParts) -> None:
             order=sort,
             ascending=ascending,
         )
-        counts = parts.lists.count_jobs(search)
-        total = sum(count for one, count in counts.items() if not state or one in state)
         found = parts.lists.jobs(search, limit, offset)
+        total = offset + len(found)
+        if len(found) == limit or not found:  # else these are the last of them
+            counts = parts.lists.count_jobs(search)
+            total = sum(count for one, count in counts.items() if not state or one in state)
         return Json({"total": total, "limit": limit, "offset": offset, "jobs": [_job_line(job) for job in found]})
 
 
