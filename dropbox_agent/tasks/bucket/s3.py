@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ from dropbox_agent.model import S3Access
 from dropbox_agent.tasks.bucket.faults import FAILURES, LATER, Fault, NoAnswerOfS3, judged
 from dropbox_agent.tasks.bucket.place import Receipt, Stored
 from dropbox_agent.tasks.bucket.quick_put import QuickPut
+from dropbox_agent.tasks.bucket.room import LARGE_ONES, Room
 from dropbox_agent.tasks.checksum import Checksum, checksum_of
 from dropbox_agent.tasks.crew import Crew
 from dropbox_agent.tasks.names import shown
@@ -51,8 +53,9 @@ class S3Bucket:
         self.hands = access.connections
         self._base = f"{base}/" if (base := parts.path.strip("/")) else ""
         self._access = access
-        # Bodies wait in memory while they are sent: no more of them than connections.
-        self._bodies = threading.BoundedSemaphore(access.connections)
+        # Bodies wait in memory while they are sent: no more than one small part for each connection.
+        self._bodies = Room(access.connections * PART_BYTES)
+        self._large = threading.BoundedSemaphore(LARGE_ONES)
         self._parts: Crew | None = None
         self._one_makes = threading.Lock()
         if access.compare != "receipts":
@@ -175,8 +178,10 @@ class S3Bucket:
 
     def put(self, key: str, chunks: Iterable[bytes], size: int) -> Receipt:
         if size > PART_BYTES:
-            return self._put_in_parts(key, chunks, size)
-        with self._bodies:
+            # Each puts a part together, while others are sent: few files at a time keep all connections busy.
+            with self._large:
+                return self._put_in_parts(key, chunks, size)
+        with self._bodies.inside(size):
             return self._put_whole(key, b"".join(chunks))
 
     def refuses_wrong(self, key: str, content: bytes) -> bool:
@@ -230,11 +235,14 @@ class S3Bucket:
     ) -> list[dict[str, object]]:
         sending = []
         for number, part in enumerate(_joined(chunks, size), 1):
-            self._bodies.acquire()
+            self._bodies.enter(len(part))
             sent = self._crew().give(partial(self._send_part, what, {**upload, "PartNumber": number, "Body": part}))
-            sent.add_done_callback(lambda _: self._bodies.release())
+            sent.add_done_callback(partial(self._is_sent, len(part)))
             sending.append(sent)
         return [one.result() for one in sending]
+
+    def _is_sent(self, size: int, _sent: Future[Any]) -> None:
+        self._bodies.leave(size)
 
     def _crew(self) -> Crew:
         with self._one_makes:
