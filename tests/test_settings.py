@@ -10,6 +10,7 @@ import yaml
 
 from dropbox_agent import settings
 from dropbox_agent.errors import AgentError, SettingsError
+from dropbox_agent.examine import presets_in
 from dropbox_agent.model import Task
 from dropbox_agent.settings import Executor, Inbox, Mail, Metadata, Policy, Presets, Settings, Site, Web
 from dropbox_agent.settings.kinds import TASK_FIELDS
@@ -257,6 +258,11 @@ def test_the_error_names_the_file_in_every_line(tmp_path: Path) -> None:
          " of 3 to 63 a-z, 0-9, dots and dashes."),
         ("buckets: {default: 's3://aind/a//b'}", 'buckets.default: "s3://aind/a//b" has a prefix of other characters'
          " than letters, digits and ._=- between single slashes."),
+        ("projects_url: 'https://me:s@lab/names'", 'projects_url: "https://me:s@lab/names" has a name or password in'),
+        ("metadata: {service_url: 'https://a:s@lab'}", 'metadata.service_url: "https://a:s@lab" has a name or password'),
+        ("metadata: {service_url: 'https://lab?k=s'}", 'metadata.service_url: "https://lab?k=s" is more than the addr'),
+        ("codeocean: {domain: 'https://me:s@ocean'}", 'codeocean.domain: "https://me:s@ocean" has a name or password'),
+        ("presets: {endpoint_url: 'https://k:s@aws'}", 'presets.endpoint_url: "https://k:s@aws" has a name or passw'),
         ("s3: {endpoint_url: 'https://key:secret@s3.lab'}", "s3.endpoint_url: \"https://key:secret@s3.lab\" has a"
          " name or password in it; keys belong into a profile or a credentials file."),
         ("s3: {buckets: {open: {keys: x}}}", "s3.buckets.open.keys is not a setting."),
@@ -524,9 +530,17 @@ def test_what_belongs_together_in_a_service_is_asked_for(tmp_path: Path, text: s
     assert findings(tmp_path, text) == (f"line 1: {finding}",)
 
 
-def examples_of_services() -> list[str]:
+def examples_of_services(*, job_types: bool = False) -> list[str]:
     text = (REPOSITORY / "docs/services.md").read_text(encoding="utf-8")
-    return re.findall(r"```yaml\n(.*?)```", text, re.S)
+    found = re.findall(r"```yaml\n(.*?)```", text, re.S)
+    return [one for one in found if one.startswith("tasks:") is job_types]
+
+
+@pytest.mark.parametrize("text", examples_of_services(job_types=True))
+def test_the_examples_of_job_types_can_be_used(tmp_path: Path, text: str) -> None:
+    (tmp_path / "ours.yaml").write_text(text)
+    stored = presets_in(tmp_path)()
+    assert (set(stored.job_types), stored.broken) == ({"ours"}, {})
 
 
 @pytest.mark.parametrize("text", examples_of_services())

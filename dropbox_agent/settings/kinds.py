@@ -108,10 +108,22 @@ def _web_address(value: str) -> str:
     return value
 
 
-def _endpoint(value: str) -> str:
-    parts = urlsplit(_web_address(value))
-    if "@" in parts.netloc:
+def _without_password(value: str) -> str:
+    if "@" in urlsplit(_web_address(value)).netloc:
+        # It would stand in run folders and in sentences.
         raise ValueError("has a name or password in it; keys belong into a profile or a credentials file")
+    return value
+
+
+def _service_address(value: str) -> str:
+    parts = urlsplit(_without_password(value))
+    if parts.query or parts.fragment:
+        raise ValueError("is more than the address of a service; write https://host or https://host/path")
+    return value
+
+
+def _endpoint(value: str) -> str:
+    parts = urlsplit(_without_password(value))
     if parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ValueError("is more than the address of a server; write https://host:port")
     return value.rstrip("/")
@@ -161,6 +173,8 @@ BucketName = Annotated[str, AfterValidator(_bucket_name)]
 BucketAddress = Annotated[str, AfterValidator(_bucket)]
 MailAddress = Annotated[str, AfterValidator(_mail_address)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+ServiceAddress = Annotated[str, AfterValidator(_service_address)]
+ListAddress = Annotated[str, AfterValidator(_without_password)]
 DocDbHost = Annotated[str, AfterValidator(_docdb_host)]
 ParameterPrefix = Annotated[str, AfterValidator(_parameter_prefix)]
 RestAddress = Annotated[str, AfterValidator(_rest_address)]

@@ -17,14 +17,17 @@ from dropbox_agent.settings.kinds import (
     BucketAddress,
     BucketName,
     Days,
+    Endpoint,
     Folder,
     FolderText,
+    ListAddress,
     Number,
     ParameterPrefix,
     Port,
     RestAddress,
     Seconds,
     Section,
+    ServiceAddress,
     Switch,
     Text,
     WebAddress,
@@ -145,7 +148,7 @@ class Presets(Section):
     )
     region: Text | None = Field(None, description="The AWS region of the store; null: that of AWS's own settings.")
     profile: Text | None = Field(None, description="The profile in ~/.aws to use; null: the default one.")
-    endpoint_url: WebAddress | None = Field(
+    endpoint_url: Endpoint | None = Field(
         None, description="Another address of the store, of a private endpoint for example; null: AWS's own."
     )
     refresh_seconds: Seconds = Field(
@@ -203,7 +206,7 @@ class Web(Section):
 class Metadata(Section):
     """Where metadata come from, and how strict their files are judged."""
 
-    service_url: WebAddress | None = Field(
+    service_url: ServiceAddress | None = Field(
         None,
         description="The address of the metadata service, asked for subject, procedures, funding and investigators that"
         " metadata_dir lacks; null: there is none.",
@@ -244,7 +247,7 @@ class Settings(BaseSettings):
     projects: tuple[Text, ...] = Field(
         (), description="The project names that are accepted; empty: any well-formed one."
     )
-    projects_url: WebAddress | None = Field(
+    projects_url: ListAddress | None = Field(
         None,
         description="Where more project names are asked for (a JSON list), at most every ten minutes; while it is away,"
         " the last answer is used.",

@@ -14,10 +14,10 @@ from dropbox_agent.settings.kinds import (
     Port,
     Seconds,
     Section,
+    ServiceAddress,
     Switch,
     Text,
     VariableName,
-    WebAddress,
 )
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Mail(Section):
 class CodeOcean(Section):
     """Where uploaded data is registered and processed."""
 
-    domain: WebAddress | None = Field(
+    domain: ServiceAddress | None = Field(
         None, description="The address of Code Ocean; null: its tasks are skipped, with this reason."
     )
     token_file: Folder | None = Field(
