@@ -81,6 +81,26 @@ def test_a_key_in_another_case_is_an_error_for_what_it_says_would_be_lost(key: s
     assert rows[0].refused
 
 
+def test_the_keys_of_a_column_may_stand_in_a_mapping_below_it() -> None:
+    short = "modality0: ecephys\nmodality0.input_source: /data/a\n"
+    flat = "modality0.job_settings.a.b: 4\nmodality0.image_resources.cpus: 2\ntasks.upload_data_to_s3.skip_task: true\n"
+    nested = "modality0.job_settings:\n  a: {b: 4}\nmodality0.image_resources: {cpus: 2}\n"
+    nested += "tasks.upload_data_to_s3:\n  skip_task: true\n"
+    rows, problems = read_yaml(short + nested)
+    assert problems == ()
+    assert rows[0].entry == read_yaml(short + flat)[0][0].entry
+    assert rows[0].place_of("tasks", "upload_data_to_s3", "skip_task").row == 7
+
+
+def test_lists_and_mappings_of_the_short_form_are_typed_as_their_values_are_alone() -> None:
+    rows, problems = read_yaml(
+        "modality0: ecephys\nmodality0.a: {b: 4, c: '4', input_source: 12}\nmodality0.d: [1, no, '2']\n"
+    )
+    assert problems == ()
+    settings = rows[0].entry["tasks"]["modality_transformation_settings"]["ecephys"]["job_settings"]
+    assert settings == {"a": {"b": 4, "c": "4", "input_source": "12"}, "d": [1, "no", "2"]}
+
+
 def test_a_column_as_a_key_may_be_written_in_any_case() -> None:
     rows, problems = read_yaml("Job-Type: x\nSubject ID: 0012\n")
     assert (rows[0].entry, problems) == ({"job_type": "x", "subject_id": "0012"}, ())

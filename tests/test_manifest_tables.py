@@ -113,6 +113,8 @@ def test_a_header_means(header: str, expected: Meaning | None) -> None:
         ("platfrom", "platform"),
         ("modality0.inptu_source", "modality0.input_source"),
         ("tasks.upload_data_to_s3.skip_tsk", "tasks.upload_data_to_s3.skip_task"),
+        ("modality0.job_settings", "modality0.job_settings.KEY"),
+        ("tasks.upload_data_to_s3.job_settings", "tasks.upload_data_to_s3.job_settings.KEY"),
         ("weather", None),
     ],
 )

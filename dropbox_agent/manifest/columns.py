@@ -117,10 +117,12 @@ def suggestion(header: str) -> str | None:
     name = normal(first)
     if rest and _MODALITY.fullmatch(name):
         sub = nearest(normal(rest[0]), (*OF_MODALITY, *TASK_FIELDS))
-        return f"{name}.{sub}" if sub else None
+        key = ".KEY" if sub in _DICT_FIELDS else ""
+        return f"{name}.{sub}{key}" if sub else None
     if rest and name == "tasks":
         field = next((near for part in rest if (near := nearest(normal(part), TASK_FIELDS))), None)
-        return f"tasks.{normal(rest[0])}.{field}" if field else None
+        key = ".KEY" if field in _DICT_FIELDS else ""
+        return f"tasks.{normal(rest[0])}.{field}{key}" if field else None
     number = digits.group() if (digits := _DIGITS.search(name)) else "0"
     return nearest(normal(header), (f"modality{number}", f"modality{number}.input_source", *FIELDS, *SHORTCUTS))
 

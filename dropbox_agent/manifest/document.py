@@ -18,7 +18,7 @@ from dropbox_agent.manifest.columns import FIELDS, MODALITIES, SHORTCUTS, looks_
 from dropbox_agent.manifest.limits import Limits
 from dropbox_agent.manifest.problems import NOT_ENDED, did_you_mean, error, forbidden, warning
 from dropbox_agent.manifest.table import Cell, Column, Draft, fill, is_usable
-from dropbox_agent.manifest.values import is_typed, typed
+from dropbox_agent.manifest.values import TEXT_KEYS, is_typed, typed
 from dropbox_agent.model import Level, Place, Problem, Row
 from dropbox_agent.wording import nearest, printable, shown
 from dropbox_agent.yaml_lines import Document, Finding, Path, Unreadable
@@ -150,24 +150,29 @@ def _row(
     for key in FIELDS:
         if isinstance(entry.get(key), str):
             is_usable(draft, _given(key, entry[key], draft.place_of(key)))
-    fill(draft, [cell for key in job if key not in keys for cell in _cells(key, job[key], path, tree, draft)])
+    fill(draft, [cell for key in job if key not in keys for cell in _cells(key, job[key], (*path, key), tree, draft)])
     draft.refused |= any(_concerns(problem, path) for problem in tree.problems)
     return draft.finished(), draft.problems
 
 
 def _cells(key: str, value: Any, path: Path, tree: Tree, draft: Draft) -> Iterator[Cell]:
-    """Yield a key of the short form, which is a column of tables, as the cell it stands for; tell what is none."""
-    place = tree.place(*path, key)
+    """Yield a key of the short form, which is a column of tables, as the cell it stands for; tell what is none.
+
+    ``modality0.job_settings: {a: 1}`` says the same as ``modality0.job_settings.a: 1``.
+    """
+    place = tree.place(*path)
     column = Column(0, key, meaning(key))
-    if column.meaning is None:
+    if column.meaning is None and isinstance(value, dict) and value and looks_like_column(key):
+        for name, inner in value.items():
+            yield from _cells(f"{key}.{name}", inner, (*path, name), tree, draft)
+    elif column.meaning is None:
         draft.tell(_unknown(key, place))
     elif column.meaning.path == MODALITIES and "modalities" in draft.entry:
         draft.tell(error(place, "The modalities are named twice, here and in modalities. Keep one.", found=key))
-    elif isinstance(value, dict | list) and not is_typed(column.meaning.path):
+    elif isinstance(value, dict | list) and not column.meaning.is_typed:
         draft.tell(error(place, f"{column.name} takes one value.", found=shown(value)))
     elif value is not None:
-        known = typed(value) if (*path, key) in tree.document.plain else value
-        cell = Cell(column, _as_text(value), place, (known,))
+        cell = Cell(column, _as_text(value), place, (_typed(value, path, tree.document, is_setting=True),))
         if is_usable(draft, cell):
             yield cell
 
@@ -181,13 +186,15 @@ def _as_text(value: Any) -> str:
     return value.strip() if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _typed(value: Any, path: Path, document: Document) -> Any:
+def _typed(value: Any, path: Path, document: Document, is_setting: bool = False) -> Any:
     """Return a value with its plain texts as what they stand for, where settings are asked for."""
     if isinstance(value, dict):
-        return {key: _typed(part, (*path, key), document) for key, part in value.items()}
+        return {key: _typed(part, (*path, key), document, is_setting) for key, part in value.items()}
     if isinstance(value, list):
-        return [_typed(part, (*path, index), document) for index, part in enumerate(value)]
-    return typed(value) if path in document.plain and is_typed(path) else value
+        return [_typed(part, (*path, index), document, is_setting) for index, part in enumerate(value)]
+    if path not in document.plain or path[-1] in TEXT_KEYS:
+        return value
+    return typed(value) if is_setting or is_typed(path) else value
 
 
 def _parts(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:

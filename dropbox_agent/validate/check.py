@@ -39,11 +39,20 @@ class Check:
             raise Enough
 
     def _place(self, path: Sequence[str]) -> Place:
-        """Return where ``path`` stands; for what is not written, where it belongs."""
+        """Return where ``path`` or the first part of it stands; for what is not written, where it belongs."""
+        if (part := self.part_of(path)) is not None:
+            return part
         place = self.row.place_of(*path)
         if place is not self.row.place or len(path) != 1:
             return place
         return replace(place, column=f"{place.column}.{path[0]}" if place.column else path[0])
+
+    def part_of(self, path: Sequence[str]) -> Place | None:
+        """Return where the first part of a path stands that is not written as a whole: in a column of its own."""
+        dotted = ".".join(path)
+        if dotted in self.row.places:
+            return None
+        return next((place for name, place in self.row.places.items() if name.startswith(f"{dotted}.")), None)
 
     def job(self) -> Job | None:
         """Return the job, when nothing inside the manifest is wrong with it."""

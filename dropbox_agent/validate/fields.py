@@ -188,7 +188,8 @@ def email_types(check: Check) -> frozenset[str]:
     written = check.row.entry.get(path[0])
     if written is None:
         return DEFAULT_EMAIL_TYPES
-    words = re.split(r"[\s,;]+", written.strip()) if isinstance(written, str) else written
+    # A program that writes a list into a cell writes it as ['begin', 'end'].
+    words = re.split(r"[\s,;\[\]'\"]+", written) if isinstance(written, str) else written
     if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
         raise Wrong(path, f"This must be a list out of {', '.join(EMAIL_TYPES)}.", written)
     return frozenset(one_of(path, word.lower(), EMAIL_TYPES) for word in words if word)

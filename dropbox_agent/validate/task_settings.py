@@ -50,9 +50,7 @@ def tasks(check: Check) -> Mapping[str, Any]:
     for name, value in written.items():
         task_id = check.known.task_ids.get(name)
         if task_id is None:
-            near = nearest(name, check.known.task_ids)
-            message = f'Task "{shown(name)}" is not known and is passed over.{hint(near)}'
-            check.warning(["tasks", name], message, name, suggestion=near)
+            _tell_unknown(check, name)
         elif task_id in names:
             check.error(
                 ["tasks", name], f"{name} and {names[task_id]} are two names of one task. Keep one of them.", name
@@ -61,6 +59,18 @@ def tasks(check: Check) -> Mapping[str, Any]:
             names[task_id] = name
             found[task_id] = _task_or_modalities(check, task_id, value, ["tasks", name])
     return found
+
+
+def _tell_unknown(check: Check, name: str) -> None:
+    """Clients send tasks of their own, which are told and passed over; a column is there because somebody meant it."""
+    near, path = nearest(name, check.known.task_ids), ["tasks", name]
+    if check.part_of(path) is None or check.known.upstream:
+        message = f'Task "{shown(name)}" is not known and is passed over.{hint(near)}'
+        check.warning(path, message, name, suggestion=near)
+    else:
+        check.error(
+            path, f'Task "{shown(name)}" is not known, so this would be lost.{hint(near)}', name, suggestion=near
+        )
 
 
 def _task_or_modalities(check: Check, task_id: str, value: Any, path: list[str]) -> dict[str, Any]:
