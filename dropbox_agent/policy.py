@@ -190,7 +190,7 @@ def _source(row: Row, folder: SourceFolder) -> _Source:
         what = "metadata folder" if folder.setting == "metadata_dir" else "derivatives folder"
         where: tuple[str, ...] = ("tasks", task_id)
     else:
-        what = f"{folder.modality} data folder"
+        what = f"{printable(folder.modality)} data folder"
         where = ("tasks", "modality_transformation_settings", folder.modality)
     path = (*where, "job_settings", folder.setting)
     return _Source(what, folder.path, _written(row, path) or folder.path, row.place_of(*path))

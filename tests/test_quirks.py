@@ -10,13 +10,17 @@ import io
 import json
 import re
 from collections.abc import Callable, Sequence
+from csv import writer
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import openpyxl
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dropbox_agent import plan, policy, validate
 from dropbox_agent.examine import Examination, Examiner, presets_in
@@ -469,6 +473,108 @@ def test_a_request_without_a_source_is_refused_at_its_modality(tmp_path: Path, t
     }
     found = examined(tmp_path, json.dumps({"upload_jobs": [job]}, indent=1).encode(), "s.json")
     assert [problem.place.column for problem in found.errors] == ["upload_jobs.0.modalities.0"]
+
+
+# --- anything at all -------------------------------------------------------------------------------------------------
+
+HEADERS = (
+    *(
+        "platform",
+        "s3_bucket",
+        "user_email",
+        "email_notification_types",
+        "metadata_dir",
+        "derivatives_dir",
+        "Unknown",
+        "",
+    ),
+    *(
+        "force_cloud_sync",
+        "modality0.source",
+        "modality1",
+        "modality1.input_source",
+        "modality1.capsule_id",
+        "MODALITY0",
+    ),
+    *("modality0.a.b", "modality0.a", "modality0.job_settings.x", "modality0.image_resources.cpus", "Subject ID"),
+    *("tasks.upload_data_to_s3.skip_task", "tasks.compress_data.ecephys.job_settings.q", "tasks.foo.skip_task"),
+    *("tasks.codeocean_pipeline_settings.ecephys.job_settings.pipeline_monitor_settings", "modality0.image_version"),
+    *("process_capsule_id", "tasks.modality_transformation_settings.job_settings.x", "modality1.pipeline_id"),
+)
+VALUES = (
+    *(
+        None,
+        "",
+        "  ",
+        "None",
+        "NA",
+        True,
+        False,
+        12,
+        12.5,
+        1e300,
+        -0.0,
+        1e16,
+        "0012",
+        "TRUE",
+        "yes",
+        "[1, 2]",
+        '{"a": 1}',
+    ),
+    *("2024-05-27T16:07:59", "5/6/2024", "45439", "1602291661", datetime(2024, 5, 27, 16, 7, 59)),  # noqa: DTZ001
+    *(
+        time(1, 2),
+        timedelta(days=3, seconds=5),
+        "ECEPHYS",
+        "behavior",
+        "/data/a",
+        r"\\s\a",
+        "=1+1",
+        "#REF!",
+        "../../x y",
+    ),
+    *("a@b.org", "begin, end", "x" * 300, "\u202e", "a\nb", "a\tb", "\x7f", "'", '"', "<b>", "%JOB_SETTINGS", "$(x)"),
+)
+FORMATS = ("General", "0000", '"M"000', "yyyy-mm-dd", "[h]:mm", "0.00%", "@", "[Red]0", "0;-0;;@", "# ?/?")
+tables = st.lists(st.sampled_from(HEADERS), max_size=8).flatmap(
+    lambda more: st.lists(
+        st.lists(st.sampled_from(VALUES), min_size=len(more), max_size=len(more)), min_size=1, max_size=3
+    ).map(lambda rows: [[*HEADER.split(","), *more], *([*ROW.split(","), *row] for row in rows)])
+)
+
+
+def in_every_form(table: list[list[Any]], formats: list[str]) -> dict[str, bytes]:
+    book = openpyxl.Workbook()
+    for row in table:
+        book.worksheets[0].append([None if value == "\x7f" else value for value in row])
+    for cell, number_format in zip(book.worksheets[0][2], formats, strict=False):
+        cell.number_format = number_format
+    written = io.BytesIO()
+    book.save(written)
+    texts = [["" if value is None else str(value) for value in row] for row in table]
+    named = [{name: value for name, value in zip(texts[0], row, strict=True) if name} for row in table[1:]]
+    request = {"upload_jobs": named}
+    lines = io.StringIO()
+    writer(lines).writerows(texts)
+    return {
+        "s.xlsx": written.getvalue(),
+        "s.csv": lines.getvalue().encode(),
+        "s.json": json.dumps(request, default=str).encode(),
+        "s.yaml": yaml.safe_dump(json.loads(json.dumps(request, default=str))).encode(),
+    }
+
+
+@given(tables, st.lists(st.sampled_from(FORMATS), max_size=14), st.booleans())
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+def test_whatever_stands_in_a_table_is_a_job_or_told_in_words_fit_to_show(
+    tmp_path_factory: pytest.TempPathFactory, table: list[list[Any]], formats: list[str], upstream: bool
+) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    for name, content in in_every_form(table, formats).items():
+        found = read(folder, content, name, upstream)
+        assert found.jobs or found.errors()
+        told = [text for one in found.problems for text in (one.message, one.found, one.suggestion, one.place.column)]
+        assert [text for text in told if text is not None and not text.isprintable()] == []
 
 
 # --- the samples -----------------------------------------------------------------------------------------------------

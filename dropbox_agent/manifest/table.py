@@ -433,7 +433,8 @@ def _only_last(draft: Draft, numbers: Mapping[int, str], named: Mapping[Any, Cel
     for number, text in numbers.items():
         if last[text] != number:
             other = f"modality{last[text]}"
-            message = f'"{text}" is named twice, in modality{number} and {other}; the data of modality{number} is lost.'
+            name = printable(text)
+            message = f'"{name}" is named twice, in modality{number} and {other}; the data of modality{number} is lost.'
             draft.refuse(named[number].place, message, text, upstream=f"only {other} is kept")
             draft.lost.add(number)
     kept = sorted(last.values())

@@ -151,7 +151,7 @@ def modalities(check: Check) -> tuple[str, ...]:
 def _twice(check: Check, name: str, first: int, second: int) -> str:
     columns = [check.row.place_of("modalities", str(index)).column for index in (first, second)]
     return (
-        f'"{name}" is named twice, in {columns[0]} and {columns[1]}, and only one of them could be uploaded. '
+        f'"{shown(name)}" is named twice, in {columns[0]} and {columns[1]}, and only one of them could be uploaded. '
         "Put the data into one folder, or drop a second manifest."
     )
 

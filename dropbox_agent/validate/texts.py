@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dropbox_agent.validate.check import Check, Wrong
-from dropbox_agent.wording import nearest, shown
+from dropbox_agent.wording import nearest, printable, shown
 
 SHOWN_NAMES = 40
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
@@ -64,4 +64,4 @@ def hint(near: str | None, known: Sequence[str] = ()) -> str:
     if not known:
         return question
     more = f" and {len(known) - SHOWN_NAMES} more" if len(known) > SHOWN_NAMES else ""
-    return f"{question} Known: {', '.join(known[:SHOWN_NAMES])}{more}."
+    return f"{question} Known: {', '.join(map(printable, known[:SHOWN_NAMES]))}{more}."
