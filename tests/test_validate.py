@@ -573,6 +573,8 @@ def test_a_long_good_file_is_taken_and_what_is_odd_in_every_row_of_it_is_told_on
     assert {problem.level for problem in problems} == {Level.WARNING}
     assert [problem.place.row for problem in problems] == list(range(2, 23))
     assert problems[-1].message.endswith("It is the same 979 more times, down to row 1001.")
+    lines = [dataclasses.replace(each, place=dataclasses.replace(each.place, file="s.json")) for each in rows]
+    assert to_jobs(lines, known)[1][-1].message.endswith("down to line 1001.")
 
 
 json_values = st.recursive(

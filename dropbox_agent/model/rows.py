@@ -106,7 +106,8 @@ def counted(problems: Sequence[Problem]) -> tuple[Problem, ...]:
 
 
 def _and_more(problem: Problem, more: int, last: Place) -> Problem:
-    where = last.cell or f"row {last.row}"
+    unit = "line" if last.file.lower().endswith((".yaml", ".yml", ".json")) else "row"
+    where = last.cell or f"{unit} {last.row}"
     return replace(problem, message=f"{problem.message} It is the same {more} more times, down to {where}.")
 
 
