@@ -116,7 +116,8 @@ class Run:
 
     def task(self, task: dict[str, Any], environment: dict[str, str]) -> str:
         """Run one task; return its state."""
-        started = now()
+        # The end of an array is run when its elements have: the task began with the first of them.
+        started = str(read_record(task["started"]).get("started") or now())
         with open(task["log"], "ab") as log:
             write_record(task["started"], {"key": task["key"], "started": started})
             code, reason = self.process_of(task, environment, log)
@@ -269,12 +270,17 @@ def failure(task: dict[str, Any], code: int | None, reason: str | None, outcome:
 
 
 def read_outcome(path: str) -> dict[str, Any]:
+    outcome = read_record(path)
+    return outcome if isinstance(outcome.get("message"), str) else {}
+
+
+def read_record(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as file:
-            outcome = json.load(file)
+            record = json.load(file)
     except (OSError, ValueError):
         return {}
-    return outcome if isinstance(outcome, dict) and isinstance(outcome.get("message"), str) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def copy_log(allocation: dict[str, Any], log: str, state: str, element: str = "") -> None:

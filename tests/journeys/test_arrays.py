@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def test_every_element_runs_once_whatever_the_agent_meets_and_the_last_one_ends_
     site.drop()
     site.wait_for_elements(running="1,3", waiting="5,7")
     assert site.task()["progress"]["text"] == "4 elements: 2 waiting, 2 running"
+    before_any_ended = datetime.now(timezone.utc)
     site.wait_for_runs(2)
     child.kill()
     site.open(1)
@@ -32,6 +34,7 @@ def test_every_element_runs_once_whatever_the_agent_meets_and_the_last_one_ends_
     site.wait_for_state("succeeded")
     task = site.task()
     assert (task["state"], task["attempt"]) == ("succeeded", 1)
+    assert datetime.fromisoformat(task["started"].replace("Z", "+00:00")) < before_any_ended
     assert task["message"] == "The script of arrayed made 4 files (20 bytes) of ecephys."
     assert site.elements() == {"succeeded": "1,3,5,7"}
     assert site.uploaded() == {f"part.{number}": "of 4\n" for number in (1, 3, 5, 7)}
