@@ -395,6 +395,8 @@ def test_the_logs_of_an_array_are_those_of_its_elements(site: ApiSite) -> None:
     assert data(site.get(LOGS, **asked))["logs"] == (
         "==> element 0 (succeeded) <==\npart 0\n\n==> element 1 (failed) <==\npart 1\n"
     )
+    (elements.parent / "compress_data.ecephys.log").write_text("All in one place.\n")
+    assert data(site.get(LOGS, **asked))["logs"].endswith("part 1\n\n==> after all elements <==\nAll in one place.\n")
 
 
 def test_manifests_are_told_with_what_is_wrong_with_them(busy: ApiSite) -> None:

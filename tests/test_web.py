@@ -27,7 +27,17 @@ from dropbox_agent import settings as sites
 from dropbox_agent.errors import LedgerUnavailable, PagesNotServed
 from dropbox_agent.ledger import Ledger, Lists
 from dropbox_agent.manifest import LIMITS
-from dropbox_agent.model import Choices, JobSearch, JobStanding, Level, Place, Presets, Problem
+from dropbox_agent.model import (
+    Choices,
+    EarlierAttempt,
+    JobSearch,
+    JobStanding,
+    Level,
+    Move,
+    Place,
+    Presets,
+    Problem,
+)
 from dropbox_agent.remembered import Answer
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState, TaskState
@@ -466,6 +476,17 @@ def test_the_log_of_an_element_grows_until_the_element_has_ended(
 ) -> None:
     told = arrayed.get(f"{arrayed.address('volume')}/log/tail", task="compress_data[ecephys]", element=element).json()
     assert (told["text"], told["grows"]) == (text, grows)
+
+
+def test_why_an_earlier_try_ended_is_told_by_what_the_task_said_then() -> None:
+    def said(minutes: float, key: str, message: str | None) -> Move:
+        return Move(at(minutes), "task", key, "running", "failed", message)
+
+    moves = [said(1, "a", "The disk is full."), said(1, "b", "Another."), said(9, "a", "Later."), said(2, "a", None)]
+    earlier = EarlierAttempt(1, at(3), None, None)
+    assert one_job._why(moves, "a", earlier) == "The disk is full."
+    assert one_job._why(moves, "a", replace(earlier, message="It was killed.")) == "It was killed."
+    assert one_job._why(moves, "c", earlier) is None
 
 
 def test_between_two_tasks_the_last_log_stays_on_the_page_of_a_job(site: Visited) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ from fastapi import APIRouter, HTTPException
 from fastapi.responses import Response
 
 from dropbox_agent import report
-from dropbox_agent.model import AttemptLine, JobStanding, TaskStanding
+from dropbox_agent.model import AttemptLine, EarlierAttempt, JobStanding, Move, TaskStanding
 from dropbox_agent.report import fraction
 from dropbox_agent.states import FINAL_JOB_STATES, TaskState
 from dropbox_agent.web import answers, charts, elements
@@ -51,7 +52,7 @@ def known_job(parts: Parts, job_id: str) -> JobStanding:
 
 
 def _facts(parts: Parts, job: JobStanding) -> dict[str, Any]:
-    now = parts.now()
+    now, moves = parts.now(), parts.lists.moves(job.job_id)
     live = job.state not in FINAL_JOB_STATES
     return {
         "job": job,
@@ -61,7 +62,8 @@ def _facts(parts: Parts, job: JobStanding) -> dict[str, Any]:
         "remaining": {task.key: charts.remaining(task, fraction(task.progress), now) for task in job.tasks},
         "attempts": parts.lists.attempts(job.job_id),
         "asked_for": partial(_asked_for, job),
-        "moves": parts.lists.moves(job.job_id),
+        "moves": moves,
+        "why": partial(_why, moves),
         "logs": _logs(parts, job),
         "row": _row(parts, job),
         "live_seconds": LIVE_SECONDS if live else 0,
@@ -74,6 +76,12 @@ def _asked_for(job: JobStanding, attempt: AttemptLine) -> tuple[tuple[str, Any, 
     asked = attempt.asked or (planned.settings.get("image_resources") if planned else None) or {}
     found = report.settings_with_origin({"image_resources": asked}, {})
     return tuple((path.removeprefix("image_resources."), value, origin) for path, value, origin in found if value != {})
+
+
+def _why(moves: Sequence[Move], key: str, earlier: EarlierAttempt) -> str | None:
+    """Return why an earlier try at a task ended: what is noted of it, else what the task said then."""
+    said = [move.message for move in moves if move.name == key and move.message and move.at <= earlier.ended]
+    return earlier.message or next(reversed(said), None)
 
 
 def _row(parts: Parts, job: JobStanding) -> WrittenRow:

@@ -140,9 +140,11 @@ def _log(parts: ApiParts, job_id: str, task_id: str, map_index: int, try_number:
     one = logs.of_try(parts.reader, parts.lists, parts.places, job, meant[0].key, attempt)
     if one is None:
         return NOTHING_YET
-    log = one.log()
+    log, of_elements = one.log(), logs.of_all_elements(one)
+    if of_elements:
+        return of_elements if log is None else f"{of_elements}\n==> after all elements <==\n{log.text}"
     if log is None:
-        return logs.of_all_elements(one) or NOTHING_YET
+        return NOTHING_YET
     return log.text if log.is_whole else f"(Only the last {log.sent_bytes:,} of {log.total_bytes:,} bytes.)\n{log.text}"
 
 
