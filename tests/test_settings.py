@@ -259,7 +259,7 @@ def test_the_error_names_the_file_in_every_line(tmp_path: Path) -> None:
         ("buckets: {default: 's3://aind/a//b'}", 'buckets.default: "s3://aind/a//b" has a prefix of other characters'
          " than letters, digits and ._=- between single slashes."),
         ("projects_url: 'https://me:s@lab/names'", 'projects_url: "https://me:s@lab/names" has a name or password in'),
-        ("metadata: {service_url: 'https://a:s@lab'}", 'metadata.service_url: "https://a:s@lab" has a name or password'),
+        ("metadata: {service_url: 'https://a:s@lab'}", 'metadata.service_url: "https://a:s@lab" has a name or passwor'),
         ("metadata: {service_url: 'https://lab?k=s'}", 'metadata.service_url: "https://lab?k=s" is more than the addr'),
         ("codeocean: {domain: 'https://me:s@ocean'}", 'codeocean.domain: "https://me:s@ocean" has a name or password'),
         ("presets: {endpoint_url: 'https://k:s@aws'}", 'presets.endpoint_url: "https://k:s@aws" has a name or passw'),
