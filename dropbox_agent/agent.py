@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from dropbox_agent import deliver, manifest, obey, plan, report, settling
+from dropbox_agent import deliver, manifest, obey, plan, report, rewriting, settling
 from dropbox_agent.errors import AgentError, InboxUnavailable, LedgerUnavailable, SubmitFailed
 from dropbox_agent.examine import Examination, Examiner, with_claims
 from dropbox_agent.executors import Executor
@@ -63,6 +63,8 @@ class Agent:
     """How many jobs of one manifest are worked on at a time; the others wait for their turn."""
     rows_alone: bool = False
     """on_error: row. A bad row refuses only itself."""
+    on_rewrite: rewriting.Policy = "refuse"
+    """What becomes of a manifest that is changed while its jobs run."""
     annotate: Callable[[Path, str, Sequence[Problem]], bytes | None] = manifest.annotated
     """Makes the annotated copy of a refused table; None where there is none to be made."""
     furnish: Callable[[Inbox, datetime], None] = lambda inbox, now: None
@@ -149,6 +151,9 @@ class Agent:
     def take(self, inbox: Inbox, drop: Drop, now: datetime) -> bool:
         """Examine a drop and record what comes of it; return whether it was news."""
         file, news = inbox.path / drop.name, self.ledger.is_news(drop)
+        if news and (waits := rewriting.holds_back(self.on_rewrite, drop, self.ledger, now)):
+            inbox.not_taken(drop, waits[0], now, needs_somebody=waits[1])
+            return False
         try:
             if news:
                 self.record(drop, self.examiner.examine(drop.spooled, drop.name, now), now)
@@ -173,6 +178,7 @@ class Agent:
         """A manifest that is brought back (from an archive, without its status) is answered, though it is no news."""
         latest = self.ledger.latest(inbox.path, drop.name)
         if latest is not None:
+            rewriting.release(latest, self.ledger, now)
             status = inbox.path / deliver.Names(drop.name).status_json
             if not self.places.ask(inbox.path, lambda: os.path.lexists(status)):
                 self.ledger.tell_again(latest.drop_id, now)

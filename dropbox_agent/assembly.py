@@ -363,6 +363,7 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
         task_context=context(settings),
         wave=settings.jobs_per_manifest,
         rows_alone=settings.on_error == "row",
+        on_rewrite=settings.on_rewrite,
         annotate=room.annotated,
         orders_folder=orders_in(settings),
         furnish=furnishing(how, by),

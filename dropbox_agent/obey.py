@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from dropbox_agent import orders
+from dropbox_agent import orders, rewriting
 from dropbox_agent.errors import AgentError, InboxUnavailable, OrderRefused
 from dropbox_agent.executors import Executor
 from dropbox_agent.inbox import Inbox
@@ -46,13 +46,17 @@ def write_down(inbox: Inbox, folder: Path, now: datetime) -> Iterator[tuple[str,
 def carry_out(folder: Path, ledger: Ledger, inboxes: Sequence[Inbox], now: datetime) -> None:
     """Carry out the orders that are written down, oldest first, and note for each manifest what came of it."""
     for path, order in orders.given(folder):
+        if _lets_a_new_version_run(order, ledger, now):
+            _read_again(order, inboxes)
+            path.unlink(missing_ok=True)
+            continue
         told: dict[int, dict[str, None]] = {}
         for drop_id, job_id in _meant(order, ledger):
             told.setdefault(drop_id, {})[_carried_out(order, job_id, ledger, now)] = None
         if not told:
             _read_again(order, inboxes)
         for drop_id, sentences in told.items():
-            ledger.note(drop_id, " ".join(sentences), now)
+            ledger.note(drop_id, rewriting.still(ledger.standing(drop_id), " ".join(sentences)), now)
         path.unlink(missing_ok=True)
 
 
@@ -81,6 +85,17 @@ def as_ordered(seen: Observation) -> Observation:
 def _with_its_job(attempt: Attempt) -> str:
     number = slurm_job_id(attempt.handle)
     return f", and Slurm job {number} with it" if number else ""
+
+
+def _lets_a_new_version_run(order: Order, ledger: Ledger, now: datetime) -> bool:
+    """Let a version be taken that waits for somebody to say so; return whether the order meant that."""
+    if order.act != "retry" or order.inbox is None or order.manifest is None:
+        return False
+    standing = ledger.latest(order.inbox, order.manifest)
+    if standing is None or standing.state in rewriting.LIVE or not rewriting.is_held(standing):
+        return False
+    rewriting.release(standing, ledger, now)
+    return True
 
 
 def _meant(order: Order, ledger: Ledger) -> list[tuple[int, str]]:

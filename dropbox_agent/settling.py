@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from dropbox_agent import deliver
+from dropbox_agent import deliver, rewriting
 from dropbox_agent.errors import AgentError
 from dropbox_agent.inbox import Inbox, Waiting
 from dropbox_agent.ledger import Ledger
@@ -70,7 +70,7 @@ def _is_worth_telling(inbox: Inbox, ledger: Ledger, waiting: Waiting, now: datet
     if not waiting.may_wait_long and now - waiting.since < TOLD_AFTER:
         return False
     before = ledger.latest(inbox.path, waiting.name)
-    return before is None or before.state not in LIVE
+    return before is None or (before.state not in LIVE and not rewriting.is_held(before))
 
 
 def _standing(inbox: Path, waiting: Waiting, now: datetime) -> Standing:

@@ -24,6 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("model", "settings"),
     ("validate", "plan", "policy", "report"),
     ("inbox", "manifest", "presets", "projects", "ledger", "executors", "deliver", "orders", "pulse"),
+    ("rewriting",),
     ("examine", "obey", "retention", "settling"),
     ("furnish",),
     ("agent", "web", "submission"),

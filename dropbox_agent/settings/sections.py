@@ -271,6 +271,12 @@ class Settings(BaseSettings):
     on_error: Literal["file", "row"] = Field(
         "file", description="file: one bad row refuses the whole manifest; row: it refuses only itself."
     )
+    on_rewrite: Literal["refuse", "queue", "hold"] = Field(
+        "refuse",
+        description="A manifest that is changed while its jobs run. refuse: what names an asset that is being uploaded "
+        "is refused, all else is taken at once; queue: the new version is taken once the jobs have ended; hold: it "
+        "waits until somebody puts an empty NAME.retry beside it.",
+    )
     jobs_per_manifest: Number = Field(
         50, description="How many jobs of one manifest are worked on at a time; the others wait for their turn."
     )
