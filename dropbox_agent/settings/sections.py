@@ -273,7 +273,7 @@ class Settings(BaseSettings):
     )
     on_rewrite: Literal["refuse", "queue", "hold"] = Field(
         "refuse",
-        description="A manifest that is changed while its jobs run. refuse: what names an asset that is being uploaded "
+        description="A manifest changed while its jobs run; refuse: what names an asset that is being uploaded "
         "is refused, all else is taken at once; queue: the new version is taken once the jobs have ended; hold: it "
         "waits until somebody puts an empty NAME.retry beside it.",
     )

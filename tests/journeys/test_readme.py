@@ -32,11 +32,13 @@ def run(words: list[str], folder: Path) -> str:
         assert done.returncode == (LOOKED_AT if words[0] == "doctor" else 0), (words, done.stdout, done.stderr)
         return done.stdout
     port = ["--port", "0"] if words[0] == "serve" else []
-    child = subprocess.Popen([*COMMAND, *words, *port], cwd=folder, stderr=subprocess.PIPE, text=True)
-    assert child.stderr is not None
+    child = subprocess.Popen(
+        [*COMMAND, *words, *port], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
     try:
         if words[0] == "serve":
-            next(line for line in child.stderr if "running on" in line)
+            next(line for line in child.stdout if "The pages are at" in line)
         else:
             wait_for((folder / "site" / "inbox" / "TEMPLATE.xlsx").exists)
     finally:
