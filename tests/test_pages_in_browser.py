@@ -23,8 +23,8 @@ from workspace import QUICK, Workspace, a_row, drop, wait_for, write_csv
 from dropbox_agent import assembly, serving
 from dropbox_agent import settings as sites
 from dropbox_agent.ledger import Ledger
-from dropbox_agent.model import Attempt, Level, Place, Problem
-from dropbox_agent.states import TaskState
+from dropbox_agent.model import Attempt, AttemptFacts, Level, Observation, Place, Problem, TaskObservation
+from dropbox_agent.states import AttemptState, TaskState
 
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium")
@@ -63,14 +63,20 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
     """A site with jobs of two weeks, one of which runs, and a refused manifest."""
+    with served(tmp_path_factory.mktemp("browser")) as seen:
+        fill(seen, datetime.now(timezone.utc))
+        yield seen
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[Seen]:
+    """Yield a site without jobs."""
     now = datetime.now(timezone.utc)
-    settings = sites.load(assembly.initialise(tmp_path_factory.mktemp("browser") / "a site", now), {})
+    settings = sites.load(assembly.initialise(folder / "a site", now), {})
     settings = settings.model_copy(update={"web": settings.web.model_copy(update={"port": 0})})
     ledger = assembly.open_ledger(settings, now)
     with serving.served_beside(settings) as address:
-        seen = Seen(address, ledger)
-        fill(seen, now)
-        yield seen
+        yield Seen(address, ledger)
     ledger.close()
 
 
@@ -248,6 +254,23 @@ def test_a_page_becomes_new_without_losing_scroll_focus_selection_or_what_was_op
         assert page.evaluate("window.kept === document.querySelector('#tasks table')")
         # The log above has grown by a line; what is looked at stays where it was.
         assert abs(page.evaluate(seen_at) - before) < 1
+
+
+def test_the_end_of_a_log_that_was_cleared_away_is_still_read(browser: Browser, tmp_path: Path) -> None:
+    with served(tmp_path) as site:
+        _reads_the_end_of_a_log_that_is_gone(browser, site, datetime.now(timezone.utc))
+
+
+def _reads_the_end_of_a_log_that_is_gone(browser: Browser, site: Seen, now: datetime) -> None:
+    accepted(site.ledger, "cleared.csv", [a_job("cleared_1")], now)
+    (attempt,) = hand_over(site.ledger, site.job("cleared_1"), now)
+    tasks = tuple(TaskObservation(task.key, TaskState.FAILED, now, now, log="gone.log") for task in attempt.tasks)
+    facts = AttemptFacts(log_end="The disk is full.")
+    site.ledger.observed([Observation(attempt, True, AttemptState.ENDED, tasks, facts=facts)], now)
+    with looking(browser, site.address) as page:
+        with page.expect_response(re.compile("/log/tail")):
+            page.goto(f"/jobs/{site.job('cleared_1')}")
+        expect(page.locator("[data-follow]").first).to_have_text("The disk is full.")
 
 
 def test_what_moves_to_another_place_of_a_list_keeps_the_focus(browser: Browser, site: Seen) -> None:

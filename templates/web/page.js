@@ -146,7 +146,8 @@ function follow(log) {
     since = found.end;
     const shown = lines ? text.trimEnd().split("\n").slice(-lines).join("\n") : text;
     const words = shown || (lines ? found.trouble : "");
-    show(log, words);
+    // Where the log itself is gone, the end of it that is remembered stays.
+    if (shown || log.dataset.known === undefined) show(log, words);
     if (atEnd) log.scrollTop = log.scrollHeight;
     tellTrouble(found.trouble);
     return found.grows || found.end < found.size;
