@@ -14,6 +14,7 @@ from dropbox_agent import report
 from dropbox_agent.examine import Examination
 from dropbox_agent.model import JobStanding, Level, Plan, PlannedTask, Problem, Standing
 from dropbox_agent.states import JobState, TaskState
+from dropbox_agent.wording import printable
 
 STYLES = {"succeeded": "green", "failed": "bold red", "refused": "bold red", "running": "cyan", "cancelled": "yellow"}
 SHOWN_JOBS = 20
@@ -62,15 +63,18 @@ def now_doing(job: JobStanding) -> str:
 
 
 def problem_lines(problems: Sequence[Problem]) -> list[Text]:
-    """Return one line per problem: place, what is wrong, what to write."""
+    """Return one line per problem: place, what is wrong, what was found, what to write."""
     return [_problem_line(problem) for problem in problems]
 
 
 def _problem_line(problem: Problem) -> Text:
     wrong = problem.level is Level.ERROR
     line = Text(f"{problem.level.value:7} ", style="bold red" if wrong else "yellow")
-    line.append(f"{report.where(problem.place)}: ", style="bold")
+    line.append(f"{report.where(problem.place) or printable(problem.place.file)}: ", style="bold")
     line.append(problem.message, style="default")
+    for what, said in (("Found", problem.found), ("Write", problem.suggestion)):
+        if said and said not in problem.message:
+            line.append(f" {what}: {said}", style="default")
     return line
 
 

@@ -74,6 +74,28 @@ def test_check_prints_the_plan_with_the_origin_of_each_value(site: Path, sources
     assert f"job_settings.input_source = {sources['ecephys']}   from manifest" in result.stdout
 
 
+def test_check_says_where_what_was_found_and_what_to_write(site: Path, tmp_path: Path) -> None:
+    header = "job_type,project_name,subject_id,acq_datetime,modality0,modality0.input_source,user_email"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "s.csv").write_text(f"{header}\ndefault,P,13 b,45439,ecephys,{tmp_path / 'data'},a@example.org\n")
+    (tmp_path / "notes.txt").write_text("x")
+    said = agent("check", tmp_path / "s.csv", "--config", site / "agent.yaml").stdout
+    assert [line.partition(": ")[::2] for line in said.splitlines() if line.startswith("error")] == [
+        (
+            "error   row 2, subject_id (C2)",
+            "A subject id is made of letters, digits and dashes, at most 64. It names folders, so nothing else goes."
+            " Found: 13 b",
+        ),
+        (
+            "error   row 2, acq_datetime (D2)",
+            "This is a number. If it is a date of Excel, it is the one to be written: format the cell as a date."
+            " Found: 45439 Write: 2024-05-27T00:00:00",
+        ),
+    ]
+    said = agent("check", tmp_path / "notes.txt", "--config", site / "agent.yaml").stdout
+    assert said.startswith("error   notes.txt: This type of file is not read.")
+
+
 def test_check_for_programs_has_the_shape_of_the_contract(site: Path, sources: dict[str, Path]) -> None:
     write_csv(site / "s.csv", [a_row(sources, project_name="", **{"modality0.input_source": "/not/there"})])
     found = checked(site, site / "s.csv")
