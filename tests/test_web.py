@@ -24,7 +24,7 @@ from filled_ledger import NOW, TASKS, a_drop, a_job, accepted, at, hand_over, pl
 
 from dropbox_agent import assembly, patience, pulse, serving, web
 from dropbox_agent import settings as sites
-from dropbox_agent.errors import LedgerUnavailable, PagesNotServed
+from dropbox_agent.errors import LedgerUnavailable, NoAnswer, PagesNotServed
 from dropbox_agent.ledger import Ledger, Lists
 from dropbox_agent.manifest import LIMITS
 from dropbox_agent.model import (
@@ -504,6 +504,19 @@ def test_a_share_that_hangs_holds_no_page_up(full: Visited, monkeypatch: pytest.
     for _ in range(2):
         told = hanging.get(full.address("runs_2") + "/log/tail", task="check_s3_folder_exists").json()
         assert "/srv/work does not answer (0.05 s and more)." in told["trouble"]
+    over.set()
+
+
+def test_a_share_that_hangs_while_a_log_is_sent_ends_the_sending() -> None:
+    over = threading.Event()
+
+    class Hanging(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            over.wait()
+            return b""
+
+    with pytest.raises(NoAnswer):
+        next(logs._blocks(Hanging(), patience.Place("/srv/work", 0.05)))
     over.set()
 
 

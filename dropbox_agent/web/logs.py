@@ -19,6 +19,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from dropbox_agent.errors import NoAnswer
 from dropbox_agent.model import JobStanding, TaskStanding
+from dropbox_agent.patience import Place
 from dropbox_agent.states import TaskState
 from dropbox_agent.web import answers, elements
 from dropbox_agent.web.asked import LIVE_SECONDS
@@ -100,7 +101,7 @@ def router(parts: Parts) -> APIRouter:
         except OSError:
             raise HTTPException(404) from None
         headers = {"Content-Disposition": 'inline; filename="log.txt"'}
-        return StreamingResponse(_blocks(file), media_type="text/plain; charset=utf-8", headers=headers)
+        return StreamingResponse(_blocks(file, parts.work), media_type="text/plain; charset=utf-8", headers=headers)
 
     return found
 
@@ -173,7 +174,7 @@ def _whole_characters(content: bytes) -> bytes:
     return content
 
 
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
+def _blocks(file: BinaryIO, work: Place) -> Iterator[bytes]:
     with file:
-        while block := file.read(BLOCK):
+        while block := work.ask(lambda: file.read(BLOCK)):
             yield block
