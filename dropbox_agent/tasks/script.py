@@ -55,14 +55,17 @@ def run_to_its_end(
 ) -> tuple[int | None, str]:
     """Return the exit code of a program and its last lines; nothing it started is left. None: it took too long."""
     _adopt_orphans()
-    child = _started(start, output)
-    tail, until = Tail(child), time.monotonic() + longest_seconds
+    until, tail = time.monotonic() + longest_seconds, None
     try:
+        # Inside, for the word to stop may come as soon as there is something to be stopped.
+        child = _started(start, output)
+        tail = Tail(child)
         while not (ended := _has_ended(child, _pause(output, progress))) and time.monotonic() < until:
             pass
     finally:
         end_descendants()
-        tail.finish()
+        if tail is not None:
+            tail.finish()
     with suppress(subprocess.TimeoutExpired):
         child.wait(STOP_SECONDS)
     return child.returncode if ended else None, tail.text()
