@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -216,6 +218,28 @@ def test_a_share_that_vanishes_leaves_an_empty_folder_into_which_nothing_is_writ
     run(agent, 400, 403, 404, 405, 406)
     assert states(agent) == {"a.csv": DropState.SUCCEEDED}
     assert '"succeeded"' in (share.path / "a.csv.status.json").read_text()
+
+
+def test_on_a_share_whose_names_and_sizes_are_old_only_whole_files_are_taken(
+    row: dict[str, str], tmp_path: Path
+) -> None:
+    """Another host writes it bit by bit; this one sees what it has kept, for a second. The clock is the real one."""
+    with faulty_share(tmp_path, cache_seconds=1) as share:
+        agent = agent_on(share, tmp_path, None)
+        began, content = time.monotonic(), json.dumps(row).encode()
+        assert not (share.path / "a.json").exists()  # and for a second it says so again
+        pieces = [content[at : at + 1 + len(content) // 10] for at in range(0, len(content), 1 + len(content) // 10)]
+        while states(agent).get("a.json") is not DropState.SUCCEEDED:
+            now = time.monotonic() - began
+            assert now < 100, (states(agent), agent.notes())
+            if pieces and now > 0.3 * (11 - len(pieces)):
+                with (share.below / "a.json").open("ab") as file:
+                    file.write(pieces.pop(0))
+            run(agent, now)
+            time.sleep(0.02)
+        accepted = [agent.ledger.standing(job.drop_id).sha256 for job in agent.ledger.jobs()]
+        assert accepted == [hashlib.sha256(content).hexdigest()]
+        agent.ledger.close()
 
 
 @pytest.mark.parametrize("skew", [-86400, pytest.param(86400, marks=pytest.mark.torture)])

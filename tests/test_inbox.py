@@ -10,13 +10,14 @@ import zipfile
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dropbox_agent.errors import InboxUnavailable
-from dropbox_agent.inbox import MARKER, Inbox, mark
+from dropbox_agent.inbox import MARKER, Inbox, listing, mark, watch
 from dropbox_agent.model import Drop
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -61,6 +62,49 @@ def zipped(text: str = "x") -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("a", text)
     return buffer.getvalue()
+
+
+def test_while_a_file_settles_the_folder_is_not_listed_anew(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among 100,000 old files a listing takes seconds."""
+    listed: list[Path] = []
+
+    def counted(folder: Path, rules: Any) -> Any:
+        listed.append(folder)
+        return listing.listing(folder, rules)
+
+    monkeypatch.setattr(watch, "listing", counted)
+    (inbox.path / "a.csv").write_text("a,b\n")
+    (inbox.path / "b.csv").write_text("a,b\n")
+    assert look(inbox, NOW) == []
+    (inbox.path / "a.csv").write_text("a,b,c\n")
+    (inbox.path / "b.csv").unlink()
+    assert names(look(inbox, later(2))) == []
+    assert names(look(inbox, later(4))) == ["a.csv"]
+    assert len(listed) == 1
+    assert [waiting.name for waiting in inbox.waiting()] == ["b.csv"]
+    look(inbox, later(10))
+    assert (len(listed), inbox.waiting()) == (2, [])
+
+
+@pytest.mark.parametrize(
+    ("lock", "content", "by"),
+    [
+        ("~$a.csv", bytes([11]) + b"Anna Meyer" + b" " * 44, ", by Anna Meyer"),
+        ("~$a.csv", bytes([4]) + b"Zo\xeb\n" + b" " * 50, ", by Zo\u00eb"),
+        (".~lock.a.csv#", b"Anna Meyer,anna,host,31.01.2026 12:00,file:///home/anna;", ", by Anna Meyer"),
+        (".~lock.a.csv#", b"\x1b[31mred\x00\xff" + b"x" * 500, ", by [31mred\ufffd" + "x" * 42),
+        ("~$a.csv", b"", ""),
+        ("~$a.csv", bytes([200]) + b"short", ""),
+        (".~lock.a.csv#", b",anna,host", ""),
+    ],
+)
+def test_who_has_a_workbook_open_is_told(inbox: Inbox, lock: str, content: bytes, by: str) -> None:
+    (inbox.path / "a.csv").write_text("a,b\n")
+    (inbox.path / lock).write_bytes(content)
+    look(inbox, NOW)
+    look(inbox, later(2))
+    (waiting,) = inbox.waiting()
+    assert waiting.reason == f"It is open in Excel or LibreOffice{by}. Save it and close it there."
 
 
 def test_a_file_that_stopped_changing_is_copied_into_the_spool(inbox: Inbox) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from dropbox_agent import manifest
+from dropbox_agent.errors import AgentError
 from dropbox_agent.manifest import Limits, Room, room
 from dropbox_agent.manifest.parse import parse
 from dropbox_agent.model import Level, Place, Problem
@@ -187,6 +189,23 @@ def test_a_reader_that_dies_takes_only_its_file_with_it(tmp_path: Path) -> None:
         _, problems = warm.read(path, path.name)
         assert "memory" in problems[0].message
         assert warm.read(SAMPLES / "session.yaml", "session.yaml")[1] == ()
+
+
+def test_a_room_that_goes_away_while_it_reads_refuses_no_file(warm: Room) -> None:
+    sample = SAMPLES / "session.csv"
+    good = warm.read(sample, sample.name)
+    assert warm._process is not None and warm._process.stdin is not None
+    warm._process.stdin.close()
+    assert warm.read(sample, sample.name) == good
+
+
+def test_where_no_room_can_be_opened_nothing_is_said_of_the_file(warm: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_memory(*words: object, **named: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", no_memory)
+    with pytest.raises(AgentError, match="could not be started: Cannot allocate memory"):
+        warm.read(SAMPLES / "session.csv", "session.csv")
 
 
 def test_a_room_that_was_killed_is_opened_anew(warm: Room) -> None:

@@ -21,6 +21,8 @@ class SourceUnreadable(OSError):
 
 LOCK_NAMES = ("~${name}", ".~lock.{name}#")
 """Office and LibreOffice keep such a file beside a workbook that is open."""
+LOCK_BYTES = 200
+LONGEST_NAME = 50
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,10 @@ class Signature:
 
 def looks_unfinished(path: Path) -> tuple[str | None, bool]:
     """Return why a quiet file is still given time, or None; and whether somebody has to act."""
-    if any(os.path.lexists(path.with_name(pattern.format(name=path.name))) for pattern in LOCK_NAMES):
-        return "It is open in Excel or LibreOffice. Save it and close it there.", True
+    for lock in (path.with_name(pattern.format(name=path.name)) for pattern in LOCK_NAMES):
+        if os.path.lexists(lock):
+            by = opened_by(lock)
+            return f"It is open in Excel or LibreOffice{f', by {by}' if by else ''}. Save it and close it there.", True
     try:
         if path.lstat().st_size == 0:
             return "It is empty so far.", False
@@ -46,6 +50,24 @@ def looks_unfinished(path: Path) -> tuple[str | None, bool]:
     except OSError:
         return "It was taken away while it was looked at.", False
     return None, False
+
+
+def opened_by(lock: Path) -> str | None:
+    """Return who has a workbook open, as the file says that Excel or LibreOffice keeps beside it; None: it does not.
+
+    Excel writes the length of the name, then the name; LibreOffice the name, then a comma. Anybody may have written it.
+    """
+    try:
+        with open_regular(lock) as file:
+            said = file.read(LOCK_BYTES)
+    except OSError:
+        return None
+    if lock.name.startswith("~$"):
+        name = said[1 : 1 + said[0]].decode("cp1252", "replace") if said and len(said) > said[0] else ""
+    else:
+        name = said.decode("utf-8", "replace").partition(",")[0]
+    shown = "".join(letter for letter in name if letter.isprintable()).strip()
+    return shown[:LONGEST_NAME] or None
 
 
 def _ends_as_a_zip(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator
@@ -26,7 +27,7 @@ from dropbox_agent.inbox.files import (
     sync_folder,
 )
 from dropbox_agent.inbox.lease import Lease
-from dropbox_agent.inbox.listing import Listing, NameRules, listing
+from dropbox_agent.inbox.listing import NameRules, listing
 from dropbox_agent.inbox.marker import guard
 from dropbox_agent.inbox.sightings import Sighting, Waiting
 from dropbox_agent.model import Drop
@@ -88,13 +89,14 @@ class Inbox:
         ``bind`` is told which inbox it is, and may refuse it. Raises InboxUnavailable when the folder cannot be
         listed or is not bound to this ledger.
         """
-        if not self.is_due(now):
-            return
-        self._hint.clear()
-        names = self._names_listed(ledger_id, bind, now)
-        if self._clock_went_back(now):
-            self._begin_settling_anew(now)
-        self._notice(names, now)
+        if self._list_is_due(now):
+            self._hint.clear()
+            names = self._names_listed(ledger_id, bind, now)
+            if self._clock_went_back(now):
+                self._begin_settling_anew(now)
+            self._notice(names, now)
+        else:
+            names = self._facts_of(self._to_look_at(now), ledger_id, bind, now)
         for name in sorted(names):
             drop = self._settle(name, now, is_news)
             if drop is not None:
@@ -136,11 +138,16 @@ class Inbox:
 
     def is_due(self, now: datetime) -> bool:
         """Return whether it is time to list: the interval is over, an event came, or a settling file is to be read."""
+        return self._list_is_due(now) or bool(self._to_look_at(now))
+
+    def _list_is_due(self, now: datetime) -> bool:
         if self.last_complete_scan is None or self._hint.is_set() or self._clock_went_back(now):
             return True
-        if any(sighting.look_at is None or sighting.look_at <= now for _, sighting in self._unsettled()):
-            return True
         return now - self.last_complete_scan >= timedelta(seconds=self.scan_seconds)
+
+    def _to_look_at(self, now: datetime) -> list[str]:
+        """Return the files that have not settled and are to be read now: for them the folder is not listed anew."""
+        return [name for name, sighting in self._unsettled() if sighting.look_at is None or sighting.look_at <= now]
 
     def _clock_went_back(self, now: datetime) -> bool:
         return self.last_complete_scan is not None and now < self.last_complete_scan
@@ -181,13 +188,46 @@ class Inbox:
     # --- listing -----------------------------------------------------------------------------------------------------
 
     def _names_listed(self, ledger_id: str, bind: Callable[[str], None], now: datetime) -> dict[str, Signature]:
-        def look() -> tuple[str | None, str | None, Listing]:
+        found = self._if_ours(lambda: listing(self.path, self._rules), ledger_id, bind)
+        self._refused_names, self._orders = found.refused, found.orders
+        self._temporary = {name: min(now, self._temporary.get(name, now)) for name in found.temporary}
+        # On a share a name may be listed before its facts arrive: it is waited for, not taken as gone.
+        late = {name: self._sightings[name].signature for name in found.unread if name in self._sightings}
+        return {**found.files, **late}
+
+    def _facts_of(
+        self, names: list[str], ledger_id: str, bind: Callable[[str], None], now: datetime
+    ) -> dict[str, Signature]:
+        """Return the facts of files that are known; of one that is not there now, the next listing decides."""
+
+        def look() -> dict[str, Signature]:
+            found = {}
+            for name in names:
+                with contextlib.suppress(OSError):
+                    facts = os.lstat(self.path / name)
+                    if stat.S_ISREG(facts.st_mode):
+                        found[name] = signature(facts)
+            return found
+
+        found = self._if_ours(look, ledger_id, bind)
+        for name in names:
+            sighting = self._sightings[name]
+            if name in found:
+                sighting.signature = found[name]
+            else:
+                sighting.look_at = now + timedelta(seconds=self.scan_seconds)
+        return found
+
+    def _if_ours(self, look: Callable[[], T], ledger_id: str, bind: Callable[[str], None]) -> T:
+        """Look at the folder if it is ours: by its marker, and by its lease. Raises InboxUnavailable."""
+
+        def guarded() -> tuple[str | None, str | None, list[T]]:
             inbox_id = guard(self.path, ledger_id)
             elsewhere = self.lease.hold() if self.lease is not None else None
-            return inbox_id, elsewhere, Listing() if elsewhere else listing(self.path, self._rules)
+            return inbox_id, elsewhere, [] if elsewhere else [look()]
 
         try:
-            inbox_id, self.elsewhere, found = self._ask(look)
+            inbox_id, self.elsewhere, found = self._ask(guarded)
             if self.elsewhere is not None:
                 self._orders = {}
                 raise InboxUnavailable(self.elsewhere)
@@ -197,11 +237,7 @@ class Inbox:
             self.trouble = str(error)
             raise
         self.trouble = None
-        self._refused_names, self._orders = found.refused, found.orders
-        self._temporary = {name: min(now, self._temporary.get(name, now)) for name in found.temporary}
-        # On a share a name may be listed before its facts arrive: it is waited for, not taken as gone.
-        late = {name: self._sightings[name].signature for name in found.unread if name in self._sightings}
-        return {**found.files, **late}
+        return found[0]
 
     def is_candidate(self, name: str) -> bool:
         """Return whether a file of that name is looked at: a manifest's suffix, no lock or temporary name, not ours."""

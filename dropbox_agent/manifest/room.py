@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from dropbox_agent.errors import AgentError
 from dropbox_agent.manifest.limits import LIMITS, Limits
 from dropbox_agent.manifest.parse import MODULES, Found, as_problem, as_row, suffix_of
 from dropbox_agent.manifest.problems import error
@@ -96,6 +97,11 @@ class Room:
         with self._one_at_a_time:
             try:
                 return self._answer(line)
+            except (OSError, ValueError):
+                self.close()
+            # Whatever ended it (somebody, a machine without memory): the file may have nothing to do with it.
+            try:
+                return self._answer(line)
             except (OSError, ValueError) as wrong:
                 self.close()
                 return _Died(f"the process that reads went away ({wrong})")
@@ -121,15 +127,21 @@ class Room:
         if self._process is not None and self._process.poll() is None:
             return self._process
         self.close()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__.rpartition(".")[0], *(["--warm"] if self._warm else [])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=_environment(),
-            cwd="/",
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__.rpartition(".")[0], *(["--warm"] if self._warm else [])],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=_environment(),
+                cwd="/",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise AgentError(
+                f"The process that reads manifests could not be started: {error.strerror}. Nothing is said of the file "
+                "until it can be; look at this machine's memory and processes."
+            ) from error
         self._end = weakref.finalize(self, _ended, self._process)
         return self._process
 
