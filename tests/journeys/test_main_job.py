@@ -307,6 +307,8 @@ def test_a_cancelled_upload_ends_its_processes_and_goes_on_when_it_is_run_again(
     assert not psutil.pid_exists(pid)
     assert not (workspace.inbox / "s.csv.cancel").exists()
     assert "Cancelled by s.csv.cancel." in workspace.status("s.csv")["summary"]
+    (cancelled,) = workspace.status("s.csv")["jobs"]
+    assert "It was ended as ordered." in [task["message"] for task in cancelled["tasks"]]
     gate.touch()
     (workspace.inbox / "s.csv.retry").touch()
     wait_for(lambda: workspace.status("s.csv")["state"] == "succeeded")
