@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import getpass
 import hashlib
-import os
 import pwd
-import re
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
 from dropbox_agent import deliver, manifest, orders, plan, policy, presets, projects, report
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent, database
-from dropbox_agent.errors import AgentError, InboxUnavailable, NoAnswer, OrderRefused, SettingsError, WrongUse
+from dropbox_agent.errors import AgentError, OrderRefused, SettingsError, WrongUse
 from dropbox_agent.examine import Examiner, presets_in, presets_of
 from dropbox_agent.executors import (
     Asked,
@@ -35,29 +32,20 @@ from dropbox_agent.executors import (
     bound,
 )
 from dropbox_agent.furnish import furnishing
-from dropbox_agent.inbox import Inbox, Lease, beside, guard, mark, myself, open_regular, sweep_spool
+from dropbox_agent.inbox import Inbox, Lease, beside, guard, myself, sweep_spool
 from dropbox_agent.ledger import Ledger, Lists, Reader
 from dropbox_agent.manifest import schema, template
 from dropbox_agent.model import CodeOceanAccess, DocDbAccess, Order, Presets, Removal, S3Access, Secret
 from dropbox_agent.patience import Places
-from dropbox_agent.presets.folder import SUFFIXES as PRESET_SUFFIXES
 from dropbox_agent.remembered import Answer, Remembered
 from dropbox_agent.retention import Quarantine, Retention
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
 
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-
-    from dropbox_agent.web.api import Access, Desk
-
-SHELL_SAFE = re.compile(r"[A-Za-z0-9/._-]+")
 PROJECTS_SECONDS = 600.0
 """How old the list of projects may be."""
 AGENT_PATIENCE_SECONDS, COMMAND_PATIENCE_SECONDS = 2.0, 20.0
 """How long a service is waited for that has answered before: nothing else goes on in an agent meanwhile."""
-LOOK_SECONDS = 5.0
-"""How long `status` waits for a share to answer."""
 SLOTS = {"local": 2, "slurm": 1000}
 """How many allocations run at the same time where executor.slots does not say."""
 
@@ -412,64 +400,6 @@ def order(settings: Settings, act: Literal["retry", "cancel"], job_id: str, from
     return f"Ordered: {act} {job_id}. The agent carries it out at its next look; if none runs, when one is started."
 
 
-def initialise(folder: Path, now: datetime) -> Path:
-    """Make a workspace (settings, presets, folders, ledger, marker) in a missing or empty folder; return agent.yaml."""
-    file = site.write_workspace(folder)
-    settings = site.load(file, {})
-    ledger = open_ledger(settings, now)
-    try:
-        bound.bind(settings.work_dir, ledger.ledger_id)
-        for inbox in settings.inboxes:
-            ledger.bind(mark(inbox.path, ledger.ledger_id), inbox.path, ())
-    finally:
-        ledger.close()
-    return file
-
-
-def adopt(settings: Settings, folder: Path, baseline: str, now: datetime) -> int:
-    """Bind an existing inbox (or the work folder) to this site's ledger; return how many files in it are left alone."""
-    if folder.resolve() == settings.work_dir.resolve():
-        return _adopt_work_dir(settings, now)
-    known = {inbox.path.resolve(): inbox for inbox in inboxes(settings)}
-    inbox = known.get(folder.resolve())
-    if inbox is None:
-        raise WrongUse(f"{folder} is not one of the inboxes in {settings.origin}. Add it to 'inboxes' first.")
-    if not inbox.path.is_dir():
-        raise InboxUnavailable(f"The inbox {inbox.path} is not there, and it is never made silently. Make it first.")
-    ledger = open_ledger(settings, now)
-    try:
-        present = _present(inbox) if baseline == "seen" else []
-        if baseline == "process":
-            ledger.leave_nothing_alone(inbox.path)
-        ledger.leave_alone(inbox.path, present)
-        ledger.bind(mark(inbox.path, ledger.ledger_id), inbox.path, ())
-    finally:
-        ledger.close()
-    return len(present)
-
-
-def _adopt_work_dir(settings: Settings, now: datetime) -> int:
-    ledger = open_ledger(settings, now)
-    try:
-        bound.bind(settings.work_dir, ledger.ledger_id)
-    finally:
-        ledger.close()
-    return 0
-
-
-def _present(inbox: Inbox) -> list[tuple[str, str]]:
-    found = []
-    for name in sorted(os.listdir(inbox.path)):
-        if not inbox.is_candidate(name):
-            continue
-        try:
-            with open_regular(inbox.path / name) as file:
-                found.append((name, hashlib.sha256(file.read(inbox.max_bytes + 1)).hexdigest()))
-        except OSError:
-            continue
-    return found
-
-
 def write_template(file: Path, by: Examiner, now: datetime) -> Path:
     """Write an empty workbook to fill in; return its path. Raises DeliveryFailed."""
     deliver.write(file.parent, file.name, template.template_bytes(by.known(by.load_presets(), now)))
@@ -479,128 +409,6 @@ def write_template(file: Path, by: Examiner, now: datetime) -> Path:
 def manifest_schema(by: Examiner, now: datetime) -> dict[str, Any]:
     """Return the JSON Schema of this site's manifests."""
     return schema.json_schema(by.known(by.load_presets(), now))
-
-
-def warnings(settings: Settings) -> list[str]:
-    """Return what an operator should know before an agent runs, a sentence each."""
-    return [*doubts(settings), *_preset_troubles(settings), *_project_troubles(settings)]
-
-
-def doubts(settings: Settings) -> list[str]:
-    """Return what in the settings is worth a second look, a sentence each."""
-    found = []
-    if not settings.policy.source_roots:
-        found.append(
-            "policy.source_roots is empty: any folder that this account can read may be uploaded. Name the folders "
-            "that scientists keep their data in."
-        )
-    if not SHELL_SAFE.fullmatch(str(settings.work_dir)):
-        found.append(
-            f"work_dir ({settings.work_dir}) has characters that mean something to a shell: job types whose "
-            "command_script uses %OUTPUT_LOCATION will be refused. Choose a path of letters, digits and /._-"
-        )
-    return found
-
-
-def _preset_troubles(settings: Settings) -> list[str]:
-    try:
-        found = job_types(settings)()
-    except AgentError as error:
-        return [str(error)]
-    broken = [f"Job type {name} cannot be used: {reason}" for name, reason in sorted(found.broken.items())]
-    return [found.trouble, *broken] if found.trouble else broken
-
-
-def _project_troubles(settings: Settings) -> list[str]:
-    names = project_names(settings)
-    if names is None:
-        return []
-    try:
-        trouble = names().trouble
-    except AgentError as error:
-        return [f"{error} Until it can, no manifest is taken in."]
-    return [trouble] if trouble else []
-
-
-def troubles(reader: Reader, settings: Settings) -> list[str]:
-    """Return what an operator has to act on now, a sentence each."""
-    found, shares = [], Places(LOOK_SECONDS)
-    for inbox in settings.inboxes:
-        try:
-            shares.ask(inbox.path, partial(guard, inbox.path, reader.ledger_id))
-        except AgentError as error:
-            found.append(str(error))
-    if not _is_there(settings.work_dir, shares):
-        found.append(f"The work folder {settings.work_dir} is not there: nothing new is started until it is back.")
-    found += [f"{name}: {error}" for name, error in [*reader.not_taken(), *reader.undelivered()]]
-    return [*found, *_preset_troubles(settings), *_project_troubles(settings)]
-
-
-def _is_there(folder: Path, shares: Places) -> bool:
-    try:
-        return shares.ask(folder, folder.is_dir)
-    except NoAnswer:
-        return False
-
-
-def state_of_the_site(reader: Reader, settings: Settings) -> dict[str, Any]:
-    """Return counts, the newest manifests and the troubles, for programs."""
-    return {
-        "jobs": dict(reader.count_jobs()),
-        "manifests": [report.status(standing) for standing in reader.drops()],
-        "troubles": troubles(reader, settings),
-    }
-
-
-def api_app(settings: Settings) -> FastAPI:
-    """Return the API on this site's ledger. Raises LedgerUnavailable when there is none yet."""
-    from dropbox_agent.web import api
-
-    reader, shares = open_reader(settings), places(settings)
-    by = examiner(settings, manifest.Room(upstream=settings.compat == "upstream"), shares)
-    return api.application(
-        api.ApiParts(
-            reader=reader,
-            lists=open_lists(settings),
-            examiner=by,
-            presets=by.load_presets,
-            template=lambda: template.template_bytes(by.known(by.load_presets(), utc_now())),
-            changed=partial(_preset_changed, settings.presets.folder),
-            now=utc_now,
-            rates=api.Rates(settings.api.requests_per_minute),
-            places=shares,
-            access=_access(settings),
-            desk=_desk(settings, reader, by, shares),
-        )
-    )
-
-
-def _access(settings: Settings) -> Access:
-    from dropbox_agent.web import api
-
-    tokens = [api.Token(t.name, t.sha256, t.user_email, t.may_cancel == "all") for t in settings.api.tokens]
-    via = settings.api.proxy
-    proxy = api.Proxy(via.addresses, via.user_header, via.email_header, via.origins) if via.addresses else None
-    return api.Access(settings.api.submit, tuple(tokens), proxy)
-
-
-def _desk(settings: Settings, reader: Reader, by: Examiner, shares: Places) -> Desk | None:
-    from dropbox_agent.web import api
-
-    if not settings.api.submit:
-        return None
-    if not settings.inboxes:
-        raise WrongUse(f"{settings.origin}: api.submit is on, and no inbox is set ('inboxes') to put manifests into.")
-    receipts = api.Receipts(settings.state_dir / "submissions.sqlite")
-    return api.Desk(settings.inboxes[0].path, orders_in(settings), reader, by, receipts, shares)
-
-
-def _preset_changed(folder: Path, job_type: str) -> datetime | None:
-    """Return when the file of a job type was last changed; None when it has none."""
-    for suffix in PRESET_SUFFIXES:
-        with suppress(OSError):
-            return datetime.fromtimestamp((folder / f"{job_type}{suffix}").stat().st_mtime, timezone.utc)
-    return None
 
 
 def utc_now() -> datetime:

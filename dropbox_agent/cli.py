@@ -30,9 +30,11 @@ from rich.text import Text
 
 from dropbox_agent import (
     assembly,
+    concerns,
     demonstration,
     doctor,
     examine,
+    founding,
     preset_commands,
     report,
     serving,
@@ -111,7 +113,7 @@ def demo(
 @app.command()
 def init(folder: Annotated[Path, typer.Argument(help="A missing or empty folder.")]) -> None:
     """Make a workspace: agent.yaml, job_types/, inbox, work and state folders."""
-    file = assembly.initialise(folder, assembly.utc_now())
+    file = founding.initialise(folder, assembly.utc_now())
     console = Console()
     console.print(Text(f"Made {file}. Look through it, then: dropbox-agent run --config {file}"), soft_wrap=True)
 
@@ -138,7 +140,7 @@ def work(agent: Agent, settings: Settings, console: Console, until_idle: bool) -
     trouble = assembly.first_trouble(agent)
     if trouble is not None and until_idle:
         raise trouble
-    for warning in assembly.warnings(settings):
+    for warning in concerns.warnings(settings):
         logging.getLogger(__name__).warning(warning)
     heartbeat = serving.heartbeat(agent, settings)
     with _stopped_by_signals(agent), terminal.Follower(console) as follower, heartbeat as beat:
@@ -269,11 +271,11 @@ def status(
     reader = assembly.open_reader(settings)
     try:
         if as_json:
-            print(json.dumps(assembly.state_of_the_site(reader, settings), indent=1))
+            print(json.dumps(concerns.state_of_the_site(reader, settings), indent=1))
             return
         console = _console()
         console.print(terminal.overview(reader.drops(SHOWN_MANIFESTS)))
-        for line in assembly.troubles(reader, settings):
+        for line in concerns.troubles(reader, settings):
             console.print(Text(line, style="bold red"), soft_wrap=True)
     finally:
         reader.close()
@@ -353,7 +355,7 @@ def adopt(
     config: Config = None,
 ) -> None:
     """Bind an existing folder to this agent's ledger, and say what to do with the files in it."""
-    left = assembly.adopt(_settings(config), inbox, baseline.value, assembly.utc_now())
+    left = founding.adopt(_settings(config), inbox, baseline.value, assembly.utc_now())
     print(f"{inbox} is now watched by this agent; {left} files in it are left alone as they are.")
 
 

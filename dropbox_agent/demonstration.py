@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from dropbox_agent import assembly, deliver, submission, terminal
+from dropbox_agent import assembly, deliver, founding, submission, terminal
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent
 from dropbox_agent.errors import AgentError
@@ -51,7 +51,7 @@ def run(folder: Path | None, console: Console, environ: Mapping[str, str]) -> in
     """Do the main job in a new workspace; return 0 when every source file arrived byte for byte, else 1."""
     workspace = (folder or _free_folder(Path.cwd())).absolute()
     now = assembly.utc_now()
-    settings = site.load(assembly.initialise(workspace, now), {})
+    settings = site.load(founding.initialise(workspace, now), {})
     with (settings.presets.folder / "default.yaml").open("a", encoding="utf-8") as preset:
         preset.write(DATA_DESCRIPTION)
     sources = make_session(workspace / "data" / f"session_{SUBJECT}_2026-01-30")

@@ -8,20 +8,26 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dropbox_agent import assembly, manifest, pulse
 from dropbox_agent.agent import Agent, database
-from dropbox_agent.errors import PagesNotServed
+from dropbox_agent.errors import PagesNotServed, WrongUse
+from dropbox_agent.examine import Examiner
 from dropbox_agent.inbox import Inbox
-from dropbox_agent.ledger import Lists
-from dropbox_agent.patience import Place
+from dropbox_agent.ledger import Lists, Reader
+from dropbox_agent.manifest import template
+from dropbox_agent.patience import Place, Places
+from dropbox_agent.presets.folder import SUFFIXES as PRESET_SUFFIXES
 from dropbox_agent.settings import Settings
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from dropbox_agent.web.api import Access, Desk
 
 logger = logging.getLogger(__name__)
 
@@ -115,9 +121,60 @@ def web_app(settings: Settings) -> FastAPI:
             work=Place(str(settings.work_dir), LOOK_SECONDS),
         )
         made = web.app(parts)
-        made.mount("/api", assembly.api_app(settings))
+        made.mount("/api", _api(settings))
         made.state.close = opened.pop_all().close
         return made
+
+
+def _api(settings: Settings) -> FastAPI:
+    """Return the API on this site's ledger. Raises LedgerUnavailable when there is none yet."""
+    from dropbox_agent.web import api
+
+    reader, shares = assembly.open_reader(settings), assembly.places(settings)
+    by = assembly.examiner(settings, manifest.Room(upstream=settings.compat == "upstream"), shares)
+    return api.application(
+        api.ApiParts(
+            reader=reader,
+            lists=assembly.open_lists(settings),
+            examiner=by,
+            presets=by.load_presets,
+            template=lambda: template.template_bytes(by.known(by.load_presets(), assembly.utc_now())),
+            changed=partial(_preset_changed, settings.presets.folder),
+            now=assembly.utc_now,
+            rates=api.Rates(settings.api.requests_per_minute),
+            places=shares,
+            access=_access(settings),
+            desk=_desk(settings, reader, by, shares),
+        )
+    )
+
+
+def _access(settings: Settings) -> Access:
+    from dropbox_agent.web import api
+
+    tokens = [api.Token(t.name, t.sha256, t.user_email, t.may_cancel == "all") for t in settings.api.tokens]
+    via = settings.api.proxy
+    proxy = api.Proxy(via.addresses, via.user_header, via.email_header, via.origins) if via.addresses else None
+    return api.Access(settings.api.submit, tuple(tokens), proxy)
+
+
+def _desk(settings: Settings, reader: Reader, by: Examiner, shares: Places) -> Desk | None:
+    from dropbox_agent.web import api
+
+    if not settings.api.submit:
+        return None
+    if not settings.inboxes:
+        raise WrongUse(f"{settings.origin}: api.submit is on, and no inbox is set ('inboxes') to put manifests into.")
+    receipts = api.Receipts(settings.state_dir / "submissions.sqlite")
+    return api.Desk(settings.inboxes[0].path, assembly.orders_in(settings), reader, by, receipts, shares)
+
+
+def _preset_changed(folder: Path, job_type: str) -> datetime | None:
+    """Return when the file of a job type was last changed; None when it has none."""
+    for suffix in PRESET_SUFFIXES:
+        with suppress(OSError):
+            return datetime.fromtimestamp((folder / f"{job_type}{suffix}").stat().st_mtime, timezone.utc)
+    return None
 
 
 @contextmanager

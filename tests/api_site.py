@@ -12,7 +12,7 @@ import httpx
 import yaml
 from fastapi import FastAPI
 
-from dropbox_agent import assembly, demonstration, serving
+from dropbox_agent import assembly, demonstration, founding, serving
 from dropbox_agent import settings as site
 from dropbox_agent.web.api.access import fingerprint
 
@@ -41,7 +41,7 @@ class ApiSite:
     @classmethod
     def made(cls, parent: Path, **changes: Any) -> ApiSite:
         """Return a new site; ``changes`` are merged into its settings."""
-        file = assembly.initialise(parent / "site", assembly.utc_now())
+        file = founding.initialise(parent / "site", assembly.utc_now())
         made = cls(file.parent, demonstration.make_session(parent / "data")["ecephys"])
         settings = {"executor": {"kind": "rehearsal"}, "api": {"submit": True, "tokens": TOKENS}}
         made.change(**{**settings, **changes})

@@ -23,7 +23,7 @@ import yaml
 from arrayed import LIGHT
 from workspace import a_row
 
-from dropbox_agent import assembly, demonstration, fsck, settings
+from dropbox_agent import assembly, demonstration, founding, fsck, settings
 
 SKIPPED = ("upload_data_to_s3",)
 JOB_TYPE = """
@@ -108,7 +108,7 @@ class Site:
 
     def make(self, count: int, patience: float) -> dict[str, str]:
         """Make the site with so many agents; return the row of a manifest."""
-        file = assembly.initialise(self.folder / "site", assembly.utc_now())
+        file = founding.initialise(self.folder / "site", assembly.utc_now())
         stored = yaml.safe_load(file.read_text())
         self.below.mkdir()
         shutil.move(stored["inboxes"][0]["path"], self.inbox)

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from workspace import a_row, write_csv
 
-from dropbox_agent import assembly, deliver, demonstration, report, settings
+from dropbox_agent import assembly, deliver, demonstration, founding, report, settings
 from dropbox_agent.agent import Agent
 from dropbox_agent.errors import AgentError, LedgerUnavailable, SubmitFailed
 from dropbox_agent.executors import RehearsalExecutor
@@ -35,7 +35,7 @@ def later(seconds: float) -> datetime:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    return assembly.initialise(tmp_path / "site", NOW)
+    return founding.initialise(tmp_path / "site", NOW)
 
 
 def open_agent(site: Path, **changes: str) -> Agent:
@@ -902,7 +902,7 @@ def test_a_copy_of_an_inbox_beside_it_is_refused_until_somebody_adopts_it(
     (trouble,) = again.trouble()
     assert f"{copy} has the marker of {inbox_of(agent)}" in trouble
     again.ledger.close()
-    assembly.adopt(settings.load(site, {}), copy, "process", later(30))
+    founding.adopt(settings.load(site, {}), copy, "process", later(30))
     last = open_agent(site)
     run(last, 40)
     assert last.trouble() == []
@@ -952,7 +952,7 @@ def test_a_new_work_folder_is_used_once_somebody_says_that_it_is_new(
     run(second, 20, 23, 24, 25)
     assert any(f"adopt {new}" in trouble for trouble in second.trouble())
     second.ledger.close()
-    assembly.adopt(settings.load(site, {}), new, "seen", later(30))
+    founding.adopt(settings.load(site, {}), new, "seen", later(30))
     third = open_agent(site)
     run(third, 40, 43, 44, 45, 46)
     assert {standing.state for standing in third.ledger.drops()} == {DropState.SUCCEEDED}

@@ -11,14 +11,14 @@ from images import an_imaged_site
 from typer.testing import CliRunner
 from workspace import QUICK, Workspace, a_row, write_csv
 
-from dropbox_agent import assembly
+from dropbox_agent import founding
 from dropbox_agent.cli import app
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Workspace:
     made = Workspace(tmp_path / "a site's folder")
-    assembly.initialise(made.folder, datetime(2026, 3, 1, tzinfo=timezone.utc))
+    founding.initialise(made.folder, datetime(2026, 3, 1, tzinfo=timezone.utc))
     return made
 
 

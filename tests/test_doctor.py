@@ -17,7 +17,7 @@ from s3_server import Place
 from typer.testing import CliRunner
 from workspace import Workspace
 
-from dropbox_agent import assembly, doctor, settings
+from dropbox_agent import doctor, founding, settings
 from dropbox_agent.cli import app
 from dropbox_agent.doctor import Finding, Site, Verdict, measure, mounts
 from dropbox_agent.doctor.mounts import Mount, mount_of
@@ -34,7 +34,7 @@ MOUNTS = """
 @pytest.fixture
 def site(tmp_path: Path) -> Workspace:
     made = Workspace(tmp_path / "a site's folder")
-    assembly.initialise(made.folder, datetime(2026, 3, 1, tzinfo=timezone.utc))
+    founding.initialise(made.folder, datetime(2026, 3, 1, tzinfo=timezone.utc))
     (tmp_path / "work").mkdir()
     # A folder that means nothing to a shell.
     made.change(policy={"source_roots": ["/data"]}, work_dir=str(tmp_path / "work"))
@@ -132,7 +132,7 @@ def test_a_share_that_hangs_is_a_finding(tmp_path: Path, monkeypatch: pytest.Mon
 
 def on(work_dir: Path, folder: Path, **changes: Any) -> Site:
     """Return a site whose only folder to be measured is this one."""
-    chosen = settings.load(assembly.initialise(folder / "site", datetime(2026, 3, 1, tzinfo=timezone.utc)), {})
+    chosen = settings.load(founding.initialise(folder / "site", datetime(2026, 3, 1, tzinfo=timezone.utc)), {})
     return Site(chosen.model_copy(update={"work_dir": work_dir, "inboxes": (), **changes}), {})
 
 

@@ -12,7 +12,7 @@ import pytest
 from http_server import Faulty, Reply, Request, serving
 from workspace import Workspace
 
-from dropbox_agent import assembly, doctor
+from dropbox_agent import doctor, founding
 from dropbox_agent.doctor import Finding, Verdict
 
 KEYS = {
@@ -25,7 +25,7 @@ KEYS = {
 @pytest.fixture
 def site(tmp_path: Path) -> Workspace:
     made = Workspace(tmp_path / "site")
-    assembly.initialise(made.folder, datetime(2026, 3, 1, tzinfo=timezone.utc))
+    founding.initialise(made.folder, datetime(2026, 3, 1, tzinfo=timezone.utc))
     return made
 
 

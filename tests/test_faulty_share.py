@@ -16,7 +16,7 @@ import yaml
 from faulty_share import Share, faulty_share
 from workspace import a_row, write_csv
 
-from dropbox_agent import assembly, demonstration, settings
+from dropbox_agent import assembly, demonstration, founding, settings
 from dropbox_agent.agent import Agent
 from dropbox_agent.inbox import MARKER
 from dropbox_agent.states import DropState
@@ -38,7 +38,7 @@ def share(tmp_path: Path) -> Iterator[Share]:
 
 def site_with(folder: Path, **changes: Any) -> settings.Settings:
     """Return the settings of a new site in a folder, changed."""
-    file = assembly.initialise(folder, NOW)
+    file = founding.initialise(folder, NOW)
     stored = yaml.safe_load(file.read_text())
     file.write_text(yaml.safe_dump({**stored, "executor": {"kind": "rehearsal"}, **changes}))
     return settings.load(file, {})
@@ -51,7 +51,7 @@ def agent_on(share: Share, tmp_path: Path, patience: float | None) -> Agent:
     inboxes = [{"path": str(share.path)}, {"path": str(own)}]
     chosen = site_with(tmp_path / "site", inboxes=inboxes, share_seconds=patience)
     for inbox in chosen.inboxes:
-        assembly.adopt(chosen, inbox.path, "process", NOW)
+        founding.adopt(chosen, inbox.path, "process", NOW)
     return assembly.open_agent(chosen, os.environ, NOW)
 
 

@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 from workspace import a_row, write_csv
 
-from dropbox_agent import assembly, cli, demonstration, fsck, settings
+from dropbox_agent import assembly, cli, demonstration, founding, fsck, settings
 from dropbox_agent.agent import database
 from dropbox_agent.errors import LedgerInUse
 
@@ -25,7 +25,7 @@ def run(site: settings.Settings) -> None:
 @pytest.fixture
 def site(tmp_path: Path) -> settings.Settings:
     """A site on which one manifest was uploaded (in a rehearsal) and one refused."""
-    file = assembly.initialise(tmp_path / "site", assembly.utc_now())
+    file = founding.initialise(tmp_path / "site", assembly.utc_now())
     stored = yaml.safe_load(file.read_text()) | {"executor": {"kind": "rehearsal"}}
     inbox = Path(stored["inboxes"][0]["path"])
     stored["inboxes"] = [{"path": str(inbox), "settle_seconds": 0.05, "scan_seconds": 0.1}]

@@ -29,13 +29,24 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("furnish",),
     ("agent", "web", "submission"),
     ("assembly", "terminal"),
-    ("serving",),
+    ("concerns", "founding", "serving"),
     ("demonstration", "doctor", "fsck", "preset_commands"),
     ("cli",),
     ("__main__",),
 )
 """The rooms of the house, from the ground up."""
-FRONT_DOOR = ("assembly", "serving", "demonstration", "doctor", "fsck", "preset_commands", "cli", "__main__")
+FRONT_DOOR = (
+    "assembly",
+    "concerns",
+    "founding",
+    "serving",
+    "demonstration",
+    "doctor",
+    "fsck",
+    "preset_commands",
+    "cli",
+    "__main__",
+)
 """Who may read the settings."""
 FOR_TASKS = ("model", "states", "errors")
 """What a task may import."""

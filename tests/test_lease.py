@@ -17,7 +17,7 @@ import pytest
 import yaml
 from workspace import QUICK, a_row, write_csv
 
-from dropbox_agent import assembly, demonstration, settings
+from dropbox_agent import assembly, demonstration, founding, settings
 from dropbox_agent.agent import Agent
 from dropbox_agent.inbox.lease import LEASE, Lease, Owner
 from dropbox_agent.states import DropState
@@ -193,7 +193,7 @@ def test_where_no_lease_can_be_kept_the_agent_works_without(
 
 def two_agents(folder: Path) -> tuple[Agent, Agent]:
     """Return two agents on one inbox, the second with a copy of the first's state_dir, and the row of a manifest."""
-    file = assembly.initialise(folder / "site", NOW)
+    file = founding.initialise(folder / "site", NOW)
     stored = yaml.safe_load(file.read_text()) | {"executor": {"kind": "rehearsal"}, "share_seconds": None}
     file.write_text(yaml.safe_dump(stored))
     shutil.copytree(stored["state_dir"], folder / "copied state")

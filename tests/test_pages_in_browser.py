@@ -20,7 +20,7 @@ from filled_ledger import a_job, accepted, hand_over, refused, run_to_its_end, s
 from playwright.sync_api import Browser, BrowserContext, Page, ViewportSize, expect, sync_playwright
 from workspace import QUICK, Workspace, a_row, drop, wait_for, write_csv
 
-from dropbox_agent import assembly, serving
+from dropbox_agent import assembly, founding, serving
 from dropbox_agent import settings as sites
 from dropbox_agent.ledger import Ledger
 from dropbox_agent.model import Attempt, AttemptFacts, Level, Observation, Place, Problem, TaskObservation
@@ -72,7 +72,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
 def served(folder: Path) -> Iterator[Seen]:
     """Yield a site without jobs."""
     now = datetime.now(timezone.utc)
-    settings = sites.load(assembly.initialise(folder / "a site", now), {})
+    settings = sites.load(founding.initialise(folder / "a site", now), {})
     settings = settings.model_copy(update={"web": settings.web.model_copy(update={"port": 0})})
     ledger = assembly.open_ledger(settings, now)
     with serving.served_beside(settings) as address:

@@ -19,7 +19,7 @@ from hypothesis import settings as how
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from dropbox_agent import assembly, doctor, examine, presets, settings
+from dropbox_agent import assembly, doctor, examine, founding, presets, settings
 from dropbox_agent.cli import app
 from dropbox_agent.doctor import Verdict
 from dropbox_agent.errors import AgentError
@@ -207,7 +207,7 @@ def test_nothing_there_and_no_credentials_are_said(store: Store, monkeypatch: py
 
 @pytest.fixture
 def site(tmp_path: Path, faulty: Faulty) -> Path:
-    config = assembly.initialise(tmp_path / "site", NOW)
+    config = founding.initialise(tmp_path / "site", NOW)
     stored = yaml.safe_load(config.read_text())
     stored["presets"] = {"kind": "ssm", "prefix": PREFIX, "region": "us-west-2", "endpoint_url": faulty.url}
     config.write_text(yaml.safe_dump(stored))

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from http_server import Faulty, Reply, serving
 
-from dropbox_agent import assembly, doctor, projects, settings
+from dropbox_agent import assembly, concerns, doctor, founding, projects, settings
 from dropbox_agent.doctor import Verdict
 from dropbox_agent.errors import AgentError
 
@@ -27,7 +27,7 @@ def service() -> Iterator[Faulty]:
 
 @pytest.fixture
 def site(tmp_path: Path, service: Faulty) -> Path:
-    config = assembly.initialise(tmp_path / "site", NOW)
+    config = founding.initialise(tmp_path / "site", NOW)
     stored = yaml.safe_load(config.read_text())
     stored["projects"] = ["Another"]
     stored["projects_url"] = f"{service.url}/api/v2/project_names"
@@ -82,7 +82,7 @@ def test_while_it_is_away_the_last_names_are_known(site: Path, service: Faulty) 
         f"The list of projects at {loaded.projects_url} (projects_url) could not be read: it answered 503 Service"
         " Unavailable. What it said on 2026-01-31 12:00 UTC is used."
     )
-    assert assembly.warnings(loaded)[-1] == trouble
+    assert concerns.warnings(loaded)[-1] == trouble
     looked = {one.name: one for one in doctor.look(site, {})}
     assert (looked["projects"].verdict, looked["projects"].sentence) == (Verdict.WARNING, trouble)
 

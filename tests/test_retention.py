@@ -13,7 +13,7 @@ import pytest
 import yaml
 from workspace import a_row, write_csv
 
-from dropbox_agent import assembly, demonstration, fsck, settings
+from dropbox_agent import assembly, demonstration, founding, fsck, settings
 from dropbox_agent.agent import Agent
 from dropbox_agent.states import DropState
 from dropbox_agent.tasks.tree import Stamp
@@ -22,7 +22,7 @@ NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 
 
 def site_keeping(folder: Path, **days: int) -> settings.Settings:
-    file = assembly.initialise(folder / "site", NOW)
+    file = founding.initialise(folder / "site", NOW)
     stored: dict[str, Any] = yaml.safe_load(file.read_text()) | {"executor": {"kind": "rehearsal"}, "keep": days}
     file.write_text(yaml.safe_dump(stored))
     return settings.load(file, {})

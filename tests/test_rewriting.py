@@ -13,7 +13,7 @@ import pytest
 import yaml
 from workspace import QUICK, a_row, write_csv
 
-from dropbox_agent import assembly, demonstration, settings
+from dropbox_agent import assembly, demonstration, founding, settings
 from dropbox_agent.agent import Agent
 from dropbox_agent.executors import RehearsalExecutor
 from dropbox_agent.model import Attempt, Observation
@@ -34,7 +34,7 @@ class Site:
     """An agent whose jobs run until the gate is open, and a manifest that is written anew meanwhile."""
 
     def __init__(self, folder: Path, policy: str) -> None:
-        file = assembly.initialise(folder / "site", NOW)
+        file = founding.initialise(folder / "site", NOW)
         stored = yaml.safe_load(file.read_text()) | {"executor": {"kind": "rehearsal"}, "on_rewrite": policy}
         file.write_text(yaml.safe_dump(stored))
         self.settings, self.executor, self.seconds = settings.load(file, {}), Gated(), 0

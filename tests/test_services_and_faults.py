@@ -31,7 +31,7 @@ from one_job import CONTENT, OneJob, write
 from s3_server import SECRET as S3_SECRET
 from s3_server import Place
 
-from dropbox_agent import assembly, deliver, projects, settings
+from dropbox_agent import assembly, deliver, founding, projects, settings
 from dropbox_agent.errors import AgentError, TaskFailed
 from dropbox_agent.model import CodeOceanAccess, DocDbAccess, Mail, Secret
 from dropbox_agent.presets import store as parameter_store
@@ -193,7 +193,7 @@ def docdb(site: Site) -> Work:
 def configured(site: Site, **changes: Any) -> settings.Settings:
     config = site.folder / "site" / "agent.yaml"
     if not config.exists():
-        assembly.initialise(config.parent, NOW)
+        founding.initialise(config.parent, NOW)
     config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), **changes}))
     return settings.load(config, {})
 

@@ -22,7 +22,7 @@ import pytest
 from fastapi import APIRouter, FastAPI
 from filled_ledger import NOW, TASKS, a_drop, a_job, accepted, at, hand_over, planned, refused, run_to_its_end, see
 
-from dropbox_agent import assembly, patience, pulse, serving, web
+from dropbox_agent import assembly, founding, patience, pulse, serving, web
 from dropbox_agent import settings as sites
 from dropbox_agent.errors import LedgerUnavailable, NoAnswer, PagesNotServed
 from dropbox_agent.ledger import Ledger, Lists
@@ -98,7 +98,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visited]:
 
 @contextmanager
 def visited(folder: Path) -> Iterator[Visited]:
-    settings = sites.load(assembly.initialise(folder / "a site", NOW), {})
+    settings = sites.load(founding.initialise(folder / "a site", NOW), {})
     ledger = assembly.open_ledger(settings, NOW)
     with serving.opened_app(settings) as app:
         yield Visited(settings, ledger, app)
@@ -590,7 +590,7 @@ def test_projects_are_listed_with_how_their_jobs_stand(full: Visited) -> None:
 
 
 def test_help_links_only_to_what_the_site_has_set(tmp_path: Path) -> None:
-    file = assembly.initialise(tmp_path / "site", NOW)
+    file = founding.initialise(tmp_path / "site", NOW)
     file.write_text(
         file.read_text().replace("job_type_url: null", "job_type_url: https://example.org/new?a=1&b=2")
         .replace("contact: null", "contact: '<b>data</b>'")
@@ -867,7 +867,7 @@ def test_a_ledger_that_is_away_is_said_on_the_page_and_in_health(
 
 
 def test_a_broken_template_is_named(tmp_path: Path) -> None:
-    file = assembly.initialise(tmp_path / "site", NOW)
+    file = founding.initialise(tmp_path / "site", NOW)
     (tmp_path / "own" / "web").mkdir(parents=True)
     (tmp_path / "own" / "web" / "jobs.html.j2").write_text("{% broken")
     file.write_text(file.read_text().replace("templates: null", f"templates: {tmp_path / 'own'}"))

@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 from workspace import QUICK, a_row, write_csv
 
-from dropbox_agent import assembly, demonstration, fsck, settings
+from dropbox_agent import assembly, demonstration, founding, fsck, settings
 
 CALLS = ("write", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "mkdir", "unlink", "unlinkat", "ftruncate")
 """Every kind of system call by which the agent makes something last."""
@@ -45,7 +45,7 @@ class SiteUnderFire:
 
     def make(self, share_seconds: float | None = None) -> None:
         """Make the site. Without share_seconds everything happens in one thread, one call after the other."""
-        file = assembly.initialise(self.folder / "site", assembly.utc_now())
+        file = founding.initialise(self.folder / "site", assembly.utc_now())
         stored = yaml.safe_load(file.read_text())
         stored |= {"executor": {"kind": "rehearsal"}, "share_seconds": share_seconds}
         stored["inboxes"] = [{"path": str(self.inbox), "settle_seconds": 0.05, "scan_seconds": 0.2}]

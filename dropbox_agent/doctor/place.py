@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from dropbox_agent import assembly, inbox
+from dropbox_agent import assembly, concerns, inbox
 from dropbox_agent.doctor import mounts, s3
 from dropbox_agent.doctor.findings import Finding, Site, Verdict
 from dropbox_agent.errors import AgentError, InboxUnavailable, LedgerUnavailable
@@ -22,7 +22,7 @@ PREFIX = ".dropbox-agent-"
 def settings(at: Site) -> Iterator[Finding]:
     """What the settings file is, and what in it is worth a second look."""
     yield Finding("settings", Verdict.OK, f"{at.settings.origin} can be used.")
-    for warning in assembly.doubts(at.settings):
+    for warning in concerns.doubts(at.settings):
         yield Finding("settings", Verdict.WARNING, warning)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from filled_ledger import NOW, a_job, accepted, hand_over, see
 
-from dropbox_agent import assembly, serving
+from dropbox_agent import assembly, founding, serving
 from dropbox_agent import settings as sites
 from dropbox_agent.ledger import Ledger
 from dropbox_agent.settings import Settings
@@ -65,7 +65,7 @@ def test_the_list_of_a_long_ledger_is_quick_while_the_agent_works(
 @contextmanager
 def site(folder: Path) -> Iterator[tuple[str, Ledger]]:
     """Yield the address of a served site, and its ledger."""
-    settings: Settings = sites.load(assembly.initialise(folder, NOW), {})
+    settings: Settings = sites.load(founding.initialise(folder, NOW), {})
     settings = settings.model_copy(update={"web": settings.web.model_copy(update={"port": 0})})
     ledger = assembly.open_ledger(settings, NOW)
     with serving.served_beside(settings) as address:

@@ -15,7 +15,7 @@ import yaml
 from mail_server import HOST, PASSWORD, USERNAME, broken, certificate, free_port, running, until
 from workspace import a_row, write_csv
 
-from dropbox_agent import assembly, demonstration, doctor, settings
+from dropbox_agent import assembly, demonstration, doctor, founding, settings
 from dropbox_agent.agent import Agent
 from dropbox_agent.doctor import Verdict
 from dropbox_agent.states import JobState
@@ -30,7 +30,7 @@ def later(seconds: float) -> datetime:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    return assembly.initialise(tmp_path / "site", NOW)
+    return founding.initialise(tmp_path / "site", NOW)
 
 
 @pytest.fixture(autouse=True)

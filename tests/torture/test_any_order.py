@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from workspace import QUICK, a_row, write_csv
 
-from dropbox_agent import assembly, demonstration, fsck
+from dropbox_agent import assembly, demonstration, founding, fsck
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent
 from dropbox_agent.errors import SubmitFailed
@@ -62,7 +62,7 @@ class AnyOrder(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="any order "))
-        file = assembly.initialise(self.folder / "site", START)
+        file = founding.initialise(self.folder / "site", START)
         stored = yaml.safe_load(file.read_text()) | {"executor": {"kind": "rehearsal"}, "share_seconds": None}
         file.write_text(yaml.safe_dump(stored))
         self.site = site.load(file, {})

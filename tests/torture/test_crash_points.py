@@ -19,7 +19,7 @@ import pytest
 import yaml
 from workspace import QUICK, a_row, write_csv
 
-from dropbox_agent import assembly, deliver, demonstration, fsck, settings
+from dropbox_agent import assembly, deliver, demonstration, founding, fsck, settings
 from dropbox_agent.agent import Agent, database
 from dropbox_agent.executors import RehearsalExecutor
 from dropbox_agent.inbox import Inbox
@@ -104,7 +104,7 @@ class Site:
     """A site with a good and a bad manifest, and an agent that dies and comes back."""
 
     def __init__(self, folder: Path) -> None:
-        file = assembly.initialise(folder / "site", START)
+        file = founding.initialise(folder / "site", START)
         stored = yaml.safe_load(file.read_text()) | {"executor": {"kind": "rehearsal"}, "share_seconds": None}
         file.write_text(yaml.safe_dump(stored))
         self.settings, self.now, self.crashes = settings.load(file, {}), START, 0

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from workspace import a_row, write_csv
 
-from dropbox_agent import assembly, demonstration, settings
+from dropbox_agent import assembly, demonstration, founding, settings
 
 FILES = int(os.environ.get("TORTURE_FILES", "100000"))
 START_SECONDS_PER_1000 = 6.0
@@ -27,13 +27,13 @@ MEMORY_BYTES_PER_FILE = 3000
 @pytest.mark.torture
 def test_many_old_files_cost_little_and_a_new_one_is_seen_at_once(tmp_path: Path) -> None:
     now = assembly.utc_now()
-    file = assembly.initialise(tmp_path / "site", now)
+    file = founding.initialise(tmp_path / "site", now)
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"executor": {"kind": "rehearsal"}}))
     site = settings.load(file, {})
     inbox = site.inboxes[0].path
     for number in range(FILES):
         (inbox / f"old {number}.csv").write_text(f"a,b\n{number},2\n")
-    assembly.adopt(site, inbox, "seen", now)
+    founding.adopt(site, inbox, "seen", now)
     agent = assembly.open_agent(site, os.environ, now)
     me, before = psutil.Process(), psutil.Process().memory_info().rss
     began = time.monotonic()
