@@ -17,8 +17,7 @@ test: check ## Check the code and run every test, those on a real cluster too (a
 	@.ci/install-faults
 	@.ci/install-compressors
 	@.ci/install-slurm
-	$(BIN)/python -m pytest -n auto --dist worksteal --ignore=tests/slurm
-	$(BIN)/python -m pytest tests/slurm
+	@.ci/run-tests $(BIN)/python
 
 cluster: .venv/.installed ## Run the tests on a real Slurm cluster of four nodes on this machine (as root, Debian).
 	@.ci/install-slurm
