@@ -179,6 +179,18 @@ def test_a_wrapper_shows_that_it_lives_while_its_task_runs_and_not_after(
     assert record_of(AttemptFolder(attempt.folder), "first")["state"] == "cancelled"
 
 
+def test_a_wrapper_that_dies_soon_had_shown_that_it_lived_and_a_second_copy_shows_nothing(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "a", "first")
+    allocation = write_allocation(attempt, first=SUCCEEDS)
+    allocation.write_text(json.dumps({**json.loads(allocation.read_text()), "heartbeat_seconds": 600}))
+    assert start_wrapper(allocation).wait(60) == 0
+    heartbeat = AttemptFolder(attempt.folder).heartbeat
+    assert json.loads(heartbeat.read_text())["every_seconds"] == 600
+    heartbeat.unlink()
+    assert start_wrapper(allocation).wait(60) == 75
+    assert not heartbeat.exists()
+
+
 def test_copies_of_the_log_go_where_the_resources_say(tmp_path: Path) -> None:
     attempt = an_attempt(tmp_path / "a")
     says = "print('one', flush=True)\n"

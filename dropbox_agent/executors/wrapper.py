@@ -34,13 +34,14 @@ def main(allocation_path: str, element: str | None = None) -> int:
         allocation = json.load(file)
     os.chdir(allocation["folder"])
     run = Run()
-    show_life(allocation)
     environment = {**inherited(allocation.get("inherits", [])), **allocation["environment"]}
     if "elements" in allocation:
+        show_life(allocation)
         array = Array(allocation, allocation_path, run, environment)
         return array.run_all() if element is None else array.run_one(int(element))
     if not take_token(allocation["token"]):
         return TAKEN
+    show_life(allocation)
     ended: dict[str, str] = {}
     for task in allocation["tasks"]:
         if run.stopped_by or any(ended.get(key) not in ("succeeded", "skipped") for key in task["needs"]):
@@ -66,7 +67,10 @@ def take_token(token: str) -> bool:
 
 
 def show_life(allocation: dict[str, Any]) -> None:
-    """Write a heartbeat now and then, as long as this process lives; no thread, for it starts others with fork."""
+    """Write a heartbeat now, and again and again as long as this process lives.
+
+    By a signal, not in a thread, for this process starts others with fork.
+    """
     seconds = allocation.get("heartbeat_seconds")
     if not seconds:
         return
@@ -81,6 +85,7 @@ def show_life(allocation: dict[str, Any]) -> None:
         except OSError:
             pass  # a share that is away: the next beat may reach it
 
+    beat(signal.SIGALRM, None)  # whoever looks after this process died soon sees that it had lived
     signal.signal(signal.SIGALRM, beat)
     signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
 
