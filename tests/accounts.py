@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 from cluster import Cluster
-from cluster_ground import free_ports
+from ports import free_ports
 
 PROGRAMS = ("slurmdbd", "mariadbd", "mariadb-install-db", "sacct", "sacctmgr")
 DATABASE = """

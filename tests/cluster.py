@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
-from cluster_ground import TURN, end_everything, environment_of, free_ports, processes_of
+from cluster_ground import TURN, end_everything, environment_of, processes_of
+from ports import free_ports
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "slurmrestd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
 REST_USER = "nobody"

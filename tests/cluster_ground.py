@@ -9,13 +9,11 @@ the kernel gives away, and what a killed run has left is cleared away by the nex
 from __future__ import annotations
 
 import fcntl
-import itertools
 import os
 import shutil
-import socket
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,8 +23,6 @@ GROUND = Path(f"/tmp/dropbox-agent-clusters-{os.getuid()}")
 """The path is short: names of sockets have 107 bytes."""
 LONGEST_WAIT_SECONDS = 3600.0
 """How long another run is waited for."""
-PORTS = range(20_000, 32_000)
-GIVEN_BY_THE_KERNEL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class Turn:
@@ -134,35 +130,3 @@ def _kill(process: psutil.Process) -> None:
         process.kill()
     except psutil.Error:
         return
-
-
-_begin_at = itertools.count(os.getpid() * 7)
-
-
-def free_ports(count: int) -> Sequence[int]:
-    """Return ports that nobody listens on, and that no connection is given by the kernel while they are not in use."""
-    given = _given_by_the_kernel()
-    fit = [port for port in PORTS if port not in given] or list(PORTS)
-    found: list[int] = []
-    while len(found) < count:
-        port = fit[next(_begin_at) % len(fit)]
-        if _is_free(port):
-            found.append(port)
-    return found
-
-
-def _given_by_the_kernel() -> range:
-    try:
-        first, last = GIVEN_BY_THE_KERNEL.read_text().split()
-    except OSError:
-        return range(0)
-    return range(int(first), int(last) + 1)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as one:
-        try:
-            one.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True

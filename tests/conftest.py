@@ -85,20 +85,21 @@ def cluster(_shared_cluster: Cluster) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def _s3_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[s3_server.Servers]:
+    with s3_server.Servers(tmp_path_factory.mktemp) as servers:
+        yield servers
+
+
+@pytest.fixture
+def seaweedfs(_s3_servers: s3_server.Servers) -> Server:
     """The S3 server that refuses what arrives with a wrong checksum."""
-    with s3_server.seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as server:
-        yield server
+    return _s3_servers.running("seaweedfs")
 
 
-@pytest.fixture(scope="session", params=list(s3_server.SERVERS))
-def s3(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(params=list(s3_server.SERVERS))
+def s3(request: pytest.FixtureRequest, _s3_servers: s3_server.Servers) -> Server:
     """Every S3 server, one after the other."""
-    if request.param == "seaweedfs":
-        yield request.getfixturevalue("seaweedfs")
-        return
-    with s3_server.SERVERS[request.param](tmp_path_factory.mktemp(request.param)) as server:
-        yield server
+    return _s3_servers.running(request.param)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,11 +17,24 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from ports import free_ports
 
 from dropbox_agent.model import S3Access
 
 KEY, SECRET = "AKIDEXAMPLE00001", "canarySecret0123456789"
 PROGRAMS = Path(sys.executable).parent
+
+
+def client_of(endpoint: str) -> Any:
+    """Return a client of a server that gives up soon and asks once."""
+    quick = Config(
+        s3={"addressing_style": "path"}, connect_timeout=2, read_timeout=20,
+        retries={"mode": "standard", "total_max_attempts": 1},
+    )  # fmt: skip
+    return boto3.client(
+        "s3", endpoint_url=endpoint, aws_access_key_id=KEY, aws_secret_access_key=SECRET,
+        region_name="us-east-1", config=quick,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,12 @@ class Server:
 
     name: str
     endpoint: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def has_died(self) -> bool:
+        """Return whether its process is over."""
+        return self.process.poll() is not None
 
     @property
     def checks_checksums(self) -> bool:
@@ -42,14 +60,7 @@ class Server:
         return self.name != "moto"
 
     def client(self, endpoint: str | None = None) -> Any:
-        quick = Config(
-            s3={"addressing_style": "path"}, connect_timeout=2, read_timeout=20,
-            retries={"mode": "standard", "total_max_attempts": 1},
-        )  # fmt: skip
-        return boto3.client(
-            "s3", endpoint_url=endpoint or self.endpoint, aws_access_key_id=KEY, aws_secret_access_key=SECRET,
-            region_name="us-east-1", config=quick,
-        )  # fmt: skip
+        return client_of(endpoint or self.endpoint)
 
 
 @dataclass
@@ -85,6 +96,29 @@ class Place:
         """Return the keys of uploads in parts that nobody has ended."""
         found = self.client.list_multipart_uploads(Bucket=self.name).get("Uploads", ())
         return [one["Key"] for one in found]
+
+
+class Servers:
+    """The servers of one test run: each is booted when it is first asked for, and anew when it has died."""
+
+    def __init__(self, folder_for: Callable[[str], Path]) -> None:
+        self._folder_for = folder_for
+        self._booted: dict[str, Server] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Servers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def running(self, name: str) -> Server:
+        """Return a server that answers; of one that has died, the end of its log is printed."""
+        if name in self._booted and self._booted[name].has_died():
+            print(f"{name} has died:", self._booted.pop(name).log.read_text(errors="replace")[-4000:])
+        if name not in self._booted:
+            self._booted[name] = self._stack.enter_context(SERVERS[name](self._folder_for(name)))
+        return self._booted[name]
 
 
 @contextmanager
@@ -138,17 +172,18 @@ def running(argv: list[str], folder: Path, endpoint: str, name: str) -> Iterator
     program = PROGRAMS / argv[0]
     assert program.exists(), f"{program} is not there; the test extra has it"
     with ExitStack() as stack:
-        log = stack.enter_context((folder / "server.log").open("wb"))
-        child = subprocess.Popen([str(program), *argv[1:]], stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+        log = folder / "server.log"
+        with log.open("wb") as out:
+            child = subprocess.Popen([str(program), *argv[1:]], stdout=out, stderr=subprocess.STDOUT, cwd=folder)
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stack.callback(child.wait, 20)
         stack.callback(child.kill)
-        server = Server(name, endpoint)
-        _wait_until_ready(server, child, folder / "server.log")
+        server = Server(name, endpoint, child, log)
+        _wait_until_ready(server)
         yield server
 
 
-def _wait_until_ready(server: Server, child: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_ready(server: Server) -> None:
     client = server.client()
     until = time.monotonic() + 60
     while True:
@@ -157,13 +192,6 @@ def _wait_until_ready(server: Server, child: subprocess.Popen[bytes], log: Path)
             client.put_object(Bucket="ready-bucket", Key="ready", Body=b"x")
             return
         except (BotoCoreError, ClientError) as error:
-            assert child.poll() is None and time.monotonic() < until, f"{error}: {log.read_text()[-2000:]}"
+            in_time = time.monotonic() < until and not server.has_died()
+            assert in_time, f"{error}: {server.log.read_text(errors='replace')[-2000:]}"
             time.sleep(0.1)
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import cluster_ground
 import pytest
-from cluster_ground import Turn, free_ports
+from cluster_ground import Turn
+from ports import PORTS, free_ports
 
 ANOTHER_RUN = """
 import subprocess, sys, time
@@ -69,4 +70,4 @@ def test_within_one_run_several_clusters_stand_side_by_side(tmp_path: Path) -> N
 def test_a_port_is_given_once_and_is_none_that_the_kernel_gives_to_connections() -> None:
     ports = [*free_ports(20), *free_ports(20)]
     assert len(set(ports)) == 40
-    assert set(ports) <= set(cluster_ground.PORTS)
+    assert set(ports) <= set(PORTS)

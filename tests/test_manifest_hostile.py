@@ -190,7 +190,6 @@ HOSTILE = {
     "a million brackets": (lambda: b"[" * 1_000_000, "json"),
     "deep yaml": (lambda: b"a: " + b"[" * 100_000, "yaml"),
     "a long number": (lambda: b'{"subject_id": ' + b"9" * 900_000 + b"}", "json"),
-    "many keys": (lambda: json.dumps({f"k{n}": n for n in range(60_000)}).encode(), "json"),
     "a wide csv": (lambda: b"," * 1_000_000 + b"\n", "csv"),
     "quotes without end": (lambda: b'"' * 999_999 + b"\n", "csv"),
     "aliases": (lambda: b"a: &a [x]\n" + b"".join(b"k%d: *a\n" % n for n in range(50_000)), "yaml"),
@@ -204,8 +203,15 @@ def test_what_is_made_to_cost_much_is_refused_within_the_bounds(watched: Watched
     assert Level.ERROR in {problem.level for problem in problems}
 
 
+def test_of_many_keys_that_nobody_knows_the_first_are_told_and_the_rest_is_counted(watched: Watched) -> None:
+    _, problems = watched.read(json.dumps({f"k{n}": n for n in range(60_000)}).encode(), "json")
+    assert {problem.level for problem in problems} == {Level.WARNING}
+    assert "And 59500 more warnings." in {problem.message for problem in problems}
+    assert len(problems) == 501
+
+
 def test_after_all_of_them_a_good_file_is_read_as_ever(watched: Watched) -> None:
     rows, problems = watched.read(CONTENT["xlsx"], "xlsx")
     assert (len(rows), problems) == (2, ())
-    assert len(watched.costs) > 100
+    assert watched.costs
     assert max(cost.peak_mib for cost in watched.costs) <= MOST_MIB

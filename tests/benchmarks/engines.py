@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from s3_server import KEY, SECRET, Place, Server
+from s3_server import KEY, SECRET, Place, client_of
 
 from dropbox_agent.model import S3Access
 from dropbox_agent.tasks.bucket.s3 import S3Bucket
@@ -40,7 +40,7 @@ def with_hands(folder: Path, put: Callable[[str, bytes], object]) -> None:
 
 
 def boto3_puts(folder: Path, endpoint: str, bucket: str) -> None:
-    client = Server("seaweedfs", endpoint).client()
+    client = client_of(endpoint)
     with_hands(
         folder,
         lambda key, content: client.put_object(

@@ -211,7 +211,9 @@ def test_what_never_settles_is_not_waited_for(workspace: Workspace, sources: dic
     drop_good(workspace, sources)
     workspace.until_idle()
     assert state_of(workspace) == "succeeded"
-    assert not (workspace.inbox / "link.csv.status.json").exists()
+    for name in ("pipe.csv", "link.csv"):
+        assert workspace.status(name)["state"] == "settling"
+        assert "not a plain file" in workspace.status(name)["summary"]
 
 
 def test_what_the_agent_writes_is_never_taken_for_a_manifest(workspace: Workspace, sources: dict[str, Path]) -> None:
