@@ -120,7 +120,7 @@ def test_an_institution_it_cannot_know_is_told(ready: OneJob) -> None:
 
 def test_one_that_takes_too_long_is_ended(ready: OneJob, server: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapper, "LONGEST_SECONDS", 0.1)
-    server.always = Reply(after_seconds=30)
+    server.always = Reply(after_seconds=1)
     assert "aind-metadata-mapper was ended after 0 s" in ready.failure(GATHER, job_settings=SETTINGS)
 
 
