@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -151,9 +152,14 @@ def drop(workspace: Workspace, name: str, write: Callable[[Path], Any]) -> None:
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
-    """Return the first true value of a condition that another process makes true."""
+    """Return the first true value of a condition that another process makes true.
+
+    One about a file, a job or a task that is not there yet is not true yet.
+    """
     until = time.monotonic() + seconds
-    while not (value := condition()):
+    while True:
+        with suppress(FileNotFoundError, LookupError):
+            if value := condition():
+                return value
         assert time.monotonic() < until, "it did not happen in time"
         time.sleep(0.02)
-    return value
