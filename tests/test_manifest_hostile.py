@@ -211,7 +211,10 @@ def test_of_many_keys_that_nobody_knows_the_first_are_told_and_the_rest_is_count
 
 
 def test_after_all_of_them_a_good_file_is_read_as_ever(watched: Watched) -> None:
+    # Enough of them whichever of the tests above ran in this process.
+    for end in range(1, 102):
+        watched.read(CONTENT["xlsx"][: -end * 10], "xlsx")
     rows, problems = watched.read(CONTENT["xlsx"], "xlsx")
     assert (len(rows), problems) == (2, ())
-    assert watched.costs
+    assert len(watched.costs) > 100
     assert max(cost.peak_mib for cost in watched.costs) <= MOST_MIB
