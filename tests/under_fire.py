@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
+from warm_agent import WarmAgent
 from workspace import QUICK, a_row, write_csv
 
 from dropbox_agent import assembly, demonstration, founding, fsck, settings
@@ -26,6 +25,7 @@ class SiteUnderFire:
     """A site in a folder of its own, on the rehearsal executor, with three manifests in its inbox."""
 
     folder: Path
+    agent: WarmAgent
 
     @property
     def inbox(self) -> Path:
@@ -55,24 +55,17 @@ class SiteUnderFire:
         write_csv(self.inbox / "bad.csv", [{**row, "subject_id": "../x"}])
         (self.inbox / "two.yaml").write_text(yaml.safe_dump({**row, "subject_id": "0013"}))
 
-    def run(self, *under: str) -> subprocess.CompletedProcess[str]:
-        """Run the agent until it is idle, under another command."""
-        argv = [*under, sys.executable, "-m", "dropbox_agent", "run", "--until-idle", "--config", str(self.config)]
-        environ = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-        return subprocess.run(
-            argv, capture_output=True, text=True, check=False, timeout=120, env=environ, cwd=self.folder
-        )
+    def run(self, tracer: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        """Run the agent until it is idle, under strace with the arguments of ``tracer`` if there are any."""
+        return self.agent.run(["run", "--until-idle", "--config", str(self.config)], self.folder, tracer)
 
     def struck(self, call: str, number: int, blow: str) -> bool:
         """Run the agent with a blow (``signal=SIGKILL``, ``error=EIO``) at the so-manieth call of a kind.
 
-        Return whether it came to so many calls. What reads manifests only writes, into a pipe, and is not struck; of
-        all other calls every process is followed, because that lets the kernel pick the calls, at half the time. (Of
-        calls picked by the kernel strace 6.1 sends no signal.)
+        Return whether it came to so many calls.
         """
-        picked = () if call == "write" or blow.startswith("signal") else ("--follow-forks", "--seccomp-bpf")
-        traced = ("-qq", "-o", str(self.calls), "-e", f"trace={call}", "-e", f"inject={call}:{blow}:when={number}")
-        done = self.run("strace", *picked, *traced)
+        inject = f"inject={call}:{blow}:when={number}"
+        done = self.run(("-qq", "-o", str(self.calls), "-e", f"trace={call}", "-e", inject))
         return done.returncode == -signal.SIGKILL or "(INJECTED)" in self.calls.read_text(errors="replace")
 
     def what_is_wrong(self) -> list[str]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from itertools import count, product
 from pathlib import Path
 
 import pytest
 from faulty_share import require_faults
 from under_fire import CALLS, SiteUnderFire
+from warm_agent import WarmAgent
 
 BLOWS = ("signal=SIGKILL", "error=ENOSPC", "error=EIO", "error=ESTALE")
 SAMPLE = (("renameat", 12, "signal=SIGKILL"), ("pwrite64", 300, "signal=SIGKILL"), ("fsync", 30, "error=ENOSPC"))
@@ -25,11 +27,18 @@ PARTS = {"pwrite64": 12, "write": 2, "fsync": 2, "fdatasync": 2}
 DEALT = [(blow, call, part + 1) for blow, call in product(BLOWS, CALLS) for part in range(PARTS.get(call, 1))]
 
 
-def strike(folder: Path, call: str, number: int, blow: str) -> list[str] | None:
-    """Return what is wrong after one blow and a clean run, or None if the run makes no such call any more."""
+@pytest.fixture(scope="module")
+def agent() -> Iterator[WarmAgent]:
     require_faults()
+    warm = WarmAgent()
+    yield warm
+    warm.close()
+
+
+def strike(agent: WarmAgent, folder: Path, call: str, number: int, blow: str) -> list[str] | None:
+    """Return what is wrong after one blow and a clean run, or None if the run makes no such call any more."""
     folder.mkdir()
-    site = SiteUnderFire(folder)
+    site = SiteUnderFire(folder, agent)
     site.make()
     if not site.struck(call, number, blow):
         return None
@@ -38,20 +47,20 @@ def strike(folder: Path, call: str, number: int, blow: str) -> list[str] | None:
 
 
 @pytest.mark.parametrize(("call", "number", "blow"), SAMPLE)
-def test_a_sample_of_the_calls(tmp_path: Path, call: str, number: int, blow: str) -> None:
-    assert strike(tmp_path / "struck", call, number, blow) == []
+def test_a_sample_of_the_calls(tmp_path: Path, agent: WarmAgent, call: str, number: int, blow: str) -> None:
+    assert strike(agent, tmp_path / "struck", call, number, blow) == []
 
 
 @pytest.mark.torture
 @pytest.mark.parametrize(("blow", "call", "first"), DEALT)
-def test_every_call(tmp_path: Path, blow: str, call: str, first: int) -> None:
+def test_every_call(tmp_path: Path, agent: WarmAgent, blow: str, call: str, first: int) -> None:
     notes = Path(os.environ.get("TORTURE_NOTES", tmp_path / "notes"))
     step = PARTS.get(call, 1) * int(os.environ.get("TORTURE_STEP", "1"))
     tried = dict(map(json.loads, notes.read_text().splitlines())) if notes.exists() else {}
     for number in count(first, step):
         point = f"{call} {number} {blow}"
         if point not in tried:
-            tried[point] = strike(tmp_path / "struck", call, number, blow)
+            tried[point] = strike(agent, tmp_path / "struck", call, number, blow)
             shutil.rmtree(tmp_path / "struck")
             with notes.open("a") as file:
                 file.write(json.dumps([point, tried[point]]) + "\n")
