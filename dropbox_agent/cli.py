@@ -49,6 +49,8 @@ from dropbox_agent.settings import Settings
 from dropbox_agent.states import FINAL_DROP_STATES, DropState, JobState
 
 SHOWN_MANIFESTS = 15
+AGAIN_SECONDS = 15
+"""After how long what a working agent may be just writing is looked at again."""
 LOOK_SECONDS = 0.5
 """How often a manifest that is followed is looked at."""
 NOBODY_SECONDS = 15.0
@@ -368,13 +370,18 @@ def fsck(
     """Check that what must always be true of ledger, spool, run folders and status files is true."""
     from dropbox_agent import fsck as check  # needed by no other command
 
-    settings = _settings(config)
-    found = check.mend(settings, assembly.utc_now()) if repair else check.look(settings)
+    settings, now = _settings(config), assembly.utc_now()
+    found = check.mend(settings, now) if repair else check.look_twice(settings, now, _pause)
     if as_json:
         print(json.dumps([vars(one) for one in found], indent=1))
     for one in found if not as_json else ():
         print(f"{'mended' if one.mended else 'WRONG':7} {one.invariant}: {one.sentence} ({one.what})")
     raise typer.Exit(0 if all(one.mended for one in found) else 1)
+
+
+def _pause() -> None:
+    print(f"An agent is at work. What it may be just writing is looked at again in {AGAIN_SECONDS} s.", file=sys.stderr)
+    time.sleep(AGAIN_SECONDS)
 
 
 def _settings(config: Path | None) -> Settings:

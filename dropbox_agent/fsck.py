@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from dropbox_agent import assembly, deliver
+from dropbox_agent import assembly, deliver, pulse
 from dropbox_agent.agent import database
 from dropbox_agent.errors import AgentError
 from dropbox_agent.inbox import guard
@@ -41,6 +41,19 @@ def look(settings: Settings) -> list[Finding]:
         return list(_found(settings, audit))
     finally:
         audit.close()
+
+
+def look_twice(settings: Settings, now: datetime, pause: Callable[[], None]) -> list[Finding]:
+    """Return what is wrong, and, where an agent works, still is after a pause; changes nothing.
+
+    What an agent is just writing looks like what a killed one left. Raises as ``look`` does.
+    """
+    found = look(settings)
+    said = pulse.read(settings.state_dir)
+    if not found or said is None or not said.is_alive(now):
+        return found
+    pause()
+    return [finding for finding in look(settings) if finding in found]
 
 
 def mend(settings: Settings, now: datetime) -> list[Finding]:

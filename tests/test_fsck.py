@@ -11,7 +11,7 @@ import yaml
 from typer.testing import CliRunner
 from workspace import a_row, write_csv
 
-from dropbox_agent import assembly, cli, demonstration, founding, fsck, settings
+from dropbox_agent import assembly, cli, demonstration, founding, fsck, serving, settings
 from dropbox_agent.agent import database
 from dropbox_agent.errors import LedgerInUse
 
@@ -82,6 +82,23 @@ def test_nothing_is_mended_while_an_agent_works(site: settings.Settings) -> None
     with pytest.raises(LedgerInUse):
         fsck.mend(site, assembly.utc_now())
     agent.ledger.close()
+
+
+def test_what_a_working_agent_is_just_writing_is_not_told(site: settings.Settings) -> None:
+    inbox = site.inboxes[0].path
+    writing, left = inbox / ".dropbox-agent-0123.tmp", inbox / ".dropbox-agent-4567.tmp"
+    agent = assembly.open_agent(site, {}, assembly.utc_now())
+    with serving.heartbeat(agent, site):
+        for temporary in (writing, left):
+            temporary.touch()
+        assert [one.what for one in fsck.look_twice(site, assembly.utc_now(), writing.unlink)] == [str(left)]
+    agent.ledger.close()
+
+
+def test_what_no_agent_is_writing_is_told_at_once(site: settings.Settings) -> None:
+    (site.inboxes[0].path / ".dropbox-agent-0123.tmp").touch()
+    found = fsck.look_twice(site, assembly.utc_now(), lambda: pytest.fail("nobody is at work"))
+    assert [one.invariant for one in found] == ["left over"]
 
 
 def test_the_command_ends_with_1_while_something_is_wrong(site: settings.Settings) -> None:
