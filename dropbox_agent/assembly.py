@@ -17,6 +17,9 @@ from urllib.request import url2pathname
 from dropbox_agent import deliver, manifest, orders, plan, policy, presets, projects, report
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent, database
+from dropbox_agent.answer import Answerer
+from dropbox_agent.beside import Beside
+from dropbox_agent.dispatch import Dispatcher
 from dropbox_agent.errors import AgentError, OrderRefused, SettingsError, WrongUse
 from dropbox_agent.examine import Examiner, presets_in, presets_of
 from dropbox_agent.executors import (
@@ -36,11 +39,13 @@ from dropbox_agent.inbox import Inbox, Lease, beside, guard, myself, sweep_spool
 from dropbox_agent.ledger import Ledger, Lists, Reader
 from dropbox_agent.manifest import schema, template
 from dropbox_agent.model import CodeOceanAccess, DocDbAccess, Order, Presets, Removal, S3Access, Secret
+from dropbox_agent.observe import Observer
 from dropbox_agent.patience import Places
 from dropbox_agent.remembered import Answer, Remembered
 from dropbox_agent.retention import Quarantine, Retention
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import JobState
+from dropbox_agent.troubles import Troubles
 
 PROJECTS_SECONDS = 600.0
 """How old the list of projects may be."""
@@ -339,29 +344,38 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
     owner = myself(database(settings.state_dir), ledger.ledger_id)
     for one in watched:
         one.lease = Lease(one.path, owner, one.scan_seconds)
+    beside, troubles = Beside(watched, shares, ledger), Troubles()
     return Agent(
         ledger=ledger,
         inboxes=watched,
         examiner=by,
         executor=Patient(executor(settings, environ), settings.work_dir, shares, ledger.ledger_id),
+        dispatcher=Dispatcher(ledger, context(settings), troubles, settings.jobs_per_manifest),
+        observer=Observer(ledger, shares, troubles),
+        answerer=Answerer(
+            ledger,
+            how,
+            beside,
+            troubles,
+            settings.mail.sender,
+            post=post(settings, environ, shares, ledger.ledger_id),
+            annotate=room.annotated,
+        ),
+        beside=beside,
         places=shares,
-        pages=how,
-        sender=settings.mail.sender,
-        post=post(settings, environ, shares, ledger.ledger_id),
-        task_context=context(settings),
-        wave=settings.jobs_per_manifest,
+        troubles=troubles,
+        orders_folder=orders_in(settings),
         rows_alone=settings.on_error == "row",
         on_rewrite=settings.on_rewrite,
-        annotate=room.annotated,
-        orders_folder=orders_in(settings),
         furnish=furnishing(how, by),
-        retention=Retention(
-            settings.state_dir / "spool",
-            settings.work_dir,
-            quarantine=quarantine(settings),
-            **settings.keep.model_dump(),
-        ),
+        retention=retention(settings),
     )
+
+
+def retention(settings: Settings) -> Retention:
+    """Return what puts away what is over on this site."""
+    spool = settings.state_dir / "spool"
+    return Retention(spool, settings.work_dir, quarantine=quarantine(settings), **settings.keep.model_dump())
 
 
 def first_trouble(agent: Agent) -> AgentError | None:

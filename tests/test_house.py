@@ -20,13 +20,13 @@ LONGEST_FUNCTION_LINES = 60
 
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("states", "errors", "wording", "yaml_lines"),
-    ("patience", "remembered"),
+    ("patience", "remembered", "troubles"),
     ("model", "settings"),
     ("validate", "plan", "policy", "report"),
     ("inbox", "manifest", "presets", "projects", "ledger", "executors", "deliver", "orders", "pulse"),
-    ("rewriting",),
-    ("examine", "obey", "retention", "settling"),
-    ("furnish",),
+    ("beside", "rewriting"),
+    ("answer", "dispatch", "examine", "obey", "retention", "settling"),
+    ("furnish", "observe"),
     ("agent", "web", "submission"),
     ("assembly", "terminal"),
     ("concerns", "founding", "serving"),

@@ -65,7 +65,7 @@ def run(agent: Agent, *seconds: float) -> None:
     """Tick, each time after the post has had time to end what it began."""
     for second in seconds:
         agent.tick(later(second))
-        agent.post.close(20)
+        agent.answerer.post.close(20)
 
 
 TICKS = (0, 2, 3, 4, 5, 6, 7, 8, 9)
@@ -111,13 +111,13 @@ def test_a_slow_server_does_not_hold_up_a_tick(site: Path, tmp_path: Path) -> No
         agent, begun = open_agent(site), time.monotonic()
         agent.tick(later(0))
         agent.tick(later(2))
-        until(lambda: not agent.post.has_room())
+        until(lambda: not agent.answerer.post.has_room())
         for second in range(3, 20):
             agent.tick(later(second))
         ticked = time.monotonic() - begun
         assert agent.ledger.jobs()[0].state is JobState.SUCCEEDED
-        assert not agent.post.has_room(), f"the server is still being waited for, after {ticked:.1f} s"
-        agent.post.close(20)
+        assert not agent.answerer.post.has_room(), f"the server is still being waited for, after {ticked:.1f} s"
+        agent.answerer.post.close(20)
         agent.tick(later(20))
     assert "did not answer within 1.5 s" in agent.trouble()[0]
 
