@@ -12,9 +12,10 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
+
+from workspace import wait_for
 
 SECONDS = 120.0
 """How long a run may take."""
@@ -38,9 +39,7 @@ class WarmAgent:
         limit = threading.Timer(SECONDS, os.kill, (pid, signal.SIGKILL))
         limit.start()
         try:
-            strace = subprocess.Popen(["strace", *tracer, "-p", str(pid)]) if tracer else None
-            if strace is not None:
-                self._let_go(pid)
+            strace = self._traced(pid, tracer) if tracer else None
             code = int(self._answer())
             if strace is not None:
                 strace.wait(SECONDS)
@@ -53,13 +52,13 @@ class WarmAgent:
     def close(self) -> None:
         self._process.communicate(timeout=20)
 
-    def _let_go(self, pid: int) -> None:
-        """Continue a process that stopped itself, once somebody traces it."""
-        until = time.monotonic() + SECONDS
-        while "TracerPid:\t0\n" in (status := Path(f"/proc/{pid}/status").read_text()) or "stop" not in status:
-            assert time.monotonic() < until, "strace was not attached"
-            time.sleep(0.002)
+    def _traced(self, pid: int, tracer: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        """Attach strace to a process once it has stopped itself, and let it go on."""
+        wait_for(lambda: "\tT (stopped)" in status_of(pid))
+        strace = subprocess.Popen(["strace", *tracer, "-p", str(pid)])
+        wait_for(lambda: "TracerPid:\t0\n" not in status_of(pid))
         os.kill(pid, signal.SIGCONT)
+        return strace
 
     def _ask(self, what: dict[str, Any]) -> str:
         assert self._process.stdin is not None
@@ -70,6 +69,10 @@ class WarmAgent:
     def _answer(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline()
+
+
+def status_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text()
 
 
 def serve() -> None:
