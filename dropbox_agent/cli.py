@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import timedelta
 from enum import Enum
 from importlib import metadata
@@ -303,18 +303,38 @@ def cancel(
 
 @app.command(name="doctor")
 def look_after(
-    config: Config = None, as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False
+    config: Config = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print for programs.")] = False,
+    write_into: Annotated[
+        Path | None,
+        typer.Option(help="Only write there: another machine that sees the share can then be measured."),
+    ] = None,
 ) -> None:
     """Look at all this site needs (folders, inboxes, presets, ...), and say what to do. Ends with 3 if anything fails.
 
     Exit codes: 0 all is well, 1 something to look at, 2 unusable settings, 3 something the agent needs is not there.
     """
+    if write_into is not None:
+        _write_into(write_into)
+        return
     found = list(doctor.look(config, os.environ))
     if as_json:
         print(json.dumps(doctor.as_json(found), indent=1))
     else:
         doctor.show(found, _console())
     raise typer.Exit(doctor.exit_code(found))
+
+
+def _write_into(folder: Path) -> None:
+    print(
+        f"Writing into {folder} for {doctor.WRITTEN_SECONDS / 60:.0f} minutes. Now ask 'dropbox-agent doctor' on the "
+        "machine of the agent how late it sees that. Ctrl-C ends this."
+    )
+    try:
+        with suppress(KeyboardInterrupt):
+            doctor.write_into(folder)
+    except OSError as error:
+        raise WrongUse(f"{folder} cannot be written: {error.strerror}.") from error
 
 
 app.add_typer(preset_commands.commands, name="presets")

@@ -6,7 +6,11 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -15,11 +19,11 @@ import pytest
 from faulty_share import faulty_share
 from s3_server import Place
 from typer.testing import CliRunner
-from workspace import Workspace
+from workspace import Workspace, wait_for
 
 from dropbox_agent import doctor, founding, settings
 from dropbox_agent.cli import app
-from dropbox_agent.doctor import Finding, Site, Verdict, measure, mounts
+from dropbox_agent.doctor import Finding, Site, Verdict, beacon, measure, mounts
 from dropbox_agent.doctor.mounts import Mount, mount_of
 
 MOUNTS = """
@@ -128,6 +132,62 @@ def test_a_share_that_hangs_is_a_finding(tmp_path: Path, monkeypatch: pytest.Mon
         (found,) = measure.folders(on(share.path, tmp_path, share_seconds=1.0))
         assert found.verdict is Verdict.FAILED
         assert "does not answer" in found.sentence
+
+
+def test_how_late_what_another_machine_writes_is_seen_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The share keeps sizes for 3 s and names not at all; its events are not those of the folder below it."""
+    monkeypatch.setattr(beacon, "WATCHED_SECONDS", 8.0)
+    with faulty_share(tmp_path, cache_seconds=3) as share, written_into(share.below):
+        found = measure.measured(share.path)
+        (said,) = measure.folders(on(share.path, tmp_path))
+    assert found.elsewhere is not None
+    assert found.elsewhere.facts_seconds > max(2, found.elsewhere.names_seconds)
+    assert not found.elsewhere.heard
+    assert "file events of it do not arrive" in said.sentence
+    assert list(share.below.iterdir()) == []
+
+
+def test_what_is_written_here_is_heard_of(tmp_path: Path) -> None:
+    with written_into(tmp_path):
+        seen = beacon.watch(tmp_path, 2)
+    assert seen is not None
+    assert seen.heard
+
+
+@contextmanager
+def written_into(folder: Path) -> Iterator[None]:
+    """Let the command write into a folder, in a process of its own, as on another machine."""
+    argv = [sys.executable, "-m", "dropbox_agent", "doctor", "--write-into", str(folder)]
+    writer = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: (folder / beacon.FOLDER / "steps").exists())
+        yield
+    finally:
+        writer.send_signal(signal.SIGINT)
+        assert writer.wait(30) == 0
+
+
+def test_the_latest_sight_tells_how_old_facts_may_be_and_the_soonest_how_far_the_clocks_are_apart() -> None:
+    written = [1000.0, 1001.0, 1002.0, 1003.0]
+    names, facts = {1: 1100.5, 2: 1101.5, 3: 1102.5, 4: 1103.5}, {0: 1100.0, 4: 1104.0}
+    assert beacon.told(names, facts, written, heard=False) == beacon.Elsewhere(0.0, 3.5, False, -100.5)
+
+
+def test_what_stands_still_says_nothing_of_another_machine(tmp_path: Path) -> None:
+    """One that was killed has left it."""
+    place = tmp_path / beacon.FOLDER
+    place.mkdir()
+    (place / "7").touch()
+    (place / "steps").write_bytes(b"1764000000.000000000000\n" * 7)
+    assert beacon.watch(tmp_path, 0.2) is None
+    assert beacon.watch(place, 0.2) is None
+
+
+def test_a_folder_into_which_nothing_can_be_written_is_named(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["doctor", "--write-into", str(tmp_path / "away")])
+    assert str(result.exception) == f"{tmp_path / 'away'} cannot be written: No such file or directory."
 
 
 def on(work_dir: Path, folder: Path, **changes: Any) -> Site:

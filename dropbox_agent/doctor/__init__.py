@@ -1,8 +1,9 @@
 """Look at all a site needs before it is needed: ``dropbox-agent doctor``.
 
 ``CHECKS`` is the list; each check yields findings and changes nothing that stays. ``findings`` is what a check says,
-``place`` looks at the settings, folders and job types, ``measure`` at what the shares do, ``cluster`` at what runs the
-tasks (``probe`` on a node), ``services`` at the others it talks to; ``table`` shows it.
+``place`` looks at the settings, folders and job types, ``measure`` at what the shares do (``beacon`` is what another
+machine writes meanwhile), ``cluster`` at what runs the tasks (``probe`` on a node), ``services`` at the others it talks
+to; ``table`` shows it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from dropbox_agent import settings as site
 from dropbox_agent.doctor import cluster, measure, place, services
+from dropbox_agent.doctor.beacon import WRITTEN_SECONDS
+from dropbox_agent.doctor.beacon import write as write_into
 from dropbox_agent.doctor.findings import Check, Finding, Site, Verdict, as_json, exit_code
 from dropbox_agent.doctor.table import show
 from dropbox_agent.errors import AgentError, SettingsError
@@ -57,4 +60,16 @@ def _found_by(check: Check, at: Site) -> Iterator[Finding]:
         yield Finding(name, Verdict.FAILED, words, "Report it, with the settings file.")
 
 
-__all__ = ["CHECKS", "Check", "Finding", "Site", "Verdict", "as_json", "exit_code", "look", "show"]
+__all__ = [
+    "CHECKS",
+    "WRITTEN_SECONDS",
+    "Check",
+    "Finding",
+    "Site",
+    "Verdict",
+    "as_json",
+    "exit_code",
+    "look",
+    "show",
+    "write_into",
+]

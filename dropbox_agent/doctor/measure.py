@@ -1,7 +1,7 @@
 """What a file system does, measured by doing it: its clock, its latency, its events, and what it does in one step.
 
 All happens in a folder of its own that is removed in the end. What another machine sees of it cannot be told from here
-alone; of what a mount keeps for a while, the kernel's own words are read.
+alone: either another machine writes meanwhile (``beacon``), or the kernel's words on what the mount keeps are read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from dropbox_agent.doctor import mounts
+from dropbox_agent.doctor import beacon, mounts
 from dropbox_agent.doctor.findings import Finding, Site, Verdict
 from dropbox_agent.errors import NoAnswer
 from dropbox_agent.inbox import heard
@@ -54,6 +54,8 @@ class Measured:
     """Whether of many that make the same folder one succeeds."""
     whole: bool
     """Whether who reads a file that is replaced sees the old or the new, whole, and never none."""
+    elsewhere: beacon.Elsewhere | None
+    """What was seen of what another machine wrote meanwhile; None: none did."""
 
 
 def folders(at: Site) -> Iterator[Finding]:
@@ -77,7 +79,8 @@ def measured(folder: Path) -> Measured:
     place = Path(tempfile.mkdtemp(prefix=PREFIX, dir=folder))
     try:
         seconds, ahead = _of_files(place)
-        return Measured(seconds, ahead, heard(place, EVENT_SECONDS), _is_exclusive(place), _is_whole(place))
+        event, elsewhere = heard(place, EVENT_SECONDS), beacon.watch(folder)
+        return Measured(seconds, ahead, event, _is_exclusive(place), _is_whole(place), elsewhere)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
@@ -168,8 +171,7 @@ def _said_of(name: str, folder: Path, found: Measured) -> Finding:
     words = [
         f"A file is written and read back in {_short(found.seconds)}.",
         _clock(found.ahead),
-        _events(found.event_seconds, mount),
-        *_kept(mount),
+        *(_said_here(found, mount) if found.elsewhere is None else _said_elsewhere(found.elsewhere)),
     ]
     if not found.exclusive:
         words.append("Of several that make the same folder or file at once, not just one is told that it succeeded.")
@@ -194,25 +196,39 @@ def _said_of(name: str, folder: Path, found: Measured) -> Finding:
 def _clock(ahead: float) -> str:
     if abs(ahead) <= SKEW_SECONDS:
         return "Its clock is ours."
-    return f"Its clock is {_short(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} ours."
+    return f"Its clock is {_short(abs(ahead))} {_ahead_or_behind(ahead)} ours."
 
 
-def _events(seconds: float | None, mount: mounts.Mount | None) -> str:
-    if seconds is None:
-        return "File events do not arrive: files are seen at the next listing, every scan_seconds."
-    said = f"File events arrive in {_short(seconds)}"
-    if mount is not None and mount.is_network:
-        return f"{said}, but only of what this machine writes: what others drop is seen at the next listing."
-    return f"{said}."
+def _said_here(found: Measured, mount: mounts.Mount | None) -> list[str]:
+    """Of events and of the age of what is seen, as far as this machine can tell alone."""
+    of_others = mount is not None and mount.is_network
+    if found.event_seconds is None:
+        events = "File events do not arrive: files are seen at the next listing, every scan_seconds"
+    else:
+        only = ", but only of what this machine writes: what others drop is seen at the next listing" * of_others
+        events = f"File events arrive in {_short(found.event_seconds)}{only}"
+    return [f"{events}.", *([_kept(mount)] if mount is not None and of_others else [])]
 
 
-def _kept(mount: mounts.Mount | None) -> list[str]:
-    if mount is None or not mount.is_network:
-        return []
+def _kept(mount: mounts.Mount) -> str:
     longest = mount.cache_seconds
     if longest is None:
-        return ["How long names and sizes are kept before they are asked for again, the mount does not say."]
-    return [f"Names and sizes may be {longest:g} s old; contents are asked for at every opening."]
+        how = "with 'dropbox-agent doctor --write-into FOLDER' at work on another machine it can be measured"
+        return f"How long names and sizes are kept before they are asked for again, the mount does not say; {how}."
+    return f"Names and sizes may be {longest:g} s old; contents are asked for at every opening."
+
+
+def _said_elsewhere(seen: beacon.Elsewhere) -> list[str]:
+    ages = f"names up to {_short(seen.names_seconds)}, sizes up to {_short(seen.facts_seconds)} late"
+    events = "arrive" if seen.heard else "do not arrive: it is seen at the next listing, every scan_seconds"
+    words = [f"What another machine wrote meanwhile was seen here, {ages}; file events of it {events}."]
+    if abs(seen.ahead) > SKEW_SECONDS:
+        words.append(f"Its clock is {_short(abs(seen.ahead))} {_ahead_or_behind(seen.ahead)} ours.")
+    return words
+
+
+def _ahead_or_behind(seconds: float) -> str:
+    return "ahead of" if seconds > 0 else "behind"
 
 
 def _short(seconds: float) -> str:

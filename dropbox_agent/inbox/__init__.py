@@ -5,7 +5,7 @@ Nothing is concluded from an inbox whose marker is missing or names another ledg
 """
 
 from dropbox_agent.inbox.files import open_regular, sweep_spool
-from dropbox_agent.inbox.hints import heard
+from dropbox_agent.inbox.hints import heard, listen
 from dropbox_agent.inbox.lease import Lease, myself
 from dropbox_agent.inbox.listing import is_passed_over
 from dropbox_agent.inbox.marker import MARKER, beside, guard, mark
@@ -21,6 +21,7 @@ __all__ = [
     "guard",
     "heard",
     "is_passed_over",
+    "listen",
     "mark",
     "myself",
     "open_regular",
