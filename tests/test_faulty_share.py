@@ -163,6 +163,18 @@ def test_one_file_that_cannot_be_read_waits_and_keeps_no_other_from_being_taken(
     assert states(agent) == {"a.csv": DropState.SUCCEEDED, "b.csv": DropState.SUCCEEDED}
 
 
+def test_an_order_that_cannot_be_looked_at_keeps_no_manifest_from_being_taken(
+    agent: Agent, share: Share, row: dict[str, str]
+) -> None:
+    run(agent, 0)
+    (share.below / "b.csv.cancel").touch()
+    drop(share.below, "a.csv", row)
+    share.set(errors=[{"path": "/b.csv.cancel$", "call": ["getattr"], "errno": "EIO"}])
+    run(agent, 20, 23, 24, 25, 26)
+    assert states(agent) == {"a.csv": DropState.SUCCEEDED}
+    assert agent.trouble() == []
+
+
 @pytest.mark.parametrize(
     "error", ["ESTALE", *(pytest.param(error, marks=pytest.mark.torture) for error in ("EIO", "EACCES", "ENOTCONN"))]
 )

@@ -254,6 +254,13 @@ def test_a_name_that_is_not_utf8_is_told(inbox: Inbox) -> None:
     assert inbox.left_alone() == [("bad\\xff.csv", "Its name is not UTF-8. Rename it with plain letters.")]
 
 
+def test_an_order_whose_name_is_not_utf8_is_none(inbox: Inbox) -> None:
+    for name in (b"\xff.csv.retry", b"s.csv.cancel"):
+        (inbox.path / os.fsdecode(name)).touch()
+    list(inbox.settled(NOW, LEDGER))
+    assert inbox.orders() == [("s.csv.cancel", "s.csv", "cancel")]
+
+
 @pytest.mark.parametrize(
     ("one", "other"), [("a.csv", "A.csv"), ("caf\u00e9.csv", "cafe\u0301.csv"), ("a.csv", "a.CSV")]
 )

@@ -40,7 +40,7 @@ class NameRules:
     def order_in(self, name: str) -> tuple[str, str] | None:
         """Return manifest and act of ``session.xlsx.retry`` or ``session.xlsx.cancel``, else None."""
         manifest, _, act = name.rpartition(".")
-        if act not in ORDERS or Path(manifest).suffix.lower() not in self.suffixes:
+        if act not in ORDERS or Path(manifest).suffix.lower() not in self.suffixes or _label(name) != name:
             return None
         return manifest, act
 
@@ -91,11 +91,11 @@ def _look_at(entry: os.DirEntry[str], rules: NameRules, found: Listing) -> None:
     if rules.is_temporary(entry.name):
         found.temporary.append(entry.name)
     order = rules.order_in(entry.name)
-    if order is not None and entry.is_file(follow_symlinks=False):
+    if order is not None and _is_plain(entry):
         found.orders[entry.name] = order
     if not rules.is_candidate(entry.name):
         return
-    label = os.fsencode(entry.name).decode("utf-8", "backslashreplace")
+    label = _label(entry.name)
     if label != entry.name:
         found.refused[label] = "Its name is not UTF-8. Rename it with plain letters."
         return
@@ -111,6 +111,19 @@ def _look_at(entry: os.DirEntry[str], rules: NameRules, found: Listing) -> None:
         )
         return
     found.files[entry.name] = signature(facts)
+
+
+def _is_plain(entry: os.DirEntry[str]) -> bool:
+    """Return whether it is a plain file, as far as can be told now."""
+    try:
+        return entry.is_file(follow_symlinks=False)
+    except OSError:
+        return False
+
+
+def _label(name: str) -> str:
+    """Return a name as text: its own where it is UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def is_passed_over(name: str) -> bool:
