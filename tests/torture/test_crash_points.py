@@ -1,7 +1,8 @@
-"""The agent dies before and after every act that it writes down or does, once, and once more while it recovers.
+"""The agent is killed before and after every act that it writes down or does, once, and once more while it recovers.
 
-Or something goes wrong there that nobody thought of, the clock jumps, or the agent sleeps while another one, with a
-copy of its ledger, takes over and does all there is to do; then it wakes up in the midst of its act.
+Or something goes wrong there that nobody thought of, the clock jumps, or the agent is stopped while another one, with
+a copy of its ledger, takes over and does all there is to do; then it is continued in the midst of its act. The signals
+are real: whoever is struck is a process of its own.
 """
 
 from __future__ import annotations
@@ -9,18 +10,21 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
+import traceback
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 import yaml
 from workspace import QUICK, a_row, write_csv
 
 from dropbox_agent import assembly, deliver, demonstration, founding, fsck, settings
-from dropbox_agent.agent import Agent, database
+from dropbox_agent.agent import database
 from dropbox_agent.executors import RehearsalExecutor
 from dropbox_agent.inbox import Inbox
 from dropbox_agent.inbox.lease import LEASE
@@ -28,10 +32,6 @@ from dropbox_agent.ledger import Audit, Ledger
 from dropbox_agent.model import Attempt, TaskSettings
 
 START = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
-
-
-class Crash(BaseException):
-    """The agent is no more."""
 
 
 class NobodyThoughtOf(Exception):
@@ -58,8 +58,9 @@ POINTS: dict[str, tuple[Any, str]] = {
 """What a crash comes before or after -> the function that does it."""
 
 
-def die() -> None:
-    raise Crash
+def signalled(number: int) -> Callable[[], None]:
+    """Return what sends a signal to the very process."""
+    return lambda: os.kill(os.getpid(), number)
 
 
 def go_wrong() -> None:
@@ -67,7 +68,7 @@ def go_wrong() -> None:
 
 
 @contextmanager
-def struck(point: str, after: bool, turn: int, blow: Callable[[], None] = die) -> Iterator[None]:
+def struck(point: str, after: bool, turn: int, blow: Callable[[], None]) -> Iterator[None]:
     """Let something happen at one call of a point: the ``turn``-th from now."""
     owner, name = POINTS[point]
     real: Callable[..., Any] = getattr(owner, name)
@@ -91,12 +92,14 @@ def struck(point: str, after: bool, turn: int, blow: Callable[[], None] = die) -
 
 
 class TokenExecutor(RehearsalExecutor):
-    """Counts what starts: as with a start token, a second copy of an attempt does nothing."""
+    """Notes what starts: as with a start token, a second copy of an attempt does nothing."""
 
-    started: ClassVar[set[str]] = set()
+    def __init__(self, started: Path) -> None:
+        self.started = started
 
     def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
-        self.started.add(attempt.key)
+        with self.started.open("a", encoding="utf-8") as file:
+            file.write(f"{attempt.key}\n")
         return super().submit(attempt, settings)
 
 
@@ -107,29 +110,39 @@ class Site:
         file = founding.initialise(folder / "site", START)
         stored = yaml.safe_load(file.read_text()) | {"executor": {"kind": "rehearsal"}, "share_seconds": None}
         file.write_text(yaml.safe_dump(stored))
-        self.settings, self.now, self.crashes = settings.load(file, {}), START, 0
+        self.settings, self.now, self.started = settings.load(file, {}), START, folder / "started"
         self.inbox = self.settings.inboxes[0].path
         row = a_row(demonstration.make_session(folder / "data"), **QUICK)
         write_csv(self.inbox / "good.csv", [row])
         write_csv(self.inbox / "bad.csv", [{**row, "subject_id": "../x"}])
 
     def live(self, ticks: int, settings: settings.Settings | None = None) -> None:
-        """Start an agent and let it look so often, or until it dies."""
-        agent: Agent | None = None
-        try:
-            agent = assembly.open_agent(settings or self.settings, os.environ, self.now)
-            agent.executor = TokenExecutor()
-            for _ in range(ticks):
-                self.now += timedelta(seconds=2)
-                try:
-                    agent.tick(self.now)
-                except NobodyThoughtOf:  # what ``run`` does: it says so and goes on
-                    continue
-        except Crash:
-            self.crashes += 1
-        finally:
-            if agent is not None:
-                agent.ledger.close()
+        """Start an agent, let it look so often, and end it."""
+        agent = assembly.open_agent(settings or self.settings, os.environ, self.now)
+        agent.executor = TokenExecutor(self.started)
+        for _ in range(ticks):
+            self.now += timedelta(seconds=2)
+            with suppress(NobodyThoughtOf):  # what ``run`` does: it says so and goes on
+                agent.tick(self.now)
+        agent.ledger.close()
+
+    def live_apart(self, point: str, after: bool, turn: int, blow: Callable[[], None], ticks: int) -> int:
+        """Let an agent in a process of its own be struck; return the process, which has ended or was stopped."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Python 3.12 warns of forks beside threads; pytest-xdist has one
+            process = os.fork()
+        if process == 0:
+            code = 1
+            try:
+                with struck(point, after, turn, blow):
+                    self.live(ticks)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        self.now += timedelta(seconds=2 * ticks)
+        return process
 
     def what_is_wrong(self) -> list[str]:
         found = [f"{one.invariant}: {one.sentence}" for one in fsck.look(self.settings)]
@@ -161,8 +174,11 @@ def die_at(folder: Path, *deaths: tuple[str, bool, int]) -> list[str]:
     """Return what is wrong after so many deaths, one in each life, and a long quiet life after them."""
     site = Site(folder)
     for point, after, turn in deaths:
-        with struck(point, after, turn):
-            site.live(8)
+        process = site.live_apart(point, after, turn, signalled(signal.SIGKILL), 8)
+        ended = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        # Nobody comes to a second time of everything, or to what an earlier life did.
+        never = turn > 1 or (point, after, turn) != deaths[0]
+        assert ended in ((0, -signal.SIGKILL) if never else (-signal.SIGKILL,)), f"not killed at {point}"
     site.live(14)
     said = ", ".join(f"{'after' if after else 'before'} {point} ({turn})" for point, after, turn in deaths)
     return [f"{said}: {text}" for text in site.what_is_wrong()]
@@ -207,7 +223,7 @@ def go_wrong_at(folder: Path, point: str, after: bool, turn: int) -> list[str]:
 
 
 def sleep_at(folder: Path, point: str, after: bool, turn: int) -> list[str]:
-    """Return what is wrong when an agent wakes up in the midst of an act, after another one has done everything.
+    """Return what is wrong when an agent is continued in the midst of an act, after another one has done everything.
 
     The other one has a copy of its ledger, and its lease is over: nothing but the names of attempts keeps them apart.
     """
@@ -215,20 +231,23 @@ def sleep_at(folder: Path, point: str, after: bool, turn: int) -> list[str]:
     copied = folder / "copied state"
     shutil.copytree(site.settings.state_dir, copied)
     other = site.settings.model_copy(update={"state_dir": copied})
-    TokenExecutor.started.clear()
 
-    def meanwhile() -> None:
+    def sleep() -> None:
+        signalled(signal.SIGSTOP)()
+        site.now += timedelta(seconds=40)
+
+    process = site.live_apart(point, after, turn, sleep, 30)
+    if os.WIFSTOPPED(os.waitpid(process, os.WUNTRACED)[1]):
         (site.inbox / LEASE).unlink(missing_ok=True)
         site.live(20, other)
         (site.inbox / LEASE).unlink(missing_ok=True)
-
-    with struck(point, after, turn, meanwhile):
-        site.live(30)
+        os.kill(process, signal.SIGCONT)
+        assert os.waitpid(process, 0)[1] == 0
     site.live(14)
     audit = Audit.of(database(site.settings.state_dir))
     ours = {key for job_id in audit.job_ids() for key in audit.attempt_keys(job_id)}
     audit.close()
-    stray = TokenExecutor.started - ours
+    stray = set(site.started.read_text().split()) - ours
     return site.what_is_wrong() + [f"{key} was started, and is no attempt of ours" for key in sorted(stray)]
 
 
