@@ -8,7 +8,7 @@ from typing import Any
 
 import openpyxl.utils.datetime
 
-from dropbox_agent.manifest.table import Trouble
+from dropbox_agent.manifest.sheet import Trouble
 from dropbox_agent.model import Level
 
 ERRORS = frozenset({"#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#SPILL!", "#CALC!"})

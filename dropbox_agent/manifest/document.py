@@ -15,9 +15,10 @@ from typing import Any
 from dropbox_agent import yaml_lines
 from dropbox_agent.manifest import json_lines
 from dropbox_agent.manifest.columns import FIELDS, MODALITIES, SHORTCUTS, looks_like_column, meaning, normal, suggestion
+from dropbox_agent.manifest.draft import Cell, Draft, fill, is_usable
+from dropbox_agent.manifest.header import Column
 from dropbox_agent.manifest.limits import Limits
 from dropbox_agent.manifest.problems import NOT_ENDED, did_you_mean, error, forbidden, warning
-from dropbox_agent.manifest.table import Cell, Column, Draft, fill, is_usable
 from dropbox_agent.manifest.values import TEXT_KEYS, is_typed, typed
 from dropbox_agent.model import Level, Place, Problem, Row
 from dropbox_agent.wording import nearest, printable, shown
@@ -149,7 +150,7 @@ def _row(
     draft = Draft(tree.place(*path), tree.upstream, entry, places)
     for key in FIELDS:
         if isinstance(entry.get(key), str):
-            is_usable(draft, _given(key, entry[key], draft.place_of(key)))
+            is_usable(draft, _given(key, entry[key], draft.place_of(key)), draft.place)
     fill(draft, [cell for key in job if key not in keys for cell in _cells(key, job[key], (*path, key), tree, draft)])
     draft.refused |= any(_concerns(problem, path) for problem in tree.problems)
     return draft.finished(), draft.problems
@@ -173,7 +174,7 @@ def _cells(key: str, value: Any, path: Path, tree: Tree, draft: Draft) -> Iterat
         draft.tell(error(place, f"{column.name} takes one value.", found=shown(value)))
     elif value is not None:
         cell = Cell(column, _as_text(value), place, (_typed(value, path, tree.document, is_setting=True),))
-        if is_usable(draft, cell):
+        if is_usable(draft, cell, draft.place):
             yield cell
 
 

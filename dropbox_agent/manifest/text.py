@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dropbox_agent.manifest.columns import meaning
+from dropbox_agent.manifest.header import HEADER_WITHIN
 from dropbox_agent.manifest.limits import Limits
 from dropbox_agent.manifest.problems import NOT_ENDED, Unreadable, error, warning
-from dropbox_agent.manifest.table import HEADER_WITHIN, Sheet, to_rows
+from dropbox_agent.manifest.sheet import Sheet
+from dropbox_agent.manifest.table import to_rows
 from dropbox_agent.model import Place, Problem, Row
 
 DELIMITERS = ",;\t"

@@ -19,10 +19,12 @@ from openpyxl.workbook import Workbook
 from openpyxl.worksheet._reader import WorkSheetParser
 
 from dropbox_agent.manifest import cells
+from dropbox_agent.manifest.header import HEADER_WITHIN, find_header, shaped
 from dropbox_agent.manifest.kinds import mislabelled, no_workbook
 from dropbox_agent.manifest.limits import Limits
 from dropbox_agent.manifest.problems import Unreadable, error, warning
-from dropbox_agent.manifest.table import HEADER_WITHIN, Sheet, Trouble, address, find_header, shaped, to_rows
+from dropbox_agent.manifest.sheet import Sheet, Trouble, address
+from dropbox_agent.manifest.table import to_rows
 from dropbox_agent.manifest.template import LIST_SHEET, OWN_SHEETS
 from dropbox_agent.model import Place, Problem, Row
 
