@@ -13,8 +13,8 @@ from dropbox_agent.errors import AgentError, InboxUnavailable, OrderRefused
 from dropbox_agent.executors import Executor
 from dropbox_agent.inbox import Inbox
 from dropbox_agent.ledger import Ledger
-from dropbox_agent.model import Attempt, Observation, Order, TaskObservation, slurm_job_id
-from dropbox_agent.states import AttemptState, JobState, TaskState
+from dropbox_agent.model import Attempt, Observation, Order, Standing, TaskObservation, slurm_job_id
+from dropbox_agent.states import AttemptState, DropState, JobState, TaskState
 
 logger = logging.getLogger(__name__)
 
@@ -24,12 +24,15 @@ LIVE = frozenset({JobState.ACCEPTED, JobState.RUNNING})
 MAY_RUN_AGAIN = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 
-def write_down(inbox: Inbox, folder: Path, now: datetime) -> Iterator[tuple[str, str | None]]:
+def write_down(inbox: Inbox, folder: Path, ledger: Ledger, now: datetime) -> Iterator[tuple[str, str | None]]:
     """Turn the files of orders in an inbox into orders on our own disk; yield each file and what kept it from it.
 
     An order whose file cannot be removed is not carried out: it would be carried out for ever.
     """
+    waiting = {one.name for one in inbox.waiting()}
     for file, manifest, act in inbox.orders():
+        if act == "cancel" and manifest in waiting and not _has_its_word(ledger.latest(inbox.path, manifest)):
+            continue  # It means what has not been taken yet.
         order = Order.model_validate({"act": act, "inbox": inbox.path, "manifest": manifest, "asked": now, "by": file})
         try:
             written = orders.give(folder, order)
@@ -53,6 +56,11 @@ def carry_out(folder: Path, ledger: Ledger, inboxes: Sequence[Inbox], now: datet
         told: dict[int, dict[str, None]] = {}
         for drop_id, job_id in _meant(order, ledger):
             told.setdefault(drop_id, {})[_carried_out(order, job_id, ledger, now)] = None
+        if not told and (refused := _refused(order, ledger)) is not None:
+            if order.act == "cancel":
+                told[refused.drop_id] = {f"{order.by} was not carried out: nothing of this manifest runs.": None}
+            else:
+                ledger.ask_again(refused.drop_id)
         if not told:
             _read_again(order, inboxes)
         for drop_id, sentences in told.items():
@@ -98,8 +106,24 @@ def _lets_a_new_version_run(order: Order, ledger: Ledger, now: datetime) -> bool
     return True
 
 
+def _has_its_word(standing: Standing | None) -> bool:
+    """Return whether an order for a manifest that changes just now is one for the version before."""
+    return standing is not None and (standing.state in rewriting.LIVE or rewriting.is_held(standing))
+
+
+def _refused(order: Order, ledger: Ledger) -> Standing | None:
+    """Return the refused manifest that an order is about, or None."""
+    if order.inbox is None or order.manifest is None:
+        return None
+    standing = ledger.latest(order.inbox, order.manifest)
+    return standing if standing is not None and standing.state is DropState.REFUSED else None
+
+
 def _meant(order: Order, ledger: Ledger) -> list[tuple[int, str]]:
-    """Return (drop, job) of the jobs an order is about; of a manifest's, those that it can do something with."""
+    """Return (drop, job) of the jobs an order is about; of a manifest's, those that it can do something with.
+
+    What is cancelled are the jobs of its latest version that has any that run. What comes of it is told of the latest.
+    """
     if order.job_id is not None:
         job = ledger.job(order.job_id)
         return [] if job is None else [(job.drop_id, job.job_id)]
@@ -109,8 +133,10 @@ def _meant(order: Order, ledger: Ledger) -> list[tuple[int, str]]:
     if standing is None:
         return []
     wanted = LIVE if order.act == "cancel" else MAY_RUN_AGAIN
-    chosen = [job for job in standing.jobs if job.state in wanted] or list(standing.jobs)
-    return [(standing.drop_id, job.job_id) for job in chosen]
+    chosen = [job.job_id for job in standing.jobs if job.state in wanted]
+    if not chosen and order.act == "cancel":
+        chosen = ledger.live_jobs_of(order.inbox, order.manifest)
+    return [(standing.drop_id, job_id) for job_id in chosen or [job.job_id for job in standing.jobs]]
 
 
 def _carried_out(order: Order, job_id: str, ledger: Ledger, now: datetime) -> str:

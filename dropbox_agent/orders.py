@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -28,16 +30,25 @@ def give(folder: Path, order: Order) -> Path:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
         raise OrderRefused(f"The order could not be written into {folder}: {error.strerror}.") from error
     return path
 
 
-def given(folder: Path) -> list[tuple[Path, Order]]:
-    """Return the orders that are to be carried out, oldest first; what is no order is set aside as ``.wrong``."""
-    found = []
+def given(folder: Path) -> Iterator[tuple[Path, Order]]:
+    """Yield the orders that are to be carried out, oldest first; what is no order is set aside as ``.wrong``.
+
+    Raises OrderRefused in the end when one could not be read.
+    """
+    trouble = None
     for path in sorted(folder.glob("*.json")):
         try:
-            found.append((path, Order.model_validate_json(path.read_bytes())))
-        except (OSError, ValidationError):
-            path.rename(path.with_suffix(".wrong"))
-    return found
+            yield path, Order.model_validate_json(path.read_bytes())
+        except OSError as error:
+            trouble = f"The order {path} could not be read: {error.strerror}. It is tried again."
+        except ValidationError:
+            with suppress(OSError):
+                path.rename(path.with_suffix(".wrong"))
+    if trouble is not None:
+        raise OrderRefused(trouble)

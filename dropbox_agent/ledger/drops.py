@@ -21,19 +21,26 @@ class Drops(Jobs):
     def is_news(self, drop: Drop) -> bool:
         """Return whether this drop says something its manifest's latest version did not.
 
-        The same bytes again are no news, except after a refusal: whoever touches or brings back a refused manifest
-        wants it looked at again, because what was wrong may have been outside it.
+        The same bytes again are no news, except after a refusal: whoever touches or brings back a refused manifest,
+        or orders it, wants it looked at again, because what was wrong may have been outside it.
         """
         where = (str(drop.inbox), drop.name, drop.sha256)
         latest = self._one(
-            "SELECT sha256, state, modified FROM drops WHERE inbox = ? AND name = ? ORDER BY version DESC LIMIT 1",
+            "SELECT sha256, state, modified, retries FROM drops WHERE inbox = ? AND name = ?"
+            " ORDER BY version DESC LIMIT 1",
             where[:2],
         )
         if latest is None:
             return self._one("SELECT 1 FROM seen WHERE inbox = ? AND name = ? AND sha256 = ?", where) is None
         if latest["sha256"] != drop.sha256:
             return True
-        return latest["state"] == DropState.REFUSED.value and (drop.again or latest["modified"] != drop.modified)
+        asked_for = drop.again or latest["retries"] > 0 or latest["modified"] != drop.modified
+        return latest["state"] == DropState.REFUSED.value and asked_for
+
+    def ask_again(self, drop_id: int) -> None:
+        """Have the file of a refused drop looked at again, as somebody ordered."""
+        with self._transaction():
+            self._do("UPDATE drops SET retries = retries + 1 WHERE drop_id = ? AND state = 'refused'", (drop_id,))
 
     def accept(
         self, drop: Drop, jobs: Sequence[tuple[Job, Plan]], problems: Sequence[Problem], now: datetime

@@ -121,6 +121,15 @@ class Reader:
         row = self._one(f"{JOBS} WHERE job_id = ?", (job_id,))
         return None if row is None else self._job(row)
 
+    def live_jobs_of(self, inbox: Path, name: str) -> list[str]:
+        """Return the jobs that run of the latest version of a manifest that has any."""
+        rows = self._all(
+            "SELECT job_id, max(version) OVER () = version AS latest FROM jobs JOIN drops USING (drop_id)"
+            " WHERE inbox = ? AND name = ? AND jobs.state IN ('accepted', 'running') ORDER BY position",
+            (str(inbox), name),
+        )
+        return [row["job_id"] for row in rows if row["latest"]]
+
     def job_ids(self, inbox: Path, name: str, sha256: str, jobs: Sequence[Job]) -> tuple[str, ...]:
         """Return the ids that the jobs of a manifest with this content get once it is accepted, in their order."""
         version = self._version(inbox, name, sha256)

@@ -1,0 +1,179 @@
+"""Orders beside a manifest, or written down on the agent's own disk: none is lost, and none stops another."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from workspace import a_row, write_csv
+
+from dropbox_agent import assembly, demonstration, founding, settings
+from dropbox_agent.agent import Agent
+from dropbox_agent.executors import RehearsalExecutor
+from dropbox_agent.model import Attempt, Standing
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
+WRONG = {"subject_id": "../../x"}
+
+
+class Waits(RehearsalExecutor):
+    """Takes what it is given, and lets it wait for a node."""
+
+    def submit(self, attempt: Attempt, settings: Any) -> str:
+        return f"waits:{attempt.key}"
+
+    def observe(self, attempts: Any, now: datetime) -> list[Any]:
+        return []
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Callable[[], Agent]]:
+    """Return what starts an agent, after the one before it died."""
+    file = founding.initialise(tmp_path / "site", NOW)
+    agents: list[Agent] = []
+
+    def start() -> Agent:
+        for before in agents:
+            before.ledger.close()
+        environ = {"DROPBOX_AGENT_EXECUTOR__KIND": "rehearsal"}
+        agents.append(assembly.open_agent(settings.load(file, environ), environ, NOW))
+        return agents[-1]
+
+    yield start
+    agents[-1].ledger.close()
+
+
+@pytest.fixture
+def agent(opened: Callable[[], Agent]) -> Agent:
+    return opened()
+
+
+@pytest.fixture
+def row(tmp_path: Path) -> dict[str, str]:
+    return a_row(demonstration.make_session(tmp_path / "data"))
+
+
+def run(agent: Agent, *seconds: float) -> None:
+    for second in seconds:
+        agent.tick(NOW + timedelta(seconds=second))
+
+
+def put(agent: Agent, name: str, row: dict[str, str] | None = None) -> Path:
+    path = agent.inboxes[0].path / name
+    write_csv(path, [row]) if row else path.touch()
+    return path
+
+
+def latest(agent: Agent, name: str = "s.csv") -> Standing:
+    standing = agent.ledger.latest(agent.inboxes[0].path, name)
+    assert standing is not None
+    return standing
+
+
+def refused(agent: Agent, row: dict[str, str]) -> int:
+    """Let a manifest be refused; return which version that is."""
+    put(agent, "s.csv", row | WRONG)
+    run(agent, 0, 2, 3)
+    return latest(agent).drop_id
+
+
+# --- none is lost ----------------------------------------------------------------------------------------------------
+
+
+def test_an_order_to_read_a_refused_manifest_again_outlives_a_crash(
+    opened: Callable[[], Agent], row: dict[str, str]
+) -> None:
+    agent = opened()
+    before = refused(agent, row)
+    order = put(agent, "s.csv.retry")
+    run(agent, 20)
+    assert not order.exists()
+    again = opened()
+    run(again, 40, 42, 43)
+    assert latest(again).drop_id > before
+    read = latest(again).drop_id
+    run(again, 60, 62, 64)
+    assert latest(again).drop_id == read
+
+
+def test_an_order_that_cannot_be_read_now_waits_and_stops_no_other(
+    agent: Agent, row: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = refused(agent, row)
+    put(agent, "s.csv.retry")
+    read, broken = Path.read_bytes, agent.orders_folder / "0-not-readable.json"
+
+    def fails(path: Path) -> bytes:
+        if path == broken:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return read(path)
+
+    agent.orders_folder.mkdir()
+    broken.write_text("{}")
+    monkeypatch.setattr(Path, "read_bytes", fails)
+    run(agent, 20, 22, 24)
+    assert latest(agent).drop_id > before
+    assert "could not be read: Input/output error" in (agent.troubles.said("reading orders") or "")
+    monkeypatch.undo()
+    run(agent, 26)
+    assert [path.name for path in agent.orders_folder.iterdir()] == ["0-not-readable.wrong"]
+    assert agent.troubles.said("reading orders") is None
+
+
+def test_an_order_for_which_the_disk_is_full_leaves_nothing_behind_and_is_tried_again(
+    agent: Agent, row: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = refused(agent, row)
+    order, fsync = put(agent, "s.csv.retry"), os.fsync
+
+    def full(descriptor: int) -> None:
+        if Path(os.readlink(f"/proc/self/fd/{descriptor}")).parent == agent.orders_folder:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    run(agent, 20, 22, 24)
+    assert order.exists()
+    assert list(agent.orders_folder.iterdir()) == []
+    monkeypatch.undo()
+    run(agent, 26, 28, 30)
+    assert latest(agent).drop_id > before
+
+
+# --- what an order means ---------------------------------------------------------------------------------------------
+
+
+def test_a_manifest_that_is_cancelled_before_it_has_settled_never_runs(agent: Agent, row: dict[str, str]) -> None:
+    put(agent, "s.csv", row)
+    order = put(agent, "s.csv.cancel")
+    run(agent, 0)
+    assert order.exists()
+    run(agent, 2, 3, 4)
+    assert latest(agent).state.value == "cancelled"
+    assert not order.exists()
+
+
+def test_what_runs_is_cancelled_also_when_a_newer_version_was_refused(agent: Agent, row: dict[str, str]) -> None:
+    agent.executor = Waits()
+    put(agent, "s.csv", row)
+    run(agent, 0, 2, 3)
+    put(agent, "s.csv", row | WRONG)
+    run(agent, 20, 22, 23)
+    assert latest(agent).state.value == "refused"
+    put(agent, "s.csv.cancel")
+    run(agent, 40)
+    assert [job.state.value for job in agent.ledger.jobs()] == ["cancelled"]
+    assert latest(agent).note == "Cancelled by s.csv.cancel."
+
+
+def test_an_order_to_cancel_what_does_not_run_is_answered(agent: Agent, row: dict[str, str]) -> None:
+    refused(agent, row)
+    put(agent, "s.csv.cancel")
+    run(agent, 20)
+    status = (agent.inboxes[0].path / "s.csv.status.json").read_text()
+    assert "s.csv.cancel was not carried out: nothing of this manifest runs." in status
