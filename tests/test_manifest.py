@@ -6,6 +6,7 @@ import errno
 import gc
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -206,6 +207,17 @@ def test_where_no_room_can_be_opened_nothing_is_said_of_the_file(warm: Room, mon
     monkeypatch.setattr(subprocess, "Popen", no_memory)
     with pytest.raises(AgentError, match="could not be started: Cannot allocate memory"):
         warm.read(SAMPLES / "session.csv", "session.csv")
+
+
+def test_where_every_room_goes_away_nothing_is_said_of_the_file(warm: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As while the program is installed anew: the file is not damaged, and is read once it can be."""
+    sample, python = SAMPLES / "session.csv", sys.executable
+    warm.close()
+    monkeypatch.setattr(sys, "executable", shutil.which("true"))
+    with pytest.raises(AgentError, match=r"went away twice .* Nothing is said of session\.csv until it can be read"):
+        warm.read(sample, sample.name)
+    monkeypatch.setattr(sys, "executable", python)
+    assert warm.read(sample, sample.name)[1] == ()
 
 
 def test_a_room_that_was_killed_is_opened_anew(warm: Room) -> None:

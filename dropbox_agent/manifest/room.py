@@ -49,7 +49,8 @@ class Room:
     def read(self, path: Path, name: str) -> Found:
         """Return the rows of the manifest at ``path``, and every problem found while reading it.
 
-        ``name`` is what the scientist called it: its suffix says the type, and problems are placed in it.
+        ``name`` is what the scientist called it: its suffix says the type, and problems are placed in it. Raises
+        AgentError when no process can be had that reads it.
         """
         if refusal := _not_read(path.stat().st_size, name, self._limits):
             return (), (error(Place(name), refusal),)
@@ -104,7 +105,12 @@ class Room:
                 return self._answer(line)
             except (OSError, ValueError) as wrong:
                 self.close()
-                return _Died(f"the process that reads went away ({wrong})")
+                # What a file does, it does to the child: that is told by a process that is still there.
+                raise AgentError(
+                    f"The process that reads manifests went away twice ({wrong}). Nothing is said of {name} until "
+                    f"it can be read. Run '{sys.executable} -m {__name__.rpartition('.')[0]} --warm' to see why, and look at "
+                    "this machine's memory; while this program is being installed anew, wait."
+                ) from wrong
 
     def _answer(self, line: bytes) -> bytes | _Died:
         process = self._started()
