@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -81,6 +84,88 @@ def test_what_is_not_done_or_has_changed_stays_where_it_is(tmp_path: Path, row: 
     assert (inbox / "s.csv").exists()
     assert not (inbox / "archive").exists()
     assert agent.ledger.drops()[0].state is DropState.SUCCEEDED
+    agent.ledger.close()
+
+
+@pytest.fixture
+def kept(tmp_path: Path, row: dict[str, str]) -> Iterator[Agent]:
+    """An agent that puts away a.csv and b.csv a day after they are done."""
+    site = site_keeping(tmp_path, archive_days=1, run_folder_days=1, spool_days=1)
+    agent = assembly.open_agent(site, os.environ, NOW)
+    for name in ("a", "b"):
+        write_csv(agent.inboxes[0].path / f"{name}.csv", [{**row, "subject_id": name}])
+    run(agent, *seconds(0, 2, 3, 4, 5))
+    yield agent
+    agent.ledger.close()
+
+
+def test_what_cannot_be_put_away_keeps_nothing_else_from_it(kept: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox, rename = kept.inboxes[0].path, os.rename
+
+    def fails(name: str, *words: Any, **how: Any) -> None:
+        if name == "a.csv":
+            raise OSError(errno.EACCES, "Permission denied")
+        rename(name, *words, **how)
+
+    monkeypatch.setattr(os, "rename", fails)
+    (kept.inboxes[0].spool / "a folder").mkdir()
+    run(kept, timedelta(days=2))
+    assert (inbox / "a.csv").exists()
+    assert (inbox / "archive/2026-01/b.csv").exists()
+    assert [path.name for path in kept.inboxes[0].spool.iterdir()] == ["a folder"]
+
+
+def test_nothing_is_put_away_through_a_link(kept: Agent, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (kept.inboxes[0].path / "archive").symlink_to(tmp_path / "elsewhere")
+    run(kept, timedelta(days=2))
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert (kept.inboxes[0].path / "a.csv").exists()
+
+
+def test_what_is_in_the_archive_is_never_replaced(kept: Agent) -> None:
+    inbox = kept.inboxes[0].path
+    for days in (2, 5, 8, 11):
+        run(kept, timedelta(days=days))
+        assert not (inbox / "a.csv").exists()
+        shutil.copy2(next((inbox / "archive").rglob("a.csv")), inbox / "a.csv")
+        run(kept, *(timedelta(days=days) + one for one in seconds(20, 40, 43, 46)))
+    assert len(list((inbox / "archive").rglob("a.csv"))) == 4
+
+
+def test_a_manifest_that_is_saved_while_it_is_put_away_is_taken(
+    kept: Agent, row: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, lstat = kept.inboxes[0].path / "a.csv", os.lstat
+
+    def saves(name: Any, **how: Any) -> os.stat_result:
+        if name == "a.csv" and how and path.exists():
+            write_csv(path, [{**row, "subject_id": "saved-just-now"}])
+        return lstat(name, **how)
+
+    monkeypatch.setattr(os, "lstat", saves)
+    run(kept, timedelta(days=2))
+    monkeypatch.undo()
+    run(kept, *(timedelta(days=2) + one for one in seconds(20, 23, 26, 27, 28)))
+    standing = kept.ledger.latest(path.parent, "a.csv")
+    assert standing is not None
+    assert [job.subject_id for job in standing.jobs] == ["saved-just-now"]
+
+
+def test_a_marked_copy_that_somebody_corrected_stays_when_its_manifest_is_put_away(
+    tmp_path: Path, row: dict[str, str]
+) -> None:
+    agent = assembly.open_agent(site_keeping(tmp_path, archive_days=1), os.environ, NOW)
+    inbox = agent.inboxes[0].path
+    for name in ("a.csv", "b.csv"):
+        write_csv(inbox / name, [{**row, "subject_id": "../../x"}])
+    run(agent, *seconds(0, 2, 3, 4))
+    corrected = inbox / "a.csv.errors.xlsx"
+    corrected.unlink()
+    corrected.write_bytes(b"somebody's work, not read yet")
+    run(agent, timedelta(days=2))
+    assert sorted(path.name for path in inbox.glob("*.errors.xlsx")) == ["a.csv.errors.xlsx"]
+    assert sorted(path.name for path in (inbox / "archive/2026-01").glob("*.csv")) == ["a.csv", "b.csv"]
     agent.ledger.close()
 
 
