@@ -108,8 +108,8 @@ class Room:
                 # What a file does, it does to the child: that is told by a process that is still there.
                 raise AgentError(
                     f"The process that reads manifests went away twice ({wrong}). Nothing is said of {name} until it "
-                    f"can be read. To see why, run '{sys.executable} -m dropbox_agent.manifest --warm', and look at this "
-                    "machine's memory; while this program is being installed anew, wait."
+                    f"can be read. To see why, run '{sys.executable} -m dropbox_agent.manifest --warm', and look at "
+                    "this machine's memory; while this program is being installed anew, wait."
                 ) from wrong
 
     def _answer(self, line: bytes) -> bytes | _Died:
