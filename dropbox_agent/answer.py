@@ -35,7 +35,7 @@ class Answerer:
     annotate: Callable[[Path, str, Sequence[Problem]], bytes | None]
     """Makes the annotated copy of a refused table; None where there is none to be made."""
     _copies: dict[int, str | None] = field(default_factory=dict)
-    """Refused drops -> the name of their annotated copy, once that was tried."""
+    """Refused drops -> the name of their annotated copy, once it was made or could not be."""
 
     def answer(self, now: datetime) -> None:
         """Write the status files and mails that are due."""
@@ -84,11 +84,17 @@ class Answerer:
         if standing.state is not DropState.REFUSED:
             return None
         if standing.drop_id not in self._copies:
-            self._copies[standing.drop_id] = self._annotated(standing)
-        return self._copies[standing.drop_id]
+            try:
+                self._copies[standing.drop_id] = self._annotated(standing)
+            except AgentError as error:  # It is tried again with the status, which does not wait for it.
+                logger.warning("%s: no annotated copy: %s", standing.name, error, extra={"action": "annotate"})
+        return self._copies.get(standing.drop_id)
 
     def _annotated(self, standing: Standing) -> str | None:
-        """Write the annotated copy. The status says all of it too, so nothing waits for a copy that cannot be made."""
+        """Write the annotated copy. The status says all of it too, so nothing waits for a copy that cannot be made.
+
+        Raises AgentError when the inbox does not take it now.
+        """
         spool = next((inbox.spool for inbox in self.beside.inboxes if inbox.path == standing.inbox), None)
         if spool is None:
             return None
@@ -99,6 +105,8 @@ class Answerer:
             name = deliver.Names(standing.name).errors_xlsx
             if not self.beside(standing.inbox, lambda: deliver.write_own(standing.inbox, name, copy)):
                 return None
+        except AgentError:
+            raise
         except Exception as error:
             logger.warning("%s: no annotated copy: %s", standing.name, error, extra={"action": "annotate"})
             return None

@@ -228,6 +228,7 @@ def inboxes(settings: Settings, shares: Places | None = None) -> list[Inbox]:
             is_ours=deliver.is_ours_whatever_it_says,
             is_temporary=deliver.is_temporary,
             is_unchanged=deliver.is_unchanged,
+            may_be_unchanged=deliver.is_ours,
             settle_seconds=one.settle_seconds,
             settle_max_seconds=one.settle_max_seconds,
             scan_seconds=one.scan_seconds,

@@ -19,8 +19,9 @@ import yaml
 from workspace import a_row, write_csv
 
 from dropbox_agent import assembly, deliver, demonstration, founding, report, settings
-from dropbox_agent.agent import Agent
-from dropbox_agent.errors import AgentError, LedgerUnavailable, SubmitFailed
+from dropbox_agent.agent import NEWS_PER_TICK, Agent
+from dropbox_agent.errors import AgentError, LedgerUnavailable, NoAnswer, SubmitFailed
+from dropbox_agent.examine import Examination, Examiner
 from dropbox_agent.executors import RehearsalExecutor
 from dropbox_agent.inbox import MARKER
 from dropbox_agent.model import Attempt, Level, Observation, TaskSettings
@@ -107,6 +108,24 @@ def test_a_drop_that_breaks_the_agent_harms_no_other(
     run(agent, 12, 14)
     assert sorted(standing.name for standing in agent.ledger.drops()) == ["a.csv", "b.csv"]
     assert agent.trouble() == []
+
+
+def test_many_manifests_that_wait_keep_no_other_from_its_turn(
+    agent: Agent, row: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examine = type(agent.examiner).examine
+
+    def waits(examiner: Examiner, path: Path, name: str, now: datetime) -> Examination:
+        if name.startswith("a"):
+            raise NoAnswer("/share does not answer.")
+        return examine(examiner, path, name, now)
+
+    monkeypatch.setattr(type(agent.examiner), "examine", waits)
+    for number in range(3 * NEWS_PER_TICK):
+        write_csv(inbox_of(agent) / f"a{number:02d}.csv", [row])
+    write_csv(inbox_of(agent) / "z.csv", [row])
+    run(agent, *range(0, 50, 5))
+    assert [standing.name for standing in agent.ledger.drops()] == ["z.csv"]
 
 
 def test_a_file_that_the_agent_can_never_examine_is_refused_in_words(
@@ -724,6 +743,32 @@ def test_an_annotated_copy_corrected_in_place_is_read_and_never_removed(agent: A
     states = {standing.name: standing.state for standing in agent.ledger.drops()}
     assert states == {"s.csv": DropState.REFUSED, "s.csv.errors.xlsx": DropState.SUCCEEDED}
     assert copy.read_bytes() == theirs
+
+
+def test_a_copy_of_what_we_wrote_is_answered_under_its_own_name(agent: Agent, row: dict[str, str]) -> None:
+    write_csv(inbox_of(agent) / "s.csv", [{**row, "subject_id": "../../x"}])
+    run(agent, 0, 2, 3)
+    shutil.copy(inbox_of(agent) / "TEMPLATE.xlsx", inbox_of(agent) / "mine.xlsx")
+    shutil.copy(inbox_of(agent) / "s.csv.errors.xlsx", inbox_of(agent) / "corrected.xlsx")
+    run(agent, 20, 23, 24)
+    assert [told_as(agent, name) for name in ("mine.xlsx", "corrected.xlsx")] == ["refused", "refused"]
+
+
+def test_an_annotated_copy_that_the_inbox_did_not_take_is_made_later(
+    agent: Agent, row: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run(agent, 0)
+    write_csv(inbox_of(agent) / "s.csv", [{**row, "subject_id": "../../x"}])
+    with monkeypatch.context() as patched:
+        patched.setattr("dropbox_agent.deliver.files._write_new", full)
+        run(agent, 20, 22, 23)
+    assert [path.name for path in inbox_of(agent).glob("s.csv*")] == ["s.csv"]
+    run(agent, 60)
+    assert told_as(agent, "s.csv") == "refused"
+    assert (inbox_of(agent) / "s.csv.errors.xlsx").exists()
 
 
 # --- files that are waited for ---------------------------------------------------------------------------------------

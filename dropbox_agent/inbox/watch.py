@@ -62,6 +62,8 @@ class Inbox:
     """Why the inbox is unavailable, for the operator; None while all is well."""
     is_unchanged: Callable[[Path, str], bool] = lambda folder, sha256: False
     """Says of a content whether the agent itself wrote it into this inbox (a template that nobody filled in)."""
+    may_be_unchanged: Callable[[str], bool] = lambda name: True
+    """Says of a name whether the agent writes files of that name; a copy under another name is somebody's."""
     places: Places = field(default_factory=lambda: Places(None))
     """How long the share is waited for."""
     lease: Lease | None = None
@@ -97,7 +99,7 @@ class Inbox:
             self._notice(names, now)
         else:
             names = self._facts_of(self._to_look_at(now), ledger_id, bind, now)
-        for name in sorted(names):
+        for name in sorted(names, key=self._turn):
             drop = self._settle(name, now, is_news)
             if drop is not None:
                 yield drop
@@ -264,6 +266,11 @@ class Inbox:
 
     # --- settling ----------------------------------------------------------------------------------------------------
 
+    def _turn(self, name: str) -> tuple[datetime, str]:
+        """What has been due for longest comes first: of many that wait, none keeps another from its turn."""
+        sighting = self._sightings[name]
+        return sighting.look_at or sighting.first_seen, name
+
     def _begin_settling_anew(self, now: datetime) -> None:
         """Times from before the clock went back would make every file wait until it has caught up."""
         for sighting in self._sightings.values():
@@ -333,7 +340,7 @@ class Inbox:
 
     def _read(self, name: str) -> tuple[str, bool]:
         digest = digest_of(self.path / name, self.max_bytes + 1)
-        return digest, self.is_unchanged(self.path, digest)
+        return digest, self.may_be_unchanged(name) and self.is_unchanged(self.path, digest)
 
     def _cannot_be_read(self, sighting: Sighting, error: OSError, now: datetime) -> None:
         reason = f"It cannot be read ({error.strerror}). Make it readable for the agent, or copy it here again."
