@@ -12,12 +12,18 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from dropbox_agent.errors import NoAnswer
 
 T = TypeVar("T")
+
+OWN_DISKS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "ramfs", "overlay", "squashfs"})
+"""Kinds of file systems that answer without a network, or another process."""
+MOST_LINKS = 40
+"""Of more links in a row, Linux does not follow the last."""
 
 
 @dataclass
@@ -111,10 +117,40 @@ class Places:
 
 
 def mount_point(path: str, mounts: str) -> str:
-    """Return where the file system of a path is mounted, from the path's text alone: looking could hang."""
-    wanted = Path(os.path.abspath(path))
-    points = {_unescaped(line.split(" ")[4]) for line in mounts.splitlines() if line.count(" ") > 4}
-    return next((str(folder) for folder in (wanted, *wanted.parents) if str(folder) in points), "/")
+    """Return where the file system of a path is mounted; links are followed on this machine's own disks only.
+
+    Looking anywhere else could hang.
+    """
+    points = _points(mounts)
+    point, here, ahead, links = "/", "/", _names_in(path), 0
+    while ahead:
+        here = os.path.join(here, ahead.pop())
+        if here in points:
+            point = here
+        elif points.get(point) in OWN_DISKS and links < MOST_LINKS and (target := _target_of(here)):
+            links += 1
+            ahead += _names_in(os.path.join(os.path.dirname(here), target))
+            point, here = "/", "/"
+    return point
+
+
+def _names_in(path: str) -> list[str]:
+    """Return the names that a path goes through, the last one first."""
+    return [name for name in reversed(os.path.abspath(path).split("/")) if name]
+
+
+def _target_of(path: str) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=1)
+def _points(mounts: str) -> dict[str, str]:
+    """Return mount point -> kind of file system."""
+    lines = (line.split(" ") for line in mounts.splitlines() if " - " in line)
+    return {_unescaped(words[4]): words[words.index("-", 6) + 1] for words in lines}
 
 
 def _unescaped(text: str) -> str:

@@ -63,3 +63,17 @@ def test_a_mount_that_hangs_stops_no_other(tmp_path: Path) -> None:
         with pytest.raises(NoAnswer, match=str(share.path)):
             places.ask(share.path / "x", (share.path / "x").exists)
         assert places.ask(tmp_path, tmp_path.is_dir)
+
+
+def test_a_link_to_a_mount_that_hangs_stops_no_other(tmp_path: Path) -> None:
+    places = Places(1)
+    with faulty_share(tmp_path) as share:
+        (tmp_path / "data").symlink_to("more/data")
+        (tmp_path / "more").mkdir()
+        (tmp_path / "more" / "data").symlink_to(share.path)
+        (tmp_path / "round").symlink_to("round")
+        share.set(delay=600)
+        with pytest.raises(NoAnswer, match=str(share.path)):
+            places.ask(tmp_path / "data" / "x", (tmp_path / "data" / "x").exists)
+        assert places.ask(tmp_path, tmp_path.is_dir)
+        assert not places.ask(tmp_path / "round", (tmp_path / "round").is_dir)
