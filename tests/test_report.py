@@ -541,9 +541,19 @@ Details
   Project: Ephys Platform; subject: 123456; job type: ecephys
   Help: data@example.org, https://help.example.org/uploads
 
-Written by dropbox-agent at Lab 7. Nobody reads answers to this mail.
+Written by dropbox-agent (Lab 7). Nobody reads answers to this mail.
 """
     )
+
+
+@pytest.mark.parametrize("name", ["", "dropbox-agent"])
+def test_a_site_without_a_name_of_its_own_is_not_named_beside_the_program(name: str) -> None:
+    pages = report.Pages([TEMPLATES], {"name": name})
+    mail = report.mail(a_mail("end"), a_standing(DropState.SUCCEEDED, GOOD), pages)
+    page = report.render(a_standing(DropState.SUCCEEDED, GOOD), NOW, pages).html
+    for text in (mail.text, mail.html, page):
+        assert "Written by dropbox-agent. " in text
+    assert report.readme(pages, Path("/srv/inbox")).startswith("How to upload data from this folder\n")
 
 
 def test_a_mail_about_a_refusal_lists_every_problem(pages: report.Pages) -> None:

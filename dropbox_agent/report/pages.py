@@ -23,6 +23,7 @@ from dropbox_agent.report.origins import effective
 from dropbox_agent.report.sentences import failed_tasks, where
 from dropbox_agent.report.text import clip, file_link, is_web_address, json_text, one_line, value_text
 
+PROGRAM = "dropbox-agent"
 SITE: Mapping[str, Any] = {"name": "", "help_url": "", "contact": "", "bug_report_url": "", "job_type_url": ""}
 """What a template may say of the site, when the settings say nothing."""
 
@@ -32,7 +33,7 @@ class Pages:
 
     def __init__(self, folders: Sequence[Path], site: Mapping[str, Any]) -> None:
         self._folders = tuple(folders)
-        self._environment = _environment(self._folders, {**SITE, **site})
+        self._environment = _environment(self._folders, _named({**SITE, **site}))
 
     def page(self, template: str, **facts: Any) -> str:
         """Return a filled template. Raises TemplateUnusable, which names file and line."""
@@ -63,6 +64,11 @@ class Pages:
             f"The template {file}{at} cannot be used: {str(error) or type(error).__name__}."
             " Correct it, or remove it to get the packaged one; it is tried again."
         )
+
+
+def _named(site: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what is said of the site; one that only has the program's own name is not named beside it."""
+    return {**site, "name": ""} if site["name"] == PROGRAM else site
 
 
 def _environment(folders: Iterable[Path], site: Mapping[str, Any]) -> Environment:
