@@ -228,6 +228,27 @@ def test_every_try_is_told_with_what_it_took_and_the_end_of_a_failed_log(pages: 
     assert "It reached its time limit. (Slurm job 17, on n1, 1 h 0 min, 5.0 kB of memory)" in page
 
 
+def test_where_tasks_ran_together_is_said_once_for_all_of_them(pages: report.Pages) -> None:
+    facts: dict[str, Any] = {"started": NOW, "slurm_job_id": "17", "node": "n1", "elapsed_seconds": 3.9}
+    tasks = [
+        a_task("check_s3_folder_exists", TaskState.SUCCEEDED, allocation=1, **facts),
+        a_task("create_staging_folder", TaskState.SUCCEEDED, allocation=1, **facts),
+        a_task("gather_preliminary_metadata", TaskState.FAILED, allocation=1, **facts),
+        a_task("check_metadata_files", TaskState.CANCELLED, allocation=1, **{**facts, "started": None}),
+        a_task("compress_data[ecephys]", TaskState.SUCCEEDED, allocation=2, **facts),
+        a_task("upload_data_to_s3", TaskState.SUCCEEDED, allocation=3, **{**facts, "slurm_job_id": None}),
+    ]
+    page = report.render(a_standing(DropState.FAILED, a_job(JobState.FAILED, *tasks)), NOW, pages).html
+    assert re.findall(r'<div class="small quiet"><bdi>(.*?)</bdi>', page) == [
+        "Slurm job 17, on n1, 3.9 s, together with create_staging_folder and gather_preliminary_metadata",
+        "Slurm job 17",
+        "Slurm job 17",
+        "Slurm job 17",
+        "Slurm job 17, on n1, 3.9 s",
+        "on n1, 3.9 s",
+    ]
+
+
 def test_a_mail_about_another_try_says_why(pages: report.Pages) -> None:
     again = replace(LIMITED, state=TaskState.WAITING)
     words = report.mail(a_mail("retry"), a_standing(DropState.RUNNING, a_job(JobState.RUNNING, again)), pages)

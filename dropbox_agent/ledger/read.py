@@ -399,6 +399,7 @@ def _task(row: sqlite3.Row, ended: Sequence[sqlite3.Row]) -> TaskStanding:
         node=row["node"],
         elapsed_seconds=row["elapsed_seconds"],
         max_rss_bytes=row["max_rss_bytes"],
+        allocation=row["allocation"],
         log_end=row["log_end"] if state is TaskState.FAILED else None,
         earlier=tuple(
             _earlier(one) for one in ended if one["allocation"] == row["allocation"] and one["number"] < before

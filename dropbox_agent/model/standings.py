@@ -48,6 +48,7 @@ class TaskStanding:
     """Where its attempt ran, and what that took; tasks of one allocation share it."""
     elapsed_seconds: float | None = None
     max_rss_bytes: int | None = None
+    allocation: int | None = None
     log_end: str | None = None
     """The last lines of its log, when it failed."""
     earlier: tuple[EarlierAttempt, ...] = ()

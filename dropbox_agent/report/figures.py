@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from dropbox_agent.model import EarlierAttempt, JobStanding, TaskStanding
+from dropbox_agent.report.sentences import listed
 from dropbox_agent.report.text import one_line
 from dropbox_agent.states import TaskState
 
@@ -47,6 +48,20 @@ def took_text(one: TaskStanding | EarlierAttempt) -> str:
     time_taken = took(timedelta(seconds=one.elapsed_seconds)) if one.elapsed_seconds is not None else ""
     memory = f"{size_text(one.max_rss_bytes)} of memory" if one.max_rss_bytes else ""
     return ", ".join(filter(None, (where_it_ran, time_taken, memory)))
+
+
+def ran_text(task: TaskStanding, job: JobStanding) -> str:
+    """Return where a task ran and what that took; of tasks that ran together the first says it for all."""
+    slurm_job = f"Slurm job {task.slurm_job_id}" if task.slurm_job_id else ""
+    together = [one for one in job.tasks if one.key == task.key or (one.started and _ran_together(one, task))]
+    if together[0].key != task.key:
+        return slurm_job
+    others = f"together with {listed([one.key for one in together[1:]])}" if together[1:] else ""
+    return ", ".join(filter(None, (slurm_job, took_text(task), others)))
+
+
+def _ran_together(one: TaskStanding, other: TaskStanding) -> bool:
+    return one.allocation is not None and (one.allocation, one.attempt) == (other.allocation, other.attempt)
 
 
 def time_text(moment: datetime | None) -> str:

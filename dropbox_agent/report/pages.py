@@ -14,6 +14,7 @@ from dropbox_agent.report.figures import (
     iso,
     job_progress,
     progress_text,
+    ran_text,
     size_text,
     time_text,
     took,
@@ -80,7 +81,9 @@ def _environment(folders: Iterable[Path], site: Mapping[str, Any]) -> Environmen
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.globals.update(site=site, failed_tasks=failed_tasks, effective=effective, job_progress=job_progress)
+    environment.globals.update(
+        site=site, failed_tasks=failed_tasks, effective=effective, job_progress=job_progress, ran_text=ran_text
+    )
     environment.filters.update(
         as_json=json_text,
         clip=clip,

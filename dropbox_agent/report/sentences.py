@@ -81,7 +81,7 @@ def _has_uploaded(job: JobStanding) -> bool:
 
 def _where_failed(jobs: Iterable[JobStanding]) -> str:
     keys = dict.fromkeys(task.key for job in jobs for task in failed_tasks(job))
-    return _listed(list(keys)) or "see the jobs"
+    return listed(list(keys)) or "see the jobs"
 
 
 def _refused_rows(errors: Sequence[Problem]) -> list[str]:
@@ -93,14 +93,14 @@ def _in_rows(problems: Sequence[Problem]) -> str:
     if not rows:
         return ""
     word = _row_word(problems[0].place)
-    return f" in {word}{'s' if len(rows) > 1 else ''} {_listed([str(row) for row in rows])}"
+    return f" in {word}{'s' if len(rows) > 1 else ''} {listed([str(row) for row in rows])}"
 
 
 def _row_word(place: Place) -> str:
     return "line" if PurePath(place.file).suffix.lower() in LINE_SUFFIXES else "row"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     """Return ``2``, ``2 and 5``, ``2, 5 and 7`` or, when there are many, ``2, 5, 7, 9, 11 and 4 more``."""
     if len(names) > SHOWN_ROWS + 1:
         names = [*names[:SHOWN_ROWS], f"{len(names) - SHOWN_ROWS} more"]
