@@ -567,6 +567,38 @@ Written by dropbox-agent (Lab 7). Nobody reads answers to this mail.
     )
 
 
+def test_long_sentences_of_a_mail_are_broken_where_the_eye_goes_on(pages: report.Pages) -> None:
+    known = a_problem(7, message=f"Known: {', '.join(['behavior-videos'] * 6)}.")
+    long = a_task("compress_data[ecephys]", TaskState.FAILED, message=f"It failed, {'again and ' * 12}again.")
+    standing = a_standing(DropState.FAILED, a_job(JobState.FAILED, long), problems=(known,))
+    text = report.mail(a_mail("fail"), standing, pages).text
+    assert (
+        """\
+  It failed, again and again and again and again and again and again and
+  again and again and again and again and again and again and again.
+"""
+        in text
+    )
+    assert (
+        """\
+   Known: behavior-videos, behavior-videos, behavior-videos,
+   behavior-videos, behavior-videos, behavior-videos.
+"""
+        in text
+    )
+
+
+def test_the_day_is_said_once_for_all_tasks_that_began_on_it(pages: report.Pages) -> None:
+    times = [NOW, NOW + timedelta(hours=1), NOW + timedelta(hours=8)]
+    tasks = [a_task(f"task_{number}", TaskState.SUCCEEDED, started=when) for number, when in enumerate(times)]
+    page = report.render(a_standing(DropState.SUCCEEDED, a_job(JobState.SUCCEEDED, *tasks)), NOW, pages).html
+    assert re.findall(r"<time datetime=\S+>(.*?)</time>", page) == [
+        "2024-05-27 <br>16:07:59",
+        "17:07:59",
+        "2024-05-28 <br>00:07:59",
+    ]
+
+
 @pytest.mark.parametrize("name", ["", "dropbox-agent"])
 def test_a_site_without_a_name_of_its_own_is_not_named_beside_the_program(name: str) -> None:
     pages = report.Pages([TEMPLATES], {"name": name})
