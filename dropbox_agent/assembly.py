@@ -185,7 +185,7 @@ def post(settings: Settings, environ: Mapping[str, str], shares: Places, ledger_
         beside(shares, letter.folder, ledger_id, partial(deliver.write_beside, letter))
 
     server = mail_server(settings.mail)
-    return deliver.FilePost(put) if server is None else deliver.SmtpPost(server, environ)
+    return deliver.FilePost(put) if server is None else deliver.SmtpPost(server, environ, put=put)
 
 
 def way_to_cluster(chosen: site.Executor, environ: Mapping[str, str]) -> SlurmCommands | SlurmRest:

@@ -12,7 +12,7 @@ import mail_server
 import pytest
 from mail_server import HOST, PASSWORD, USERNAME, broken, certificate, free_port, running
 
-from dropbox_agent import deliver
+from dropbox_agent import assembly, deliver, founding, settings
 from dropbox_agent.deliver import Answer, Letter, SmtpPost
 from dropbox_agent.model import Mail, Secret
 from dropbox_agent.report import MailText
@@ -210,6 +210,23 @@ def test_what_is_refused_for_good_is_kept_beside_the_manifest(
     kept = "The mail is kept as session.xlsx.01-end.eml." if final else "It will be tried again."
     assert answer == Answer(letter, f"{begin} {kept}", final)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == ([bytes(letter.message)] if final else [])
+
+
+def test_what_is_refused_for_good_is_not_written_into_the_empty_folder_where_a_share_was_mounted(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "mountpoint").mkdir()
+    letter = a_letter(tmp_path / "mountpoint")
+    with running() as server:
+        server.answers[ANNA] = "550 5.1.1 no such user"
+        environ = {"DROPBOX_AGENT_MAIL__KIND": "smtp", "DROPBOX_AGENT_MAIL__HOST": HOST}
+        environ |= {"DROPBOX_AGENT_MAIL__PORT": str(server.port), "DROPBOX_AGENT_MAIL__SECURITY": "none"}
+        chosen = settings.load(founding.initialise(tmp_path / "site", NOW), environ)
+        post = assembly.post(chosen, environ, assembly.places(chosen), "ledger-1")
+        assert isinstance(post, SmtpPost)
+        (answer,) = sent(post, letter)
+    assert (answer.final, "has no marker" in (answer.trouble or "")) == (False, True)
+    assert list(letter.folder.iterdir()) == []
 
 
 def test_one_refused_address_keeps_no_other_mail_back(tmp_path: Path) -> None:

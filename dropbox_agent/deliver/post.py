@@ -23,6 +23,11 @@ class Letter:
     manifest: str
     message: EmailMessage
 
+    @property
+    def file(self) -> str:
+        """What it is called as a file beside its manifest."""
+        return Names(self.manifest).mail(self.mail.number, self.mail.kind)
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -84,6 +89,5 @@ class FilePost:
 
 def write_beside(letter: Letter) -> Path:
     """Write a letter as an .eml file beside its manifest and return its path. Raises DeliveryFailed."""
-    name = Names(letter.manifest).mail(letter.mail.number, letter.mail.kind)
-    write(letter.folder, name, bytes(letter.message))
-    return letter.folder / name
+    write(letter.folder, letter.file, bytes(letter.message))
+    return letter.folder / letter.file

@@ -9,7 +9,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Literal
 
 from dropbox_agent.deliver.mails import NOBODY
 from dropbox_agent.deliver.post import Answer, Letter, write_beside
-from dropbox_agent.errors import AgentError, DeliveryFailed
+from dropbox_agent.errors import AgentError
 from dropbox_agent.model import Secret
 from dropbox_agent.report import one_line
 
@@ -59,6 +59,8 @@ class SmtpPost:
     environ: Mapping[str, str]
     """Where a password may be, if the settings say so."""
     longest_seconds: float = LONGEST_SECONDS
+    put: Callable[[Letter], object] = lambda letter: write_beside(letter)
+    """Writes beside its manifest what nobody will ever take. Raises AgentError."""
     _answers: queue.SimpleQueue[Answer] = field(default_factory=queue.SimpleQueue)
     _thread: threading.Thread | None = None
 
@@ -95,7 +97,7 @@ class SmtpPost:
                 with connected(self.server, self.environ, until - time.monotonic()) as connection:
                     begun = True
                     while waiting:
-                        self._answers.put(_handed_over(connection, waiting[0], self.server))
+                        self._answers.put(_handed_over(connection, waiting[0], self))
                         waiting.popleft()
             except Exception as error:  # whatever it is, every letter gets its answer
                 lost += 1
@@ -169,28 +171,28 @@ def _cut(connection: smtplib.SMTP) -> None:
             connection.sock.shutdown(socket.SHUT_RDWR)
 
 
-def _handed_over(connection: smtplib.SMTP, letter: Letter, server: MailServer) -> Answer:
+def _handed_over(connection: smtplib.SMTP, letter: Letter, post: SmtpPost) -> Answer:
     """Return what the server said to one letter. Raises what ends the connection."""
     if letter.message["To"] == NOBODY:
-        return _kept_beside(letter, f"{_named(letter)}: {one_line(letter.mail.to, 80)!r} is no mail address.")
+        return _kept_beside(letter, f"{_named(letter)}: {one_line(letter.mail.to, 80)!r} is no mail address.", post)
     try:
         sender, recipient = (letter.message[name].addresses[0].addr_spec for name in ("From", "To"))
         connection.sendmail(sender, [recipient], bytes(letter.message))
     except (smtplib.SMTPRecipientsRefused, smtplib.SMTPDataError) as refused:
-        trouble = f"{_named(letter)}: {came_back(server, refused)}"
+        trouble = f"{_named(letter)}: {came_back(post.server, refused)}"
         if code_of(refused) >= 500:
-            return _kept_beside(letter, trouble)
+            return _kept_beside(letter, trouble, post)
         return Answer(letter, f"{trouble} It will be tried again.")
     return Answer(letter)
 
 
-def _kept_beside(letter: Letter, trouble: str) -> Answer:
+def _kept_beside(letter: Letter, trouble: str, post: SmtpPost) -> Answer:
     """Return the answer for a letter that nobody will ever take: it can still be read beside the manifest."""
     try:
-        path = write_beside(letter)
-    except DeliveryFailed as error:
+        post.put(letter)
+    except AgentError as error:
         return Answer(letter, f"{trouble} {error}")
-    return Answer(letter, f"{trouble} The mail is kept as {path.name}.", final=True)
+    return Answer(letter, f"{trouble} The mail is kept as {letter.file}.", final=True)
 
 
 def _named(letter: Letter) -> str:
