@@ -10,7 +10,7 @@ import openpyxl
 import pytest
 
 from dropbox_agent.manifest import LIMITS, workbook
-from dropbox_agent.manifest.columns import FIELDS, SHORTCUTS, meaning
+from dropbox_agent.manifest.columns import FIELDS, REQUIRED, SHORTCUTS, meaning
 from dropbox_agent.manifest.template import template_bytes
 from dropbox_agent.model import Known
 
@@ -50,6 +50,16 @@ def test_every_header_is_a_column_the_reader_knows_and_none_is_missing(template:
     assert [header for header in written if meaning(header) is None] == []
     assert {*FIELDS, *SHORTCUTS, "modality0", "modality2.input_source", "modality0.capsule_id"} <= set(written)
     assert all(cell.font.bold for cell in template.active[1])
+
+
+def test_the_headers_of_what_must_be_filled_in_are_coloured(template: Any) -> None:
+    coloured = [cell.value for cell in template.active[1] if cell.fill.fill_type == "solid"]
+    assert coloured == list(REQUIRED)
+
+
+def test_every_letter_is_of_the_font_that_the_workbook_has_anyway(template: Any) -> None:
+    usual = openpyxl.Workbook().create_sheet()["A1"].font.name
+    assert {cell.font.name for sheet in template for row in sheet for cell in row} == {usual}
 
 
 def test_dropped_as_it_is_it_uploads_nothing() -> None:

@@ -18,20 +18,19 @@ from openpyxl.comments import Comment
 from openpyxl.drawing.spreadsheet_drawing import SpreadsheetDrawing
 from openpyxl.formatting.formatting import ConditionalFormattingList
 from openpyxl.formatting.rule import Rule
-from openpyxl.styles import Alignment, Font, PatternFill
+from openpyxl.styles import Alignment, PatternFill
 from openpyxl.styles.differential import DifferentialStyle
 from openpyxl.utils import coordinate_to_tuple, get_column_letter
 from openpyxl.workbook import Workbook
 from openpyxl.worksheet._writer import WorksheetWriter
 from openpyxl.worksheet.hyperlink import Hyperlink
-from openpyxl.worksheet.properties import PageSetupProperties
 from openpyxl.worksheet.worksheet import Worksheet
 from openpyxl.writer.excel import ExcelWriter
 
 from dropbox_agent.manifest import text
 from dropbox_agent.manifest.limits import Limits
 from dropbox_agent.manifest.problems import FORBIDDEN
-from dropbox_agent.manifest.template import LIST_SHEET
+from dropbox_agent.manifest.template import LIST_SHEET, fit_to_page, make_bold
 from dropbox_agent.manifest.workbook import check_archive
 from dropbox_agent.model import Level, Problem
 
@@ -226,17 +225,15 @@ def _clean(words: str) -> str:
 def _write_list(book: Workbook, problems: Sequence[Problem]) -> None:
     """Add the sheet that lists every problem, each a link to its cell."""
     sheet = book.create_sheet(LIST_SHEET)
-    _write_text(sheet, 1, 1, LIST_TITLE).font = Font(bold=True, size=14)
+    make_bold(_write_text(sheet, 1, 1, LIST_TITLE), size=14)
     _write_text(sheet, 2, 1, HOW)
     for column, (title, width) in enumerate(zip(COLUMNS, WIDTHS, strict=True), 1):
-        _write_text(sheet, 4, column, title).font = Font(bold=True)
+        make_bold(_write_text(sheet, 4, column, title))
         sheet.column_dimensions[get_column_letter(column)].width = width
     for row, problem in enumerate(problems, 5):
         _list_problem(book, sheet, row, problem)
     sheet.freeze_panes = "A5"
-    sheet.page_setup.orientation = "landscape"
-    sheet.page_setup.fitToWidth, sheet.page_setup.fitToHeight = 1, 0
-    sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
+    fit_to_page(sheet)
 
 
 def _list_problem(book: Workbook, sheet: Worksheet, row: int, problem: Problem) -> None:

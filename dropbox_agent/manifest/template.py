@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from copy import copy
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:  # openpyxl takes its time; most commands never write a templa
     from openpyxl import Workbook
     from openpyxl.worksheet.worksheet import Worksheet
 
-VERSION = 1
+VERSION = 2
 """Grows whenever the workbook looks different for the same names."""
 OWN_SHEETS = frozenset({"lists", "instructions"})
 """Sheets that are no tables of sessions, though they name columns."""
@@ -52,8 +53,10 @@ COLUMNS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """Column -> whether it must be filled in, and what to write. ``modality0`` stands for all modalities."""
 
+REQUIRED_COLOUR = "FFDCE6F1"
 HOW = (
-    "Fill in one row per session on sheet jobs, save, and put the file into the watched folder.",
+    "Fill in one row per session on sheet jobs, at least below the coloured headers; save, and put the file into the "
+    "watched folder.",
     "A moment later a file of the same name ending in .status.html stands beside it and says what happens.",
     "If something is wrong, correct the cell it names and put the file there again.",
     "There may be more columns: modality3 and so on, modality0.job_settings.NAME, modality0.image_resources.NAME, "
@@ -78,6 +81,23 @@ def template_bytes(known: Known) -> bytes:
     return written.getvalue()
 
 
+def make_bold(cell: Any, **font: Any) -> None:
+    """Make a cell bold, in the font of its workbook: a font without a name is any program's own."""
+    bold = copy(cell.font)
+    for name, value in {"bold": True, **font}.items():
+        setattr(bold, name, value)
+    cell.font = bold
+
+
+def fit_to_page(sheet: Worksheet) -> None:
+    """Let a sheet be printed with all its columns on one page."""
+    from openpyxl.worksheet.properties import PageSetupProperties
+
+    sheet.page_setup.orientation = "landscape"
+    sheet.page_setup.fitToWidth, sheet.page_setup.fitToHeight = 1, 0
+    sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
+
+
 def _headers() -> list[str]:
     """Return every column, those of a modality once for each."""
     plain = [name for name in COLUMNS if not name.startswith("modality")]
@@ -99,11 +119,14 @@ def _choices(known: Known) -> dict[str, Sequence[str]]:
 
 
 def _write_header(sheet: Worksheet, headers: Sequence[str]) -> None:
-    from openpyxl.styles import Font
+    from openpyxl.styles import PatternFill
     from openpyxl.utils import get_column_letter
 
     for index, header in enumerate(headers, 1):
-        sheet.cell(row=1, column=index, value=header).font = Font(bold=True)
+        cell = sheet.cell(row=1, column=index, value=header)
+        make_bold(cell)
+        if header in COLUMNS and COLUMNS[header][0]:
+            cell.fill = PatternFill("solid", start_color=REQUIRED_COLOUR, end_color=REQUIRED_COLOUR)
         column = sheet.column_dimensions[get_column_letter(index)]
         column.width = max(14, len(header) + 3)
         column.number_format = FORMATS.get(header, "General")
@@ -145,9 +168,10 @@ def _add_dropdown(sheet: Worksheet, columns: Sequence[int], values: str, name: s
 
 
 def _write_instructions(book: Workbook) -> None:
-    from openpyxl.styles import Alignment, Font
+    from openpyxl.styles import Alignment
 
     sheet = book.create_sheet("instructions")
+    fit_to_page(sheet)
     for row, sentence in enumerate(HOW, 1):
         _write_text(sheet, row, 1, sentence)
     table = [("column", "must be filled in", "what to write"), *((name, *said) for name, said in COLUMNS.items())]
@@ -155,7 +179,8 @@ def _write_instructions(book: Workbook) -> None:
         for column, text in enumerate(cells, 1):
             cell = _write_text(sheet, row, column, text)
             cell.alignment = Alignment(vertical="top", wrap_text=column == len(cells))
-            cell.font = Font(bold=row == len(HOW) + 2)
+            if row == len(HOW) + 2:
+                make_bold(cell)
     for letter, width in (("A", 28), ("B", 18), ("C", 90)):
         sheet.column_dimensions[letter].width = width
 
