@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from datetime import datetime
 from pathlib import Path
 
@@ -61,13 +62,21 @@ def _adopt_work_dir(settings: Settings, now: datetime) -> int:
 
 
 def _present(inbox: Inbox) -> list[tuple[str, str]]:
+    """Return (name, sha256) of what lies there. Raises InboxUnavailable: what cannot be read would be run later."""
     found = []
     for name in sorted(os.listdir(inbox.path)):
+        path = inbox.path / name
         if not inbox.is_candidate(name):
             continue
         try:
-            with open_regular(inbox.path / name) as file:
-                found.append((name, hashlib.sha256(file.read(inbox.max_bytes + 1)).hexdigest()))
-        except OSError:
+            if stat.S_ISREG(os.lstat(path).st_mode):
+                with open_regular(path) as file:
+                    found.append((name, hashlib.sha256(file.read(inbox.max_bytes + 1)).hexdigest()))
+        except FileNotFoundError:
             continue
+        except OSError as error:
+            raise InboxUnavailable(
+                f"{path} cannot be read ({error.strerror}), so it could not be left alone once it can be. Nothing was "
+                "adopted. Make it readable, or take it away; then try again."
+            ) from error
     return found

@@ -18,6 +18,7 @@ from workspace import a_row, write_csv
 
 from dropbox_agent import assembly, demonstration, founding, settings
 from dropbox_agent.agent import Agent
+from dropbox_agent.errors import InboxUnavailable
 from dropbox_agent.inbox import MARKER
 from dropbox_agent.states import DropState
 
@@ -173,6 +174,35 @@ def test_an_order_that_cannot_be_looked_at_keeps_no_manifest_from_being_taken(
     run(agent, 20, 23, 24, 25, 26)
     assert states(agent) == {"a.csv": DropState.SUCCEEDED}
     assert agent.trouble() == []
+
+
+def test_a_file_that_cannot_be_read_is_not_adopted_to_be_run_later(
+    agent: Agent, share: Share, row: dict[str, str], tmp_path: Path
+) -> None:
+    agent.ledger.close()
+    chosen = settings.load(tmp_path / "site" / "agent.yaml", {})
+    drop(share.below, "old.csv", row)
+    share.set(errors=[{"path": "/old.csv$", "call": ["read"], "errno": "EIO"}])
+    with pytest.raises(InboxUnavailable, match=r"old.csv cannot be read .Input/output error.*Nothing was adopted"):
+        founding.adopt(chosen, share.path, "seen", NOW)
+    share.set()
+    assert founding.adopt(chosen, share.path, "seen", NOW) == 1
+
+
+def test_a_file_whose_facts_cannot_be_read_is_told_of(agent: Agent, share: Share, row: dict[str, str]) -> None:
+    run(agent, 0)
+    drop(share.below, "a.csv", row)
+    share.set(errors=[{"path": "/a.csv$", "call": ["getattr"], "errno": "EIO"}])
+    run(agent, 20)
+    assert not agent.is_idle()
+    run(agent, 40, 90)
+    assert agent.is_idle()
+    told = json.loads((share.below / "a.csv.status.json").read_text())
+    assert (told["state"], "Input/output error" in told["summary"]) == ("settling", True)
+    share.set()
+    run(agent, 110, 113, 114, 115, 116)
+    assert states(agent) == {"a.csv": DropState.SUCCEEDED}
+    assert agent.notes() == []
 
 
 @pytest.mark.parametrize(

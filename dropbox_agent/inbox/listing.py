@@ -50,8 +50,8 @@ class Listing:
     """What one complete listing found."""
 
     files: dict[str, Signature] = field(default_factory=dict)
-    unread: list[str] = field(default_factory=list)
-    """Names that were listed before their facts arrived: waited for, not taken as gone."""
+    unread: dict[str, str] = field(default_factory=dict)
+    """Names that were listed and whose facts did not arrive -> what came back: waited for, not taken as gone."""
     refused: dict[str, str] = field(default_factory=dict)
     """Name -> why a file with a manifest's suffix is never taken as it is."""
     orders: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -85,6 +85,7 @@ def _refuse_look_alikes(found: Listing) -> None:
             other = next(one for one in sorted(names) if one != name)
             found.refused[name] = f"There is {other!a} here too, which is the same name to other computers. Rename one."
             found.files.pop(name, None)
+            found.unread.pop(name, None)
 
 
 def _look_at(entry: os.DirEntry[str], rules: NameRules, found: Listing) -> None:
@@ -103,7 +104,7 @@ def _look_at(entry: os.DirEntry[str], rules: NameRules, found: Listing) -> None:
         facts = entry.stat(follow_symlinks=False)
     except OSError as error:
         logger.debug("%s: %s", entry.path, error)
-        found.unread.append(entry.name)
+        found.unread[entry.name] = error.strerror or str(error)
         return
     if not stat.S_ISREG(facts.st_mode):
         found.refused[entry.name] = (

@@ -73,6 +73,8 @@ class Inbox:
     _orders: dict[str, tuple[str, str]] = field(default_factory=dict)
     _sightings: dict[str, Sighting] = field(default_factory=dict)
     _refused_names: dict[str, str] = field(default_factory=dict)
+    _unread: dict[str, Waiting] = field(default_factory=dict)
+    """Files that are listed, and of which no more is known."""
     _temporary: dict[str, datetime] = field(default_factory=dict)
     """Files that the agent began to write -> when they were first listed."""
     _hint: threading.Event = field(default_factory=threading.Event)
@@ -156,10 +158,11 @@ class Inbox:
 
     def waiting(self) -> list[Waiting]:
         """Return the files that are seen but have not settled, with the reason."""
-        return [
+        seen = [
             Waiting(name, sighting.waits, sighting.first_seen, sighting.may_wait_long)
-            for name, sighting in sorted(self._unsettled(), key=lambda one: one[0])
+            for name, sighting in self._unsettled()
         ]
+        return sorted([*seen, *self._unread.values()], key=lambda one: one.name)
 
     def rests(self, name: str) -> bool:
         """Return whether a file lies there as it was taken."""
@@ -195,7 +198,13 @@ class Inbox:
         self._temporary = {name: min(now, self._temporary.get(name, now)) for name in found.temporary}
         # On a share a name may be listed before its facts arrive: it is waited for, not taken as gone.
         late = {name: self._sightings[name].signature for name in found.unread if name in self._sightings}
+        self._unread = {name: self._late(name, why, now) for name, why in found.unread.items() if name not in late}
         return {**found.files, **late}
+
+    def _late(self, name: str, why: str, now: datetime) -> Waiting:
+        since = min(now, self._unread[name].since) if name in self._unread else now
+        for_long = now - since > timedelta(seconds=self.settle_max_seconds)
+        return Waiting(name, f"It is listed, but cannot be looked at ({why}).", since, for_long)
 
     def _facts_of(
         self, names: list[str], ledger_id: str, bind: Callable[[str], None], now: datetime
