@@ -9,7 +9,8 @@ import base64
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,18 +42,18 @@ class CodeOcean:
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
 
-    def asset_at(self, name: str, bucket: str, prefix: str) -> dict[str, Any] | None:
-        """Return the asset of that name whose data lies there."""
+    def asset_at(self, name: str, bucket: str, prefix: str, untold: str | None) -> dict[str, Any] | None:
+        """Return the asset of that name whose data lies there; one that failed only where it is ``untold``."""
         for one in self._found(name):
             source = one.get("source_bucket") or {}
-            if one.get("state") != "failed" and (source.get("bucket"), source.get("prefix")) == (bucket, prefix):
+            if _counts(one, untold) and (source.get("bucket"), source.get("prefix")) == (bucket, prefix):
                 return one
         return None
 
-    def asset_of(self, name: str, computation: str) -> dict[str, Any] | None:
-        """Return the asset of that name that holds the results of a computation."""
+    def asset_of(self, name: str, computation: str, untold: str | None) -> dict[str, Any] | None:
+        """Return the asset of that name that holds the results of a computation, likewise."""
         for one in self._found(name):
-            if one.get("state") != "failed" and (one.get("provenance") or {}).get("computation") == computation:
+            if _counts(one, untold) and (one.get("provenance") or {}).get("computation") == computation:
                 return one
         return None
 
@@ -200,6 +201,10 @@ def token(access: CodeOceanAccess, environ: Mapping[str, str] = os.environ) -> s
         raise TaskFailed(f"{error} On a cluster, only a file is seen by every node. Then retry the job.") from error
 
 
+def _counts(asset: Mapping[str, Any], untold: str | None) -> bool:
+    return asset.get("state") != "failed" or asset.get("id") == untold
+
+
 def _asset_is_good(asset: Mapping[str, Any]) -> bool:
     return ASSET_STATES.get(str(asset.get("state"))) is not None
 
@@ -248,6 +253,35 @@ def asset_id(settings: TaskSettings) -> str | None:
 def remember(settings: TaskSettings, facts: Mapping[str, Any], name: str = "codeocean") -> None:
     """Write down what this job has in Code Ocean."""
     write_json(record_of(settings, name), facts)
+
+
+def untold(settings: TaskSettings, name: str = "codeocean") -> str | None:
+    """Return the id of what this job has begun there and nobody was told the end of.
+
+    If it ended badly, that is told first: only who retries after that wants another one, and not what is run again by
+    itself.
+    """
+    known = (read_json(record_of(settings, name)) or {}).get("untold")
+    return known if isinstance(known, str) else None
+
+
+def told(settings: TaskSettings, identity: str, name: str = "codeocean") -> None:
+    """Write down that the end of this is told."""
+    record = read_json(record_of(settings, name)) or {}
+    if record.get("untold") == identity:
+        remember(settings, {key: value for key, value in record.items() if key != "untold"}, name)
+
+
+@contextmanager
+def telling(settings: TaskSettings, identity: str, name: str = "codeocean") -> Iterator[None]:
+    """Write down that the end is told, unless what is raised passes by itself."""
+    try:
+        yield
+    except TaskFailed as failed:
+        if not failed.passes:
+            told(settings, identity, name)
+        raise
+    told(settings, identity, name)
 
 
 def s3_place(settings: TaskSettings) -> tuple[str, str]:

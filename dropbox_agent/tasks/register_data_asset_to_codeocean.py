@@ -22,9 +22,13 @@ def registered(settings: TaskSettings, progress: Progress, service: CodeOcean) -
     """Register the asset with a given Code Ocean."""
     bucket, prefix = code_ocean.s3_place(settings)
     progress.begin("Registers the data asset")
-    made = service.make_asset(lambda: service.asset_at(prefix, bucket, prefix), _asset(settings, bucket, prefix))
-    code_ocean.remember(settings, {"asset_id": made["id"]})
-    service.ready(made, progress, LOOK_SECONDS)
+    untold = code_ocean.untold(settings)
+    made = service.make_asset(
+        lambda: service.asset_at(prefix, bucket, prefix, untold), _asset(settings, bucket, prefix)
+    )
+    code_ocean.remember(settings, {"asset_id": made["id"], "untold": made["id"]})
+    with code_ocean.telling(settings, made["id"]):
+        service.ready(made, progress, LOOK_SECONDS)
     permissions = settings.job_settings.get("permissions")
     if isinstance(permissions, Mapping):
         service.share(made["id"], permissions)

@@ -131,6 +131,7 @@ def _handed_to_monitor(
 ) -> TaskOutcome:
     params = {"capsule_id": monitor, "parameters": [json.dumps(given)], "data_assets": [{"id": asset_id}]}
     made = _started(settings, service, params)
+    code_ocean.told(settings, made["id"], _name(settings))
     message = f"The capsule {monitor} in {service.service.name} watches over it (computation {made['id']})."
     return TaskOutcome(state="succeeded", message=message, facts={"computation_id": made["id"]})
 
@@ -139,12 +140,8 @@ def _run_here(
     settings: TaskSettings, progress: Progress, service: CodeOcean, asked: MonitorSettings, params: Mapping[str, Any]
 ) -> TaskOutcome:
     started = _started(settings, service, params)
-    ended = _ended(service, started["id"], progress, asked)
-    if not code_ocean.has_succeeded(ended):
-        raise TaskFailed(
-            f"{service.service.name}: the computation {started['id']} ended as {ended.get('end_status') or 'failed'}"
-            f" (exit code {ended.get('exit_code')}). Its log is there. Retry the job to run it again."
-        )
+    with code_ocean.telling(settings, started["id"], _name(settings)):
+        _end_well(service, started["id"], progress, asked)
     message = f"Code Ocean's computation {started['id']} succeeded."
     facts = {"computation_id": started["id"]}
     if asked.capture_settings is not None:
@@ -161,8 +158,8 @@ def _without_effect(asked: MonitorSettings) -> list[str]:
     return [*(["alert_url"] if asked.alert_url else []), *(["docdb_settings"] if records else [])]
 
 
-def _ended(service: CodeOcean, identity: str, progress: Progress, asked: MonitorSettings) -> dict[str, Any]:
-    """Return the computation once it has ended; one that takes longer than it may is stopped there, and fails."""
+def _end_well(service: CodeOcean, identity: str, progress: Progress, asked: MonitorSettings) -> None:
+    """Wait until the computation has ended well. Raises TaskFailed; one that takes longer than it may is stopped."""
     found = service.ended(identity, progress, asked.computation_polling_interval, asked.computation_timeout)
     if found is None:
         service.stop(identity)
@@ -170,34 +167,46 @@ def _ended(service: CodeOcean, identity: str, progress: Progress, asked: Monitor
             f"{service.service.name}: the computation {identity} took longer than {asked.computation_timeout:g} s"
             " (computation_timeout) and was stopped. Retry the job to run it again, or allow it more."
         )
-    return found
+    if not code_ocean.has_succeeded(found):
+        raise TaskFailed(
+            f"{service.service.name}: the computation {identity} ended as {found.get('end_status') or 'failed'}"
+            f" (exit code {found.get('exit_code')}). Its log is there. Retry the job to run it again."
+        )
 
 
 # --- started once ----------------------------------------------------------------------------------------------------
 
 
 def _started(settings: TaskSettings, service: CodeOcean, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the computation of this job and modality: the one that is known and did not end badly, or a new one."""
+    """Return the computation of this job and modality: the one that is known, or a new one.
+
+    One whose bad end was told is not known any more: who retries after that wants another one.
+    """
     known = read_json(code_ocean.record_of(settings, _name(settings))) or {}
-    if known.get("params") == params and (found := _known(service, known)) is not None:
+    if known.get("params") == params and (found := _known(settings, service, known)) is not None:
         return found
     # An intent without an answer: it may run already.
     unsure = known.get("params") == params and known.get("computation_id") is None
     since = float(known["since"]) if unsure else datetime.now(timezone.utc).timestamp()
-    intent = {"params": dict(params), "since": since}
+    earlier = [one for one in (*known.get("earlier", ()), known.get("computation_id")) if one is not None]
+    intent = {"params": dict(params), "since": since, "earlier": earlier}
     code_ocean.remember(settings, intent, _name(settings))
-    others = _of_other_modalities(settings)
+    others = {*_of_other_modalities(settings), *earlier}
     made = service.run(lambda: _running(service, params, since, others), params, look_first=unsure)
-    code_ocean.remember(settings, {**intent, "computation_id": made["id"]}, _name(settings))
+    code_ocean.remember(settings, {**intent, "computation_id": made["id"], "untold": made["id"]}, _name(settings))
     return made
 
 
-def _known(service: CodeOcean, known: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the computation that was written down, unless it ended badly: who retries wants another one."""
+def _known(settings: TaskSettings, service: CodeOcean, known: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(known.get("computation_id"), str):
         return None
     found = service.computation(known["computation_id"])
-    return None if code_ocean.has_ended(found) and not code_ocean.has_succeeded(found) else found
+    told = code_ocean.untold(settings, _name(settings)) != known["computation_id"]
+    return None if told and _ended_badly(found) else found
+
+
+def _ended_badly(computation: Mapping[str, Any]) -> bool:
+    return code_ocean.has_ended(computation) and not code_ocean.has_succeeded(computation)
 
 
 def _of_other_modalities(settings: TaskSettings) -> set[str]:
@@ -210,17 +219,20 @@ def _of_other_modalities(settings: TaskSettings) -> set[str]:
 def _running(
     service: CodeOcean, params: Mapping[str, Any], since: float, others: Collection[str]
 ) -> dict[str, Any] | None:
-    """Return a computation of the same capsule on the same assets that began after the intent was written."""
+    """Return a computation of the same capsule on the same assets that began after the intent was written.
+
+    One that ended badly only where there is no other: it is the one that was begun.
+    """
     kind, identity = ("capsules", params.get("capsule_id")), ("pipelines", params.get("pipeline_id"))
     where, name = next((pair for pair in (kind, identity) if pair[1]), ("capsules", ""))
     wanted = {one["id"] for one in params.get("data_assets", [])}
+    found = []
     for one in service.computations_of(where, str(name)):
         has = {asset.get("id") for asset in one.get("data_assets") or []}
-        over = code_ocean.has_ended(one) and not code_ocean.has_succeeded(one)
         is_new = int(one.get("created") or 0) >= since - CLOCKS_SECONDS
-        if wanted <= has and is_new and not over and one.get("id") not in others:
-            return one
-    return None
+        if wanted <= has and is_new and one.get("id") not in others:
+            found.append(one)
+    return min(found, key=_ended_badly, default=None)
 
 
 def _name(settings: TaskSettings) -> str:
@@ -246,8 +258,11 @@ def _captured(
         now = datetime.now(ZoneInfo(how.process_name_suffix_tz))
         name = how.name or f"{settings.s3_prefix}_{how.process_name_suffix}_{now:%Y-%m-%d_%H-%M-%S}"
         code_ocean.remember(settings, {**known, "result_name": name}, _name(settings))
-    made = service.make_asset(lambda: service.asset_of(name, computation), _result(how, name, computation))
-    ready = service.ready(made, progress, asked.data_asset_ready_polling_interval, asked.data_asset_ready_timeout)
+    untold = code_ocean.untold(settings, _name(settings))
+    made = service.make_asset(lambda: service.asset_of(name, computation, untold), _result(how, name, computation))
+    code_ocean.remember(settings, {**known, "result_name": name, "untold": made["id"]}, _name(settings))
+    with code_ocean.telling(settings, made["id"], _name(settings)):
+        ready = service.ready(made, progress, asked.data_asset_ready_polling_interval, asked.data_asset_ready_timeout)
     if how.permissions:
         service.share(made["id"], how.permissions)
     return ready

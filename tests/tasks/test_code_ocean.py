@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from codeocean.models.computation import ComputationEndStatus
 from codeocean.models.data_asset import AWSS3Source as Aws
 from codeocean.models.data_asset import DataAssetParams, DataAssetSearchParams, DataAssetState, Source
 from docdb_server import DocDbServer
-from http_server import Reply
+from http_server import Reply, Request
 from one_job import PREFIX, OneJob
 
 from dropbox_agent.errors import TaskFailed
@@ -304,6 +305,105 @@ def test_a_run_that_ends_badly_fails_and_a_retry_starts_another(
         there.run(RUN)
     ocean.ends, ocean.exit_code = ComputationEndStatus.Succeeded, 0
     assert there.run(RUN).facts == {"computation_id": "run-2"}
+
+
+def away(ocean: CodeOceanServer, after: int) -> None:
+    """Let it answer so many requests well, and then none."""
+    behaves = ocean.faulty.behaves
+    left = [after]
+
+    def answer(request: Request) -> Reply:
+        left[0] -= 1
+        return behaves(request) if left[0] >= 0 else Reply(503)
+
+    ocean.faulty.behaves = answer
+
+
+def back(ocean: CodeOceanServer) -> None:
+    ocean.faulty.behaves = ocean.answer
+
+
+STEPS = range(8)
+"""After how many requests it goes away; the whole run needs fewer."""
+
+
+@pytest.mark.parametrize("answered", STEPS)
+@pytest.mark.parametrize("given", [RUN, WITH_RESULTS, {**RUN, "pipeline_monitor_capsule_id": "monitor"}])
+def test_whenever_code_ocean_goes_away_what_is_run_again_goes_on_with_what_was_begun(
+    there: There, ocean: CodeOceanServer, given: dict[str, Any], answered: int
+) -> None:
+    there.register()
+    away(ocean, answered)
+    with suppress(TaskFailed):
+        there.run(given)
+    back(ocean)
+    assert there.run(given).state == "succeeded"
+    assert (len(ocean.computations), len(ocean.assets)) == (1, 2 if given is WITH_RESULTS else 1)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_run_that_ended_badly_while_code_ocean_was_away_is_told_and_not_begun_anew(
+    there: There, ocean: CodeOceanServer, lost: bool
+) -> None:
+    there.register()
+    ocean.lose_answers = int(lost)
+    away(ocean, 1)
+    with pytest.raises(TaskFailed) as failed:
+        there.run(RUN)
+    assert failed.value.passes
+    back(ocean)
+    ocean.ends, ocean.exit_code, ocean.looks_needed = ComputationEndStatus.Failed, 1, 1
+    assert ocean.look_at_computation("run-1").end_status is ComputationEndStatus.Failed
+    with pytest.raises(TaskFailed, match=r"run-1 ended as failed \(exit code 1\)") as failed:
+        there.run(RUN)
+    assert not failed.value.passes
+    ocean.ends, ocean.exit_code = ComputationEndStatus.Succeeded, 0
+    assert there.run(RUN).facts == {"computation_id": "run-2"}
+
+
+def test_an_asset_that_code_ocean_could_not_use_while_it_was_away_is_told_and_not_made_anew(
+    there: There, ocean: CodeOceanServer
+) -> None:
+    away(ocean, 2)
+    with pytest.raises(TaskFailed) as failed:
+        there.register()
+    assert failed.value.passes
+    back(ocean)
+    ocean.asset_ends, ocean.looks_needed = DataAssetState.Failed, 1
+    assert ocean.look_at_asset("asset-1").state is DataAssetState.Failed
+    with pytest.raises(TaskFailed, match="the bucket is empty") as failed:
+        there.register()
+    assert not failed.value.passes
+    ocean.asset_ends = DataAssetState.Ready
+    assert there.register().facts == {"asset_id": "asset-2"}
+
+
+def test_results_that_could_not_be_kept_while_code_ocean_was_away_are_told_and_not_kept_anew(
+    there: There, ocean: CodeOceanServer
+) -> None:
+    there.register()
+    away(ocean, 5)  # started, looked at twice, searched for the results, made them
+    with pytest.raises(TaskFailed):
+        there.run(WITH_RESULTS)
+    back(ocean)
+    ocean.asset_ends, ocean.looks_needed = DataAssetState.Failed, 1
+    assert ocean.look_at_asset("asset-2").state is DataAssetState.Failed
+    with pytest.raises(TaskFailed, match="the bucket is empty"):
+        there.run(WITH_RESULTS)
+    ocean.asset_ends = DataAssetState.Ready
+    assert there.run(WITH_RESULTS).facts == {"computation_id": "run-1", "result_id": "asset-3"}
+
+
+@pytest.mark.parametrize("answered", range(4))
+def test_whenever_code_ocean_goes_away_one_asset_is_registered(
+    there: There, ocean: CodeOceanServer, answered: int
+) -> None:
+    away(ocean, answered)
+    with suppress(TaskFailed):
+        there.register()
+    back(ocean)
+    assert there.register().facts == {"asset_id": "asset-1"}
+    assert len(ocean.assets) == 1
 
 
 def monitored(**changes: Any) -> dict[str, Any]:
