@@ -39,7 +39,7 @@ class Dispatcher:
             if self._is_to_be_handed_over(attempt, executor, now):
                 self._hand_over(attempt, executor, now)
         room = executor.room(len(live))
-        ready = self.ledger.ready(self.wave) if room else []
+        ready = self.ledger.ready(now, self.wave) if room else []
         for number, (job_id, allocation) in enumerate(ready[:room]):
             if not executor.room(len(live) + number):
                 break  # it is busy with what it was given, or does not answer

@@ -91,6 +91,8 @@ class Cause(str, Enum):
     """It had to make room for another job, or was put back into the queue."""
     NOT_LAUNCHED = "not_launched"
     """Its node could not be made ready, or could not start it."""
+    SERVICE_AWAY = "service_away"
+    """A service that it needs was away."""
     CANCELLED = "cancelled"
     """Somebody ended it there where it ran."""
 

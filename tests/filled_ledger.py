@@ -88,7 +88,7 @@ def refused(ledger: Ledger, name: str, problems: Sequence[Problem], when: dateti
 
 def hand_over(ledger: Ledger, job_id: str, when: datetime) -> list[Attempt]:
     """Hand over all of a job that is ready; return the attempts."""
-    attempts = [ledger.submitting(job, part, when) for job, part in ledger.ready(10_000) if job == job_id]
+    attempts = [ledger.submitting(job, part, when) for job, part in ledger.ready(when, 10_000) if job == job_id]
     for number, attempt in enumerate(attempts, start=4711):
         ledger.submitted(attempt, f"slurm:{number}:{attempt.key}", when)
     return attempts

@@ -77,6 +77,11 @@ FAILS = """
     json.dump({"state": "failed", "message": "The disk is full.", "facts": {}}, open(sys.argv[1], "w"))
     sys.exit(1)
 """
+AWAY = """
+    import json, sys
+    json.dump({"state": "failed", "message": "It is away.", "facts": {"passes": True}}, open(sys.argv[1], "w"))
+    sys.exit(1)
+"""
 SLEEPS = "import time; time.sleep(60)"
 
 
@@ -134,6 +139,26 @@ def test_a_task_whose_need_failed_is_not_run(tmp_path: Path) -> None:
         ("first", TaskState.FAILED, "The disk is full.")
     ]
     assert seen.state is AttemptState.ENDED
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "cause", "text"),
+    [
+        (SUCCEEDS, AWAY, Cause.SERVICE_AWAY, "It is away."),
+        (AWAY, AWAY, Cause.SERVICE_AWAY, "It is away."),
+        (SUCCEEDS, FAILS, None, None),
+        (AWAY, FAILS, None, None),
+    ],
+)
+def test_only_where_all_that_failed_passes_by_itself_was_a_service_away(
+    tmp_path: Path, first: str, second: str, cause: Cause | None, text: str | None
+) -> None:
+    attempt = an_attempt(tmp_path / "a")
+    attempt = replace(attempt, tasks=tuple(replace(task, needs=()) for task in attempt.tasks))
+    run_wrapper(write_allocation(attempt, first=first, second=second))
+    for seen in (look(attempt), *local().observe([attempt], NOW)):
+        assert (seen.cause, seen.text) == (cause, text)
+        assert seen.tasks[1].state is (TaskState.SUCCEEDED if second == SUCCEEDS else TaskState.FAILED)
 
 
 def test_what_an_attempt_took_and_the_end_of_a_failed_log_are_known(tmp_path: Path) -> None:

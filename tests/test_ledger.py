@@ -122,7 +122,7 @@ def seen(attempt: Attempt, state: TaskState, ended: AttemptState = AttemptState.
 
 def run_next(ledger: Ledger, state: TaskState = TaskState.SUCCEEDED) -> list[str]:
     """Run everything that is ready to its end; return the keys of the tasks."""
-    attempts = [ledger.submitting(job_id, allocation, NOW) for job_id, allocation in ledger.ready()]
+    attempts = [ledger.submitting(job_id, allocation, NOW) for job_id, allocation in ledger.ready(NOW)]
     for attempt in attempts:
         ledger.submitted(attempt, "handle", NOW)
     ledger.observed([seen(attempt, state) for attempt in attempts], NOW)
@@ -291,7 +291,7 @@ def test_a_job_runs_its_allocations_in_the_order_of_their_needs(ledger: Ledger) 
     assert run_next(ledger) == ["check_s3_folder_exists", "create_staging_folder"]
     assert run_next(ledger) == ["compress_data[behavior]", "compress_data[ecephys]"]
     assert run_next(ledger) == ["upload_data_to_s3"]
-    assert ledger.ready() == []
+    assert ledger.ready(NOW) == []
     standing = ledger.standing(drop_id)
     assert (standing.state, standing.jobs[0].state) == (DropState.SUCCEEDED, JobState.SUCCEEDED)
     assert states_of(ledger, drop_id)["send_job_end_email"] == "succeeded"
@@ -301,7 +301,7 @@ def test_a_job_runs_its_allocations_in_the_order_of_their_needs(ledger: Ledger) 
 def test_what_needs_a_failed_task_is_not_run_and_says_why(ledger: Ledger) -> None:
     drop_id = accept(ledger)
     run_next(ledger, TaskState.FAILED)
-    assert ledger.ready() == []
+    assert ledger.ready(NOW) == []
     standing = ledger.standing(drop_id)
     assert standing.state is DropState.FAILED
     upload = next(task for task in standing.jobs[0].tasks if task.key == "upload_data_to_s3")
@@ -315,7 +315,7 @@ def test_what_needs_a_failed_task_is_not_run_and_says_why(ledger: Ledger) -> Non
 def test_a_job_ends_only_when_everything_that_runs_has_ended(ledger: Ledger) -> None:
     drop_id = accept(ledger)
     run_next(ledger)
-    behavior, ecephys = (ledger.submitting(job_id, allocation, NOW) for job_id, allocation in ledger.ready())
+    behavior, ecephys = (ledger.submitting(job_id, allocation, NOW) for job_id, allocation in ledger.ready(NOW))
     ledger.observed([seen(behavior, TaskState.FAILED), seen(ecephys, TaskState.RUNNING, AttemptState.RUNNING)], NOW)
     assert ledger.standing(drop_id).state is DropState.RUNNING
     ledger.observed([seen(ecephys, TaskState.SUCCEEDED)], NOW)
@@ -324,7 +324,7 @@ def test_a_job_ends_only_when_everything_that_runs_has_ended(ledger: Ledger) -> 
 
 def test_a_manifest_has_failed_when_one_of_its_jobs_has(ledger: Ledger) -> None:
     drop_id = accept(ledger, "one", "two")
-    first, second = (ledger.submitting(job_id, allocation, NOW) for job_id, allocation in ledger.ready())
+    first, second = (ledger.submitting(job_id, allocation, NOW) for job_id, allocation in ledger.ready(NOW))
     ledger.observed([seen(first, TaskState.FAILED)], NOW)
     assert ledger.standing(drop_id).state is DropState.RUNNING
     ledger.observed([seen(second, TaskState.SUCCEEDED)], NOW)
@@ -365,7 +365,7 @@ def test_a_mail_whose_task_is_switched_off_is_not_written(ledger: Ledger) -> Non
 
 def test_an_attempt_that_was_stopped_leaves_no_task_without_an_end(ledger: Ledger) -> None:
     drop_id = accept(ledger)
-    ((job_id, allocation),) = ledger.ready()
+    ((job_id, allocation),) = ledger.ready(NOW)
     attempt = ledger.submitting(job_id, allocation, NOW)
     ledger.observed([Observation(attempt, True, AttemptState.ENDED)], NOW)
     assert ledger.standing(drop_id).state is DropState.CANCELLED
@@ -376,18 +376,18 @@ def test_an_attempt_that_was_stopped_leaves_no_task_without_an_end(ledger: Ledge
 
 def test_the_key_of_an_attempt_is_deterministic_and_fits_a_slurm_name(ledger: Ledger) -> None:
     accept(ledger)
-    ((job_id, allocation),) = ledger.ready()
+    ((job_id, allocation),) = ledger.ready(NOW)
     attempt = ledger.submitting(job_id, allocation, NOW)
     assert attempt.key[:4] == "dbx-"
     assert len(attempt.key) == 24
     assert attempt.key == attempt.key.lower()
     assert ledger.live_attempts() == [attempt]
-    assert ledger.ready() == []
+    assert ledger.ready(NOW) == []
 
 
 def test_an_allocation_never_has_two_live_attempts(ledger: Ledger) -> None:
     accept(ledger)
-    ((job_id, allocation),) = ledger.ready()
+    ((job_id, allocation),) = ledger.ready(NOW)
     ledger.submitting(job_id, allocation, NOW)
     with pytest.raises(MoveRefused):
         ledger.submitting(job_id, allocation, NOW)
@@ -395,7 +395,7 @@ def test_an_allocation_never_has_two_live_attempts(ledger: Ledger) -> None:
 
 def test_an_attempt_that_was_not_taken_waits_longer_each_time(ledger: Ledger) -> None:
     accept(ledger)
-    ((job_id, allocation),) = ledger.ready()
+    ((job_id, allocation),) = ledger.ready(NOW)
     attempt = ledger.submitting(job_id, allocation, NOW)
     ledger.not_submitted(attempt, "The work folder is not there.", NOW)
     assert not ledger.may_try(attempt, later(1))
@@ -413,7 +413,7 @@ def first_task(ledger: Ledger) -> TaskStanding:
 
 def test_what_an_attempt_waits_for_is_told_until_it_runs(ledger: Ledger) -> None:
     accept(ledger)
-    attempt = ledger.submitting(*ledger.ready()[0], NOW)
+    attempt = ledger.submitting(*ledger.ready(NOW)[0], NOW)
     ledger.not_submitted(attempt, "Slurm does not answer.", NOW)
     assert first_task(ledger).message == "Slurm does not answer."
     ledger.submitted(attempt, f"slurm:4711:{attempt.key}", NOW)
@@ -430,7 +430,7 @@ def test_what_an_attempt_waits_for_is_told_until_it_runs(ledger: Ledger) -> None
 
 def test_what_the_executor_calls_an_attempt_may_be_found_out_later(ledger: Ledger) -> None:
     accept(ledger)
-    attempt = ledger.submitting(*ledger.ready()[0], NOW)
+    attempt = ledger.submitting(*ledger.ready(NOW)[0], NOW)
     for handle in ("slurm:7:x", "slurm:9:x", None):
         ledger.observed([Observation(attempt, True, AttemptState.SUBMITTED, handle=handle)], later(1))
     found = ledger.attempt(attempt.key)
@@ -439,13 +439,13 @@ def test_what_the_executor_calls_an_attempt_may_be_found_out_later(ledger: Ledge
 
 def test_a_handle_of_another_kind_is_no_slurm_job(ledger: Ledger) -> None:
     accept(ledger)
-    ledger.submitted(ledger.submitting(*ledger.ready()[0], NOW), "boot:4711:1", NOW)
+    ledger.submitted(ledger.submitting(*ledger.ready(NOW)[0], NOW), "boot:4711:1", NOW)
     assert first_task(ledger).slurm_job_id is None
 
 
 def test_after_a_try_that_may_have_worked_since_when_it_is_missing_begins_anew(ledger: Ledger) -> None:
     accept(ledger)
-    attempt = ledger.submitting(*ledger.ready()[0], NOW)
+    attempt = ledger.submitting(*ledger.ready(NOW)[0], NOW)
     ledger.observed([Observation(attempt, False, attempt.state)], later(5))
     ledger.not_submitted(attempt, "Refused.", later(6))
     assert ledger.attempt(attempt.key).first_missing_at == later(5)
@@ -455,7 +455,7 @@ def test_after_a_try_that_may_have_worked_since_when_it_is_missing_begins_anew(l
 
 def test_since_when_an_attempt_is_missing_is_remembered(ledger: Ledger, tmp_path: Path) -> None:
     accept(ledger)
-    ((job_id, allocation),) = ledger.ready()
+    ((job_id, allocation),) = ledger.ready(NOW)
     attempt = ledger.submitting(job_id, allocation, NOW)
     ledger.submitted(attempt, "handle", NOW)
     ledger.observed([Observation(attempt, False, attempt.state)], later(5))
@@ -468,7 +468,7 @@ def test_since_when_an_attempt_is_missing_is_remembered(ledger: Ledger, tmp_path
 
 def test_a_late_look_at_an_ended_attempt_changes_nothing(ledger: Ledger) -> None:
     drop_id = accept(ledger)
-    ((job_id, allocation),) = ledger.ready()
+    ((job_id, allocation),) = ledger.ready(NOW)
     attempt = ledger.submitting(job_id, allocation, NOW)
     ledger.observed([seen(attempt, TaskState.SUCCEEDED)], NOW)
     before = states_of(ledger, drop_id)
@@ -479,7 +479,7 @@ def test_a_late_look_at_an_ended_attempt_changes_nothing(ledger: Ledger) -> None
 def test_a_look_that_knows_less_than_the_ledger_moves_nothing_back(ledger: Ledger) -> None:
     """A share that is away for a moment hides the start token of a process that still runs."""
     accept(ledger)
-    ((job_id, allocation),) = ledger.ready()
+    ((job_id, allocation),) = ledger.ready(NOW)
     attempt = ledger.submitting(job_id, allocation, NOW)
     ledger.observed([seen(attempt, TaskState.RUNNING, AttemptState.RUNNING)], NOW)
     ledger.observed([Observation(attempt, True, AttemptState.SUBMITTED)], NOW)
@@ -488,7 +488,7 @@ def test_a_look_that_knows_less_than_the_ledger_moves_nothing_back(ledger: Ledge
 
 def test_a_message_with_a_name_that_is_not_utf8_can_be_recorded(ledger: Ledger) -> None:
     accept(ledger)
-    ((job_id, allocation),) = ledger.ready()
+    ((job_id, allocation),) = ledger.ready(NOW)
     attempt = ledger.submitting(job_id, allocation, NOW)
     failed = TaskObservation(attempt.tasks[0].key, TaskState.FAILED, message="bad\udcff.dat cannot be read.")
     ledger.observed([Observation(attempt, True, AttemptState.ENDED, (failed,))], NOW)
@@ -497,7 +497,7 @@ def test_a_message_with_a_name_that_is_not_utf8_can_be_recorded(ledger: Ledger) 
 
 def test_of_attempts_made_at_one_time_the_first_made_comes_first(ledger: Ledger) -> None:
     accept(ledger, *"abcdefgh")
-    made = [ledger.submitting(job_id, allocation, NOW) for job_id, allocation in ledger.ready()]
+    made = [ledger.submitting(job_id, allocation, NOW) for job_id, allocation in ledger.ready(NOW)]
     assert [one.key for one in ledger.live_attempts()] == [one.key for one in made]
 
 
@@ -578,10 +578,10 @@ def test_a_job_is_not_run_again_while_another_uploads_to_its_place(ledger: Ledge
 
 def test_a_cancelled_job_starts_nothing_and_asks_what_runs_to_end(ledger: Ledger) -> None:
     accept(ledger)
-    ((job_id, allocation),) = ledger.ready()
+    ((job_id, allocation),) = ledger.ready(NOW)
     attempt = ledger.submitting(job_id, allocation, NOW)
     ledger.cancel(job_id, "Cancelled by somebody.", later(1))
-    assert ledger.ready() == []
+    assert ledger.ready(NOW) == []
     assert [one.stop_at for one in ledger.live_attempts()] == [later(1)]
     ledger.observed([Observation(attempt, True, AttemptState.ENDED)], later(2))
     (job,) = ledger.jobs()
@@ -673,7 +673,7 @@ def test_a_status_is_due_when_something_changed_and_not_more_than_once_a_second(
     (untold,) = ledger.untold(NOW)
     ledger.told(untold, NOW)
     assert ledger.untold(NOW) == []
-    ((job_id, allocation),) = ledger.ready()
+    ((job_id, allocation),) = ledger.ready(NOW)
     ledger.submitting(job_id, allocation, NOW)
     assert ledger.untold(later(0.5)) == []
     assert [one.drop_id for one in ledger.untold(later(1))] == [drop_id]
@@ -683,7 +683,7 @@ def test_the_status_of_a_large_manifest_is_due_less_often_and_its_end_at_once(le
     accept(ledger, *(f"{number:02}" for number in range(40)))
     (untold,) = ledger.untold(NOW)
     ledger.told(untold, NOW)
-    first, *others = [ledger.submitting(job_id, allocation, NOW) for job_id, allocation in ledger.ready()]
+    first, *others = [ledger.submitting(job_id, allocation, NOW) for job_id, allocation in ledger.ready(NOW)]
     ledger.observed([seen(first, TaskState.FAILED)], NOW)
     assert (len(ledger.untold(later(1.9))), len(ledger.untold(later(2)))) == (0, 1)
     ledger.observed([seen(one, TaskState.FAILED) for one in others], NOW)
@@ -706,7 +706,7 @@ def test_mails_go_out_some_at_a_time(ledger: Ledger) -> None:
 def test_what_changed_while_a_status_was_written_is_still_due(ledger: Ledger) -> None:
     accept(ledger)
     (untold,) = ledger.untold(NOW)
-    ((job_id, allocation),) = ledger.ready()
+    ((job_id, allocation),) = ledger.ready(NOW)
     ledger.submitting(job_id, allocation, NOW)
     ledger.told(untold, NOW)
     assert len(ledger.untold(later(1))) == 1
@@ -730,7 +730,7 @@ def test_an_answer_that_could_not_be_written_is_tried_again_and_said(ledger: Led
 def test_a_new_start_waits_for_nothing_that_failed_before(ledger: Ledger, tmp_path: Path) -> None:
     ledger.refuse(a_drop(), [], ["a@b.org"], NOW)
     accept(ledger, drop=a_drop("b.csv"))
-    ((job_id, allocation),) = ledger.ready()
+    ((job_id, allocation),) = ledger.ready(NOW)
     attempt = ledger.submitting(job_id, allocation, NOW)
     ledger.not_submitted(attempt, "Not now.", NOW)
     for untold in ledger.untold(NOW):
@@ -756,7 +756,7 @@ def test_a_mail_that_is_out_is_never_due_again(ledger: Ledger) -> None:
 def test_what_was_put_off_before_the_clock_went_back_is_due_now(ledger: Ledger) -> None:
     ledger.refuse(a_drop(), [], ["a@b.org"], NOW)
     accept(ledger, drop=a_drop("b.csv"))
-    ((job_id, allocation),) = ledger.ready()
+    ((job_id, allocation),) = ledger.ready(NOW)
     attempt = ledger.submitting(job_id, allocation, NOW)
     ahead = later(24 * 3600)
     ledger.not_submitted(attempt, "Not now.", ahead)
@@ -908,10 +908,10 @@ class Crashes(RuleBasedStateMachine):
             assert f"p{n}" not in self.accepted, "the same drop was accepted twice"
             self.accepted.add(f"p{n}")
 
-    @precondition(lambda self: self.ledger.ready())
+    @precondition(lambda self: self.ledger.ready(NOW))
     @rule(data=st.data())
     def intend(self, data: st.DataObject) -> None:
-        job_id, allocation = data.draw(st.sampled_from(self.ledger.ready()))
+        job_id, allocation = data.draw(st.sampled_from(self.ledger.ready(NOW)))
         attempt = self.ledger.submitting(job_id, allocation, NOW)
         assert attempt.key not in self.started
         self.started.append(attempt.key)
@@ -956,7 +956,7 @@ def test_of_one_manifest_only_a_wave_of_jobs_is_ready_and_the_rest_waits_its_tur
     accept(ledger, "one", "two", "three")
     accept(ledger, "four", drop=a_drop("b.csv", "2" * 64))
     names = {job.job_id: job.s3_prefix for job in ledger.jobs()}
-    assert [names[job_id] for job_id, _ in ledger.ready(2)] == ["one", "two", "four"]
+    assert [names[job_id] for job_id, _ in ledger.ready(NOW, 2)] == ["one", "two", "four"]
 
 
 def test_the_inventory_of_the_last_upload_of_a_job_is_kept_as_it_is(ledger: Ledger) -> None:

@@ -11,6 +11,7 @@ import pytest
 from filled_ledger import TASKS, a_drop, a_job, a_plan, at, hand_over, run_to_its_end, see
 
 from dropbox_agent import plan
+from dropbox_agent.errors import OrderRefused
 from dropbox_agent.ledger import Ledger
 from dropbox_agent.model import (
     Attempt,
@@ -27,12 +28,13 @@ from dropbox_agent.plan.retries import retries_of
 from dropbox_agent.presets import load_folder
 from dropbox_agent.states import AttemptState, Cause, JobState, TaskState
 
-OOM, TIMEOUT, NODE = Cause.OUT_OF_MEMORY, Cause.TIMEOUT, Cause.NODE_FAILED
+OOM, TIMEOUT, NODE, AWAY = Cause.OUT_OF_MEMORY, Cause.TIMEOUT, Cause.NODE_FAILED, Cause.SERVICE_AWAY
 POLICY = {
     "out_of_memory": Retry(2, 2.0, "16G"),
     "timeout": Retry(1, 1.5, "2-00:00:00"),
     "node_failed": Retry(2),
     "preempted": Retry(0),
+    "service_away": Retry(4, 3.0, 120, 15),
 }
 
 
@@ -64,16 +66,26 @@ POLICY = {
 def test_what_the_next_attempt_asks_for(
     cause: Cause, asked: Mapping[str, Any], expected: Mapping[str, Any] | None
 ) -> None:
-    again = plan.again(POLICY, cause, [cause], asked)
+    again = plan.again(POLICY, cause, [cause], asked, at(0))
     assert (None if again is None else again.resources) == expected
 
 
 def test_how_often_is_counted_for_each_cause_alone() -> None:
-    assert plan.again(POLICY, NODE, [OOM, NODE, OOM, NODE], {}) is not None
-    assert plan.again(POLICY, NODE, [NODE, NODE, NODE], {}) is None
-    assert plan.again(POLICY, OOM, [OOM, NODE, OOM], {"memory": 1}) == plan.Again(
+    assert plan.again(POLICY, NODE, [OOM, NODE, OOM, NODE], {}, at(0)) is not None
+    assert plan.again(POLICY, NODE, [NODE, NODE, NODE], {}, at(0)) is None
+    assert plan.again(POLICY, OOM, [OOM, NODE, OOM], {"memory": 1}, at(0)) == plan.Again(
         "It used more memory than it had asked for. It is run again with 2M of memory (2 of 2 times).",
         {"memory": "2M"},
+    )
+
+
+def test_a_service_that_is_away_is_waited_for_ever_longer() -> None:
+    found = [plan.again(POLICY, AWAY, [OOM, *[AWAY] * number], {}, at(0)) for number in (1, 2, 3, 4, 5)]
+    assert [one and one.not_before for one in found] == [at(15), at(45), at(120), at(120), None]
+    assert found[1] == plan.Again(
+        "A service that it needs was away. It is run again by itself at 2026-01-31 12:45 UTC (2 of 4 times).",
+        {},
+        at(45),
     )
 
 
@@ -110,6 +122,7 @@ retries:
   preempted: {times: 5}
   out_of_memory: {at_most: 64G}
   timeout: {times: 3, factor: 1.5, at_most: 1-00:00:00}
+  service_away: {times: 4, wait: 5, factor: 3, at_most: 0-12:00:00}
 """
     presets = loaded(tmp_path, text)
     assert presets.broken == {}
@@ -118,7 +131,16 @@ retries:
         "preempted": Retry(5),
         "out_of_memory": Retry(1, 2.0, "64G"),
         "timeout": Retry(3, 1.5, "1-00:00:00"),
+        "service_away": Retry(4, 3.0, "0-12:00:00", 5),
     }
+
+
+@pytest.mark.parametrize(("line", "times"), [("3", 3), ("{times: 2}", 2), ("0", 0)])
+def test_of_a_service_that_is_away_how_often_is_enough_to_say(tmp_path: Path, line: str, times: int) -> None:
+    found = loaded(tmp_path, f"retries:\n  service_away: {line}\n").job_types["x"].retries
+    assert found == {"service_away": Retry(times, 2.0, 240, 15)}
+    again = plan.again(found, AWAY, [AWAY], {}, at(0))
+    assert (again and again.not_before) == (at(15) if times else None)
 
 
 @pytest.mark.parametrize(
@@ -134,16 +156,23 @@ retries:
         ("timeout: {at_most: UNLIMITED}", "at_most of timeout has to be more than nothing, and to have an end"),
         ("out_of_memory: {at_most: 0}", "at_most of out_of_memory has to be more than nothing"),
         ("out_of_memory: {factor: 1, at_most: 1G}", "factor of out_of_memory is no number above 1, and 16 at most"),
+        ("timeout: {wait: 5, at_most: 9}", "wait is not known for timeout; known are times, factor, at_most"),
+        ("service_away: {delay: 5}", "delay is not known for service_away; known are times, wait, factor, at_most"),
+        ("service_away: {wait: soon}", "wait of service_away is no length of time"),
+        ("service_away: {wait: '0:00'}", "wait of service_away has to be more than nothing, and a day"),
+        ("service_away: {at_most: 2-00:00:00}", "at_most of service_away has to be more than nothing, and a day"),
     ],
 )
 def test_what_is_wrong_with_retries_is_told_when_the_preset_is_read(tmp_path: Path, line: str, words: str) -> None:
     assert words in loaded(tmp_path, f"retries:\n  {line}\n").broken["x"]
 
 
-def test_the_shipped_job_types_are_run_again_after_what_a_cluster_does(tmp_path: Path) -> None:
+def test_the_shipped_job_types_are_run_again_after_what_a_cluster_does_and_when_a_service_was_away(
+    tmp_path: Path,
+) -> None:
     shipped = load_folder(Path(__file__).parent.parent / "config" / "job_types", plan.task_ids(), ("ecephys",))
     assert set(retries_of("default", shipped)) == {
-        "out_of_memory", "timeout", "node_failed", "preempted", "not_launched",
+        "out_of_memory", "timeout", "node_failed", "preempted", "not_launched", "service_away",
     }  # fmt: skip
 
 
@@ -228,7 +257,7 @@ def test_what_failed_by_its_own_doing_is_not_run_again(ledger: Ledger) -> None:
     behavior, ecephys = hand_over(ledger, job_id, at(2))
     ledger.observed([ended(behavior, None), ended(ecephys, None)], at(3))
     assert (compress(ledger)[0], the_job(ledger).state) == ("failed", JobState.FAILED)
-    assert ledger.ready() == []
+    assert ledger.ready(at(60)) == []
     assert mails(ledger) == ["begin", "fail"]
 
 
@@ -273,7 +302,7 @@ def test_what_is_to_be_cancelled_is_not_run_again(ledger: Ledger) -> None:
     behavior, ecephys = hand_over(ledger, job_id, at(2))
     ledger.cancel(job_id, "Cancelled by somebody.", at(3))
     ledger.observed([ended(behavior, OOM), ended(ecephys, NODE)], at(4))
-    assert (ledger.ready(), ledger.live_attempts()) == ([], [])
+    assert (ledger.ready(at(60)), ledger.live_attempts()) == ([], [])
     assert the_job(ledger).state is JobState.FAILED
 
 
@@ -312,3 +341,90 @@ def test_every_attempt_stays_in_the_standing_with_what_it_took(ledger: Ledger) -
     task = next(task for task in the_job(ledger).tasks if task.key == "compress_data[ecephys]")
     assert (task.node, task.elapsed_seconds, task.max_rss_bytes, task.log_end) == ("n2", 3.0, None, "it broke")
     assert task.earlier == (EarlierAttempt(1, at(3), NODE, "It ended.", "4712", "n1", 12.5, 1000),)
+
+
+# --- a service that was away -----------------------------------------------------------------------------------------
+
+
+def away(ledger: Ledger, job_id: str, since: float) -> Attempt:
+    """Hand over what is ready; the compression of ecephys ends because a service is away."""
+    attempt = next(one for one in hand_over(ledger, job_id, at(since)) if one.tasks[0].modality == "ecephys")
+    task = TaskObservation(attempt.tasks[0].key, TaskState.FAILED, ended=at(since), message="It is away.", passes=True)
+    ledger.observed([Observation(attempt, True, AttemptState.ENDED, (task,), "It is away.", cause=AWAY)], at(since))
+    return attempt
+
+
+def ready_at(ledger: Ledger, *minutes: float) -> list[bool]:
+    """Return at which of these times the compression of ecephys is to be handed over."""
+    allocation = next(task for task in the_job(ledger).plan.tasks if task.key == "compress_data[ecephys]").allocation
+    return [any(part == allocation for _, part in ledger.ready(at(minute))) for minute in minutes]
+
+
+def test_what_failed_because_a_service_was_away_is_run_again_after_its_wait_and_told_each_time(ledger: Ledger) -> None:
+    job_id = accepted_job(ledger)
+    away(ledger, job_id, 10)
+    words = "A service that it needs was away. It is run again by itself at 2026-01-31 12:25 UTC"
+    assert compress(ledger) == ("waiting", 1, f"{words} (1 of 4 times).")
+    assert ready_at(ledger, 10, 24.9, 25) == [False, False, True]
+    away(ledger, job_id, 30)
+    assert ready_at(ledger, 74, 75) == [False, True]
+    away(ledger, job_id, 75)
+    away(ledger, job_id, 195)
+    away(ledger, job_id, 315)
+    assert compress(ledger) == ("failed", 5, "It is away.")
+    assert ready_at(ledger, 10_000) == [False]
+    assert mails(ledger) == ["begin", "retry", "retry", "retry", "retry"]
+    task = next(task for task in the_job(ledger).tasks if task.key == "compress_data[ecephys]")
+    assert [(one.number, one.cause, one.message) for one in task.earlier] == [
+        (number, AWAY, "It is away.") for number in (1, 2, 3, 4)
+    ]
+    history = ledger.history("task", f"{job_id}/compress_data[ecephys]")
+    assert [to for _, to in history] == ["submitted", "failed", "waiting"] * 4 + ["submitted", "failed"]
+
+
+def test_an_agent_that_starts_anew_goes_on_waiting_for_a_service(tmp_path: Path, ledger: Ledger) -> None:
+    job_id = accepted_job(ledger)
+    attempt = away(ledger, job_id, 10)
+    ledger.close()
+    again = Ledger.open(tmp_path / "state" / "ledger.sqlite", tmp_path / "work", at(11))
+    again.observed([Observation(attempt, True, AttemptState.ENDED, cause=AWAY)], at(12))
+    assert ready_at(again, 24, 25) == [False, True]
+    assert mails(again) == ["begin", "retry"]
+    again.close()
+
+
+def test_other_tasks_do_not_wait_for_the_service_one_of_them_needs(ledger: Ledger) -> None:
+    job_id = accepted_job(ledger)
+    behavior, ecephys = hand_over(ledger, job_id, at(10))
+    ledger.observed([ended(behavior, NODE), ended(ecephys, AWAY)], at(10))
+    assert [attempt.tasks[0].modality for attempt in hand_over(ledger, job_id, at(11))] == ["behavior"]
+
+
+def test_an_order_to_run_again_does_not_wait(ledger: Ledger) -> None:
+    job_id = accepted_job(ledger)
+    away(ledger, job_id, 10)
+    assert ledger.retry(job_id, None, at(11)) == 1
+    assert ready_at(ledger, 11) == [True]
+    assert the_job(ledger).state is JobState.RUNNING
+    away(ledger, job_id, 12)
+    assert str(compress(ledger)[2]).endswith("(2 of 4 times).")
+    with pytest.raises(OrderRefused, match="is running; only what failed or was cancelled"):
+        ledger.retry(job_id, None, at(60))
+
+
+def test_a_job_that_waits_for_a_service_is_cancelled_and_run_again_as_any_other(ledger: Ledger) -> None:
+    job_id = accepted_job(ledger)
+    behavior, ecephys = hand_over(ledger, job_id, at(10))
+    see(ledger, behavior, TaskState.SUCCEEDED, at(10), at(10))
+    ledger.observed([ended(ecephys, AWAY)], at(10))
+    ledger.cancel(job_id, "Cancelled by somebody.", at(11))
+    assert the_job(ledger).state is JobState.CANCELLED
+    assert ledger.ready(at(600)) == []
+    ledger.retry(job_id, None, at(12))
+    assert ready_at(ledger, 12) == [True]
+
+
+def test_a_wait_that_only_a_wrong_clock_can_have_written_is_no_wait(ledger: Ledger) -> None:
+    job_id = accepted_job(ledger)
+    away(ledger, job_id, 3 * 24 * 60)
+    assert ready_at(ledger, 10) == [True]

@@ -396,6 +396,17 @@ def test_end_records_decide_and_nobody_is_asked(attempt: Attempt) -> None:
     assert cluster.asked == 0
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_the_end_record_says_that_a_service_was_away_whatever_slurm_says(attempt: Attempt, answers: bool) -> None:
+    ran = handed_over(started(attempt, "succeeded", "failed", whole=True))
+    record = {"state": "failed", "message": "It is away.", "exit_code": 1, "facts": {"passes": True}}
+    AttemptFolder(attempt.folder).ended("two").write_text(json.dumps(record))
+    executor = on(Script([a_job("FAILED", nodes="n1")], answers=answers))
+    for seconds in (0, 60):
+        (seen,) = executor.observe([ran], later(seconds))
+        assert (seen.state, seen.cause, seen.text) == (AttemptState.ENDED, Cause.SERVICE_AWAY, "It is away.")
+
+
 def test_an_attempt_whose_handle_was_never_recorded_is_known_by_who_took_its_token(attempt: Attempt) -> None:
     (seen,) = on(Script()).observe([started(attempt, "succeeded", "succeeded", whole=True)], NOW)
     assert seen.handle == f"slurm:7:{KEY}"

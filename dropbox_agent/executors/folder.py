@@ -146,9 +146,17 @@ def look(attempt: Attempt) -> Observation:
     found = Observation(attempt, True, AttemptState.RUNNING if end is None else AttemptState.ENDED, tasks)
     array = elements.array_of(attempt)
     found = found if array is None else elements.look(found, array)
-    return (
-        found if found.state is AttemptState.RUNNING else replace(found, facts=_facts(folder, end or {}, found.tasks))
-    )
+    if found.state is AttemptState.RUNNING:
+        return found
+    return _with_what_was_away(replace(found, facts=_facts(folder, end or {}, found.tasks)))
+
+
+def _with_what_was_away(ended: Observation) -> Observation:
+    """Only where nothing else failed as well: that would fail again."""
+    failed = [task for task in ended.tasks if task.state is TaskState.FAILED]
+    if not failed or not all(task.passes for task in failed):
+        return ended
+    return replace(ended, cause=Cause.SERVICE_AWAY, text=failed[0].message)
 
 
 def _facts(folder: AttemptFolder, end: Mapping[str, Any], tasks: Sequence[TaskObservation]) -> AttemptFacts:
@@ -234,13 +242,18 @@ def _task(folder: AttemptFolder, key: str) -> TaskObservation | None:
         progress=read_json(folder.progress(key)),
         log=str(folder.log(key)),
         inventory_sha256=_inventory(record) if state is TaskState.SUCCEEDED else None,
+        passes=state is TaskState.FAILED and _said(record).get("passes") is True,
     )
 
 
 def _inventory(record: Mapping[str, Any]) -> str | None:
-    facts = record.get("facts")
-    said = facts.get("inventory_sha256") if isinstance(facts, Mapping) else None
+    said = _said(record).get("inventory_sha256")
     return said if isinstance(said, str) else None
+
+
+def _said(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    facts = record.get("facts")
+    return facts if isinstance(facts, Mapping) else {}
 
 
 def _end_state(end: dict[str, Any] | None) -> TaskState:

@@ -18,17 +18,21 @@ from dropbox_agent.states import ATTEMPT_MOVES, AttemptState, Cause, TaskState
 class Attempts(Jobs):
     """What goes to an executor and comes back."""
 
-    def ready(self, wave: int = 50) -> list[tuple[str, int]]:
+    def ready(self, now: datetime, wave: int = 50) -> list[tuple[str, int]]:
         """Return (job_id, allocation) of all that may be handed to an executor, oldest job first.
 
-        Of one manifest only the first ``wave`` jobs that have not ended take part; the others wait for their turn.
+        Of one manifest only the first ``wave`` jobs that have not ended take part; the others wait for their turn. What
+        is to be run again later is not among them before its time; a time that only a wrong clock can have written is
+        not waited for.
         """
         rows = self._all(
             "WITH live AS (SELECT job_id, row_number() OVER (PARTITION BY drop_id ORDER BY position) AS place"
             " FROM jobs WHERE state IN ('accepted', 'running'))"
             " SELECT job_id, allocation FROM ready JOIN live USING (job_id) JOIN jobs USING (job_id) WHERE place <= ?"
+            " AND NOT EXISTS (SELECT 1 FROM attempts WHERE attempts.job_id = ready.job_id"
+            " AND attempts.allocation = ready.allocation AND try_at > ? AND try_at <= ?)"
             " ORDER BY jobs.created, jobs.drop_id, jobs.position, allocation",
-            (wave,),
+            (wave, as_text(now), as_text(now + plans.LONGEST_WAIT)),
         )
         return [(row["job_id"], row["allocation"]) for row in rows]
 
@@ -127,7 +131,7 @@ class Attempts(Jobs):
 
     def _record_end(self, observation: Observation, now: datetime) -> None:
         attempt, at = observation.attempt, as_text(now)
-        again = self._again(observation)
+        again = self._again(observation, now)
         self._record_facts(attempt.key, observation.facts, observation.cause, again)
         if again is None:
             self._cancel_unreachable(attempt.job_id, at)
@@ -140,9 +144,13 @@ class Attempts(Jobs):
             " WHERE job_id = ? AND allocation = ? AND attempt = ? AND state IN ('failed', 'cancelled')",
             (again.words, at, attempt.job_id, attempt.allocation, attempt.number),
         )
+        self._do(
+            "UPDATE attempts SET try_at = ? WHERE attempt_key = ?",
+            (again.not_before and as_text(again.not_before), attempt.key),
+        )
         self._add_retry_mail(attempt.job_id, now)
 
-    def _again(self, observation: Observation) -> plans.Again | None:
+    def _again(self, observation: Observation, now: datetime) -> plans.Again | None:
         """Return how the attempt is followed by another, by the retries of its plan; None when it is not."""
         attempt, cause = observation.attempt, observation.cause
         job = self._one("SELECT plan, state, retries FROM jobs WHERE job_id = ?", (attempt.job_id,))
@@ -157,7 +165,7 @@ class Attempts(Jobs):
         )
         before = [Cause(row["cause"]) for row in rows]
         asked = {**(attempt.tasks[0].settings.get("image_resources") or {}), **attempt.resources}
-        return plans.again(plans.from_json(json.loads(job["plan"])).retries, cause, [*before, cause], asked)
+        return plans.again(plans.from_json(json.loads(job["plan"])).retries, cause, [*before, cause], asked, now)
 
     def _add_facts(self, key: str, job_id: str, allocation: int) -> None:
         """What the attempt before it was given more of, this one has too."""

@@ -18,9 +18,13 @@ SELECT key FROM later
 def retry(connection: sqlite3.Connection, job_id: str, from_task: str | None, at: str) -> int:
     """Let the tasks that did not end well run again, and those from ``from_task`` on; return how many.
 
-    What succeeded is kept. Raises OrderRefused for a job that is not there, still runs, or has nothing to run again.
+    What succeeded is kept; what waits to be run again by itself waits no longer. Raises OrderRefused for a job that is
+    not there, still runs, or has nothing to run again.
     """
     state = _state(connection, job_id)
+    waited = _wait_no_longer(connection, job_id, at)
+    if waited and state == "running" and from_task is None:
+        return waited
     if state not in ("failed", "cancelled") and (from_task is None or state != "succeeded"):
         raise OrderRefused(f"Job {job_id} is {state}; only what failed or was cancelled is run again.")
     _require_free(connection, job_id)
@@ -60,6 +64,13 @@ def cancel(connection: sqlite3.Connection, job_id: str, why: str, at: str) -> No
         " WHERE job_id = ? AND state IN ('submitting', 'submitted', 'running')",
         (at, at, job_id),
     )
+
+
+def _wait_no_longer(connection: sqlite3.Connection, job_id: str, at: str) -> int:
+    changed = connection.execute(
+        "UPDATE attempts SET try_at = NULL WHERE job_id = ? AND state IN ('ended', 'lost') AND try_at > ?", (job_id, at)
+    )
+    return changed.rowcount
 
 
 def _to_run_again(connection: sqlite3.Connection, job_id: str, from_task: str | None) -> list[str]:

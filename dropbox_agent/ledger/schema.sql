@@ -174,7 +174,7 @@ CREATE TABLE attempts (
     submitted   TEXT,
     first_missing TEXT,
     tries       INTEGER NOT NULL DEFAULT 0,  -- times the executor refused it
-    try_at      TEXT,                 -- not before this time
+    try_at      TEXT,                 -- not before this time; of one that has ended: the one after it
     message     TEXT,
     stop_at     TEXT,                 -- since when it is to be ended
     updated     TEXT NOT NULL,

@@ -73,6 +73,8 @@ class TaskObservation:
     log: str | None = None
     inventory_sha256: str | None = None
     """What an upload that ended well said of its inventory."""
+    passes: bool = False
+    """What it failed of may pass by itself."""
 
 
 @dataclass(frozen=True)

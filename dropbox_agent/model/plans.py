@@ -54,9 +54,11 @@ class Retry:
 
     times: int
     factor: float = 2.0
-    """How much more memory or time each time."""
+    """How much more memory or time each time, or how much longer a wait."""
     at_most: str | int | None = None
     """The most it asks for in the end, as image_resources has it: ``128G``, ``2-00:00:00``."""
+    wait: str | int | None = None
+    """How long is waited before the first time; each time ``factor`` times as long, and never longer than at_most."""
 
 
 @dataclass(frozen=True)

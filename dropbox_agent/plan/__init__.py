@@ -18,7 +18,7 @@ from dropbox_agent.plan.resources import environment as resource_environment
 from dropbox_agent.plan.resources import options as resource_options
 from dropbox_agent.plan.resources import problems as resource_problems
 from dropbox_agent.plan.resources import starts_in
-from dropbox_agent.plan.retries import Again, again, read_retries
+from dropbox_agent.plan.retries import LONGEST_WAIT, Again, again, read_retries
 from dropbox_agent.plan.script import Unrenderable, render_script, script_faults
 from dropbox_agent.plan.stored import from_json, plan_hash, to_json
 
@@ -26,6 +26,7 @@ __all__ = [
     "BY_MODALITY",
     "DEFAULT",
     "DONE_IN_THE_PLAN",
+    "LONGEST_WAIT",
     "NO_CONTAINERS",
     "PIPELINE",
     "TASK_FIELDS",

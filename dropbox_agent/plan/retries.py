@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from dropbox_agent.model import Presets, Retry
@@ -19,7 +20,11 @@ from dropbox_agent.states import Cause
 MOST_TIMES = 20
 LARGEST_FACTOR = 16
 DEFAULT_FACTOR = 2.0
-FIELDS = ("times", "factor", "at_most")
+FIRST_WAIT_MINUTES = 15
+LONGEST_WAIT_MINUTES = 240
+"""How long a service that is away is waited for, where a job type names only how often."""
+LONGEST_WAIT = timedelta(days=1)
+"""No job type may ask for more."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,10 @@ class _Amount:
         return _number(self.reads(value))
 
 
+TIME = _Amount(("time", "time_limit"), minutes, "", "time")
 GROWING: Mapping[Cause, _Amount] = {
     Cause.OUT_OF_MEMORY: _Amount(("memory", "memory_per_cpu", "memory_per_node"), megabytes, "M", "memory"),
-    Cause.TIMEOUT: _Amount(("time", "time_limit"), minutes, "", "time"),
+    Cause.TIMEOUT: TIME,
 }
 """Causes for which as much again would not be enough."""
 WHY: Mapping[Cause, str] = {
@@ -49,6 +55,7 @@ WHY: Mapping[Cause, str] = {
     Cause.NODE_FAILED: "The machine it ran on failed, or Slurm lost sight of it.",
     Cause.PREEMPTED: "It was stopped to make room for another job, or put back into the queue.",
     Cause.NOT_LAUNCHED: "It could not be started on its node.",
+    Cause.SERVICE_AWAY: "A service that it needs was away.",
 }
 RETRIED = tuple(cause for cause in Cause if cause is not Cause.CANCELLED)
 
@@ -61,9 +68,12 @@ class Again:
     """``It used more memory than it had asked for. It is run again with 8192M of memory (1 of 2 times).``"""
     resources: Mapping[str, Any] = field(default_factory=dict)
     """What it asks for instead of what its tasks do."""
+    not_before: datetime | None = None
 
 
-def again(policy: Mapping[str, Retry], cause: Cause, before: Sequence[Cause], asked: Mapping[str, Any]) -> Again | None:
+def again(
+    policy: Mapping[str, Retry], cause: Cause, before: Sequence[Cause], asked: Mapping[str, Any], now: datetime
+) -> Again | None:
     """Return how an attempt that ended for ``cause`` is followed by another, or None when it is not.
 
     ``before``: why the attempts of this task ended since somebody last ordered it, this one included. ``asked``: what
@@ -74,6 +84,9 @@ def again(policy: Mapping[str, Retry], cause: Cause, before: Sequence[Cause], as
     if retry is None or used > retry.times:
         return None
     count = f"({used} of {retry.times} times)"
+    if cause is Cause.SERVICE_AWAY:
+        at = (now + _wait(retry, used)).astimezone(timezone.utc)
+        return Again(f"{WHY[cause]} It is run again by itself at {at:%Y-%m-%d %H:%M} UTC {count}.", not_before=at)
     amount = GROWING.get(cause)
     if amount is None:
         return Again(f"{WHY[cause]} It is run again as it was {count}.")
@@ -92,6 +105,11 @@ def retries_of(job_type: str, presets: Presets) -> dict[str, Retry]:
         own = {cause: retry for one in chain(presets, name) for cause, retry in one.retries.items()}
         found = {**own, **found}
     return found
+
+
+def _wait(retry: Retry, number: int) -> timedelta:
+    first, most = TIME.number(retry.wait), TIME.number(retry.at_most)
+    return timedelta(minutes=min(first * retry.factor ** (number - 1), most))
 
 
 def _more(amount: _Amount, retry: Retry, asked: Mapping[str, Any]) -> tuple[str, Any] | None:
@@ -136,28 +154,46 @@ def read_retries(given: Mapping[str, Any]) -> tuple[dict[str, Retry], tuple[tupl
         wrong = list(_faults(name, value))
         faults += wrong
         if not wrong:
-            found[name] = _retry(value)
+            found[name] = _retry(Cause(name), value)
     return found, tuple(faults)
 
 
-def _retry(value: Any) -> Retry:
-    group = value if isinstance(value, Mapping) else {"times": value}
-    return Retry(group.get("times", 1), float(group.get("factor", DEFAULT_FACTOR)), group.get("at_most"))
+def _retry(cause: Cause, value: Any) -> Retry:
+    group = {**_unsaid(cause), **_group(value)}
+    return Retry(
+        group.get("times", 1), float(group.get("factor", DEFAULT_FACTOR)), group.get("at_most"), group.get("wait")
+    )
+
+
+def _unsaid(cause: Cause) -> Mapping[str, Any]:
+    if cause is not Cause.SERVICE_AWAY:
+        return {}
+    return {"wait": FIRST_WAIT_MINUTES, "at_most": LONGEST_WAIT_MINUTES}
+
+
+def _group(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {"times": value}
+
+
+def _fields(cause: Cause) -> tuple[str, ...]:
+    if cause is Cause.SERVICE_AWAY:
+        return ("times", "wait", "factor", "at_most")
+    return ("times", "factor", "at_most") if cause in GROWING else ("times",)
 
 
 def _faults(name: str, value: Any) -> Iterator[tuple[tuple[str, ...], str]]:
     if name not in {cause.value for cause in RETRIED}:
         yield (name,), f"{name} is never run again; known are {', '.join(cause.value for cause in RETRIED)}"
         return
-    group = value if isinstance(value, Mapping) else {"times": value}
-    amount = GROWING.get(Cause(name))
-    known = FIELDS if amount else FIELDS[:1]
+    group, amount, known = _group(value), GROWING.get(Cause(name)), _fields(Cause(name))
     for one in group:
         if one not in known:
             yield (name, str(one)), f"{one} is not known for {name}; known are {', '.join(known)}"
     yield from _number_faults(name, group)
     if amount is not None and group.get("times", 1) != 0:
         yield from _limit_faults(name, group.get("at_most"), amount)
+    if Cause(name) is Cause.SERVICE_AWAY:
+        yield from _wait_faults(name, {**_unsaid(Cause.SERVICE_AWAY), **group})
 
 
 def _number_faults(name: str, group: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -177,3 +213,13 @@ def _limit_faults(name: str, most: Any, amount: _Amount) -> Iterator[tuple[tuple
             yield (name, "at_most"), f"at_most of {name} has to be more than nothing, and to have an end"
     except Unfit as unfit:
         yield (name, "at_most"), f"at_most of {name} {unfit}"
+
+
+def _wait_faults(name: str, group: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], str]]:
+    longest = LONGEST_WAIT / timedelta(minutes=1)
+    for one in ("wait", "at_most"):
+        try:
+            if not 0 < TIME.number(group[one]) <= longest:
+                yield (name, one), f"{one} of {name} has to be more than nothing, and a day (1-00:00:00) at most"
+        except Unfit as unfit:
+            yield (name, one), f"{one} of {name} {unfit}"

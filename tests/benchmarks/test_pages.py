@@ -128,7 +128,7 @@ def copied(connection: sqlite3.Connection, number: int) -> None:
 def at_work(ledger: Ledger) -> Iterator[list[float]]:
     """Let an agent write all the time; yield how long each of its steps took, in milliseconds."""
     over, steps = threading.Event(), list[float]()
-    live = [job_id for job_id, _ in ledger.ready(10)[:50]]
+    live = [job_id for job_id, _ in ledger.ready(NOW, 10)[:50]]
 
     def work() -> None:
         while not over.is_set():
