@@ -126,6 +126,8 @@ class Agent:
         self._furnish_once(inbox, now)
         if inbox.trouble is None:
             self._telling.tell(inbox, self.ledger, self.answerer.write_status, self.beside, now)
+            if self.on_rewrite != "refuse":
+                rewriting.forget_what_is_gone(inbox, self.ledger, now)
             if left := inbox.left_over(now):
                 with suppress(AgentError):
                     self.beside(inbox.path, lambda: deliver.remove_temporary(inbox.path, left))

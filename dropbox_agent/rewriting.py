@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Literal
 
 from dropbox_agent.deliver import Names
+from dropbox_agent.inbox import Inbox
 from dropbox_agent.ledger import Ledger
 from dropbox_agent.model import Drop, Standing
 from dropbox_agent.states import DropState
@@ -50,6 +51,13 @@ def release(standing: Standing, ledger: Ledger, now: datetime) -> None:
     """Let the newer version be taken, or forget it when the file says again what this one said."""
     if CHANGED in (standing.note or ""):
         ledger.note(standing.drop_id, "", now)
+
+
+def forget_what_is_gone(inbox: Inbox, ledger: Ledger, now: datetime) -> None:
+    """A newer version that was taken away before it was taken is waited for no more."""
+    for drop_id, name in ledger.noted(inbox.path, CHANGED):
+        if inbox.is_gone(name):
+            ledger.note(drop_id, "", now)
 
 
 def _how_to_run(name: str) -> str:

@@ -178,3 +178,20 @@ def test_a_file_that_says_again_what_it_said_waits_no_more(made: Callable[[str],
     site.live(60)
     assert site.versions() == [("succeeded", ["1"])]
     assert "changed" not in site.told()["summary"]
+
+
+@pytest.mark.parametrize("policy", ["queue", "hold"])
+def test_a_new_version_that_is_taken_away_is_waited_for_no_more(made: Callable[[str], Site], policy: str) -> None:
+    site = made(policy)
+    site.write("1")
+    site.live()
+    site.write("2")
+    site.live()
+    assert "changed" in site.told()["summary"]
+    (site.inbox / "s.csv").unlink()
+    site.live(60)
+    assert site.told()["state"] == "running"
+    assert "changed" not in site.told()["summary"]
+    site.executor.is_open = True
+    site.live(30)
+    assert site.versions() == [("succeeded", ["1"])]

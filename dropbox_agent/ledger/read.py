@@ -111,6 +111,13 @@ class Reader:
         """Return whether no newer version of the same manifest has been recorded."""
         return self._number(f"SELECT count(*) FROM drops WHERE drop_id = ? AND {LATEST}", (drop_id,)) == 1
 
+    def noted(self, inbox: Path, text: str) -> list[tuple[int, str]]:
+        """Return (drop, manifest) of the latest versions in an inbox whose note has this text in it."""
+        rows = self._all(
+            f"SELECT drop_id, name FROM drops WHERE inbox = ? AND instr(note, ?) AND {LATEST}", (str(inbox), text)
+        )
+        return [(row["drop_id"], row["name"]) for row in rows]
+
     def jobs(self, limit: int = 100, offset: int = 0) -> list[JobStanding]:
         """Return the jobs, newest first."""
         rows = self._all(f"{JOBS} ORDER BY jobs.created DESC, jobs.position LIMIT ? OFFSET ?", (limit, offset))
