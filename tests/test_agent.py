@@ -80,6 +80,24 @@ def test_a_manifest_goes_the_whole_path(agent: Agent, row: dict[str, str]) -> No
     assert agent.is_idle()
 
 
+def test_manifests_with_odd_names_go_the_whole_path(agent: Agent, row: dict[str, str]) -> None:
+    odd = [
+        "a\nb.csv",
+        "-rf $(touch x) `x` 'q\".csv",
+        "\u202ecsv.csv",
+        "%s{{7*7}}\x1b[31m.csv",
+        "\U0001f600" * 62 + ".csv",
+    ]
+    for number, name in enumerate(odd):
+        write_csv(inbox_of(agent) / name, [{**row, "subject_id": str(number)}])
+    run(agent, 0, 2, 3, 4, 5, 6)
+    assert {standing.name: standing.state for standing in agent.ledger.drops()} == dict.fromkeys(
+        odd, DropState.SUCCEEDED
+    )
+    assert all((inbox_of(agent) / deliver.Names(name).status_html).exists() for name in odd)
+    assert agent.trouble() == []
+
+
 def test_nothing_is_recorded_before_a_file_has_settled(agent: Agent, row: dict[str, str]) -> None:
     write_csv(inbox_of(agent) / "s.csv", [row])
     run(agent, 0, 1)

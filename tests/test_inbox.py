@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import socket
 import struct
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -240,12 +242,25 @@ def make_folder(path: Path) -> None:
     path.mkdir()
 
 
-@pytest.mark.parametrize("make", [make_fifo, make_link, make_loop, make_folder])
+def make_socket(path: Path) -> None:
+    with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as made:
+        made.bind(f"{short}/s")
+        os.rename(f"{short}/s", path)
+
+
+@pytest.mark.parametrize("make", [make_fifo, make_link, make_loop, make_folder, make_socket])
 def test_what_is_no_plain_file_is_neither_followed_nor_waited_for(inbox: Inbox, make: Callable[[Path], None]) -> None:
     make(inbox.path / "a.csv")
     look(inbox, NOW)
     assert look(inbox, later(100)) == []
     assert [name for name, _ in inbox.left_alone()] == ["a.csv"]
+
+
+def test_a_file_with_another_name_elsewhere_is_taken(inbox: Inbox, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere.csv").write_text("one")
+    os.link(tmp_path / "elsewhere.csv", inbox.path / "a.csv")
+    look(inbox, NOW)
+    assert names(look(inbox, later(2))) == ["a.csv"]
 
 
 def test_a_name_that_is_not_utf8_is_told(inbox: Inbox) -> None:
