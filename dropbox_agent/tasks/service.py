@@ -7,8 +7,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 import httpx
@@ -183,23 +183,19 @@ def _within(seconds: float, act: Callable[[], T]) -> T:
 
     A limit for each read alone would wait for ever for a server that sends a byte now and then.
     """
-    ended: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+    answer: Future[T] = Future()
 
     def run() -> None:
         try:
-            ended.put((act(), None))
+            answer.set_result(act())
         except BaseException as error:
-            ended.put((None, error))
+            answer.set_exception(error)
 
     # What is not waited for any more must not keep the process from ending.
     threading.Thread(target=run, name="service", daemon=True).start()
-    try:
-        value, error = ended.get(timeout=seconds)
-    except Empty:
-        raise httpx.ReadTimeout(f"no whole answer in {seconds:g} s") from None
-    if error is not None:
-        raise error
-    return value  # type: ignore[return-value]
+    if not wait([answer], timeout=seconds).done:
+        raise httpx.ReadTimeout(f"no whole answer in {seconds:g} s")
+    return answer.result()
 
 
 def _whole(response: httpx.Response) -> bytes:
