@@ -143,6 +143,11 @@ class OneJob:
         value: dict[str, Any] = json.loads(self.attempt_folder.progress(key).read_text())
         return value
 
+    def metadata_file(self, name: str) -> dict[str, Any]:
+        """Return what a metadata file says that is to be uploaded."""
+        value: dict[str, Any] = json.loads((self.content / name).read_text())
+        return value
+
     def staged(self) -> None:
         """Make the staging folder and link every modality into it."""
         assert self.run("create_staging_folder").state == "succeeded"

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from http_server import Faulty, serving
+from metadata_server import answer
 from one_job import OneJob
 
 
@@ -14,6 +16,13 @@ from one_job import OneJob
 def job(tmp_path: Path) -> OneJob:
     """A job whose run folder, bucket and sources are there; nothing of it has run."""
     return OneJob.in_folder(tmp_path)
+
+
+@pytest.fixture
+def metadata_server() -> Iterator[Faulty]:
+    """A metadata service that answers well, until it is told otherwise."""
+    with serving(answer) as server:
+        yield server
 
 
 @pytest.fixture

@@ -7,13 +7,11 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from http_server import Faulty, Reply, serving
-from metadata_server import FUNDER, KNOWN, answer
+from http_server import Faulty, Reply
+from metadata_server import FUNDER, KNOWN
 from one_job import PREFIX, OneJob, tree, write
 
 from dropbox_agent.model import Container
@@ -35,36 +33,26 @@ SETTINGS = {
 
 
 @pytest.fixture
-def server() -> Iterator[Faulty]:
-    with serving(answer) as found:
-        yield found
-
-
-@pytest.fixture
-def ready(job: OneJob, server: Faulty) -> OneJob:
+def ready(job: OneJob, metadata_server: Faulty) -> OneJob:
     if importlib.util.find_spec(MAPPER) is None:
         pytest.skip("the extra [metadata] is not installed, or there is no such package for this Python")
-    job.changes = {"metadata_service": server.url, "metadata_required": True, "metadata_dir": job.metadata}
+    job.changes = {"metadata_service": metadata_server.url, "metadata_required": True, "metadata_dir": job.metadata}
     write(job.metadata, {"acquisition.json": json.dumps(ACQUISITION).encode(), "notes.txt": b"dim"})
     job.run("create_staging_folder")
     return job
-
-
-def read(job: OneJob, name: str) -> Any:
-    return json.loads((job.content / name).read_text())
 
 
 def test_it_makes_what_is_missing_and_keeps_what_was_brought(ready: OneJob) -> None:
     before = tree(ready.metadata)
     outcome = ready.run(GATHER, job_settings=SETTINGS)
     assert "aind-metadata-mapper made acquisition.json, data_description.json, instrument.json" in outcome.message
-    described = read(ready, "data_description.json")
+    described = ready.metadata_file("data_description.json")
     assert (described["subject_id"], described["tags"]) == ("0012", ["bright"])
     assert (described["project_name"], described["funding_source"][0]["funder"]) == ("Ephys Platform", FUNDER)
     assert described["name"] == PREFIX.removeprefix("ecephys_")
-    assert read(ready, "instrument.json")["instrument_id"] == "323"
-    assert read(ready, "subject.json") == KNOWN["subject/0012"]
-    assert read(ready, "original_metadata/uploaded_json/acquisition.json") == ACQUISITION
+    assert ready.metadata_file("instrument.json")["instrument_id"] == "323"
+    assert ready.metadata_file("subject.json") == KNOWN["subject/0012"]
+    assert ready.metadata_file("original_metadata/uploaded_json/acquisition.json") == ACQUISITION
     assert outcome.facts["missing"] == []
     assert tree(ready.metadata) == before, "it writes among the files it is given, and these are a copy"
     assert sorted(path.name for path in ready.content.iterdir()) == [
@@ -82,7 +70,9 @@ def test_a_job_without_settings_for_it_does_without_it(ready: OneJob, monkeypatc
     assert "mapper" not in ready.run(GATHER, job_settings={"data_description_settings": described}).message
 
 
-def test_it_sees_the_jobs_own_folders_and_the_sites_own_service(ready: OneJob, server: Faulty, tmp_path: Path) -> None:
+def test_it_sees_the_jobs_own_folders_and_the_sites_own_service(
+    ready: OneJob, metadata_server: Faulty, tmp_path: Path
+) -> None:
     hostile = {
         "output_dir": str(tmp_path / "out"),
         "metadata_dir": "/etc",
@@ -90,8 +80,8 @@ def test_it_sees_the_jobs_own_folders_and_the_sites_own_service(ready: OneJob, s
     }
     ready.run(GATHER, job_settings={**SETTINGS, **hostile, "subject_id": "9"})
     assert not (tmp_path / "out").exists()
-    assert read(ready, "data_description.json")["subject_id"] == "0012"
-    assert "/api/v2/instrument/323" in "".join(request.path for request in server.asked)
+    assert ready.metadata_file("data_description.json")["subject_id"] == "0012"
+    assert "/api/v2/instrument/323" in "".join(request.path for request in metadata_server.asked)
 
 
 def test_no_variable_of_the_environment_is_a_setting_of_it(ready: OneJob, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +100,7 @@ def test_what_it_objects_to_fails_in_its_words(ready: OneJob) -> None:
     )
     assert "instrument_settings, enrichment_settings, raise_if_invalid" in said
     assert "subject_id from acquisition metadata (13) does not match" in said
-    assert read(ready, "acquisition.json") == other
+    assert ready.metadata_file("acquisition.json") == other
 
 
 def test_an_institution_it_cannot_know_is_told(ready: OneJob) -> None:
@@ -118,9 +108,11 @@ def test_an_institution_it_cannot_know_is_told(ready: OneJob) -> None:
     assert '"ADIN" is no organization that the schema knows, neither as abbreviation nor as name' in said
 
 
-def test_one_that_takes_too_long_is_ended(ready: OneJob, server: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_takes_too_long_is_ended(
+    ready: OneJob, metadata_server: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(mapper, "LONGEST_SECONDS", 0.1)
-    server.always = Reply(after_seconds=1)
+    metadata_server.always = Reply(after_seconds=1)
     assert "aind-metadata-mapper was ended after 0 s" in ready.failure(GATHER, job_settings=SETTINGS)
 
 
@@ -164,4 +156,4 @@ def test_in_its_image_it_does_the_same(ready: OneJob, image: Container) -> None:
     assert ran.outcome is not None, ran.log
     assert ran.code == 0, ran.log
     assert "aind-metadata-mapper made acquisition.json, data_description.json" in ran.message
-    assert read(ready, "data_description.json")["name"] == PREFIX.removeprefix("ecephys_")
+    assert ready.metadata_file("data_description.json")["name"] == PREFIX.removeprefix("ecephys_")

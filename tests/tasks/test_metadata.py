@@ -65,11 +65,6 @@ def as_json(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-def read(job: OneJob, name: str) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads((job.content / name).read_text())
-    return value
-
-
 # --- gathered --------------------------------------------------------------------------------------------------------
 
 
@@ -134,7 +129,7 @@ def test_data_description_is_made_of_what_the_job_and_its_settings_say(ready: On
     ran = ready.command(GATHER, job_settings={"data_description_settings": DESCRIBED})
     assert ran.code == 0
     assert "data_description.json was made from the manifest and the settings." in ran.message
-    made = read(ready, "data_description.json")
+    made = ready.metadata_file("data_description.json")
     assert {name: made[name] for name in ("name", "subject_id", "project_name", "data_level", "tags")} == {
         "name": "0012_2026-01-30_14-05-09",
         "subject_id": "0012",
@@ -157,7 +152,7 @@ def test_without_the_extra_it_is_told_what_to_install(ready: OneJob) -> None:
 def test_a_data_description_that_was_brought_is_kept(ready: OneJob) -> None:
     bring(ready, {"data_description.json": {"mine": 1}})
     ready.run(GATHER, metadata_dir=ready.metadata, job_settings={"data_description_settings": DESCRIBED})
-    assert read(ready, "data_description.json") == {"mine": 1}
+    assert ready.metadata_file("data_description.json") == {"mine": 1}
 
 
 @pytest.mark.usefixtures("schema")
@@ -191,7 +186,7 @@ def linked(job: OneJob, **changes: Any) -> None:
 
 
 def steps(job: OneJob) -> list[tuple[str, str]]:
-    return [(one["process_type"], one["name"]) for one in read(job, "processing.json")["data_processes"]]
+    return [(one["process_type"], one["name"]) for one in job.metadata_file("processing.json")["data_processes"]]
 
 
 def test_processing_says_what_really_ran(ready: OneJob) -> None:
@@ -203,7 +198,7 @@ def test_processing_says_what_really_ran(ready: OneJob) -> None:
     assert ran.code == 0, ran.log
     assert ran.message.startswith("metadata.nd.json is written. processing.json has 2 steps of this job.")
     assert steps(ready) == [("Compression", "Compression behavior"), ("Other", "Upload as it is: ecephys")]
-    squeezed = read(ready, "processing.json")["data_processes"][0]
+    squeezed = ready.metadata_file("processing.json")["data_processes"][0]
     code = squeezed["code"]
     assert (code["url"], code["name"], code["version"]) == ("ghcr.io/org/squeeze", "squeeze", "1.2")
     assert squeezed["start_date_time"][:19] == ENDED.isoformat()[:19]
@@ -223,7 +218,7 @@ def test_a_processing_file_that_was_brought_is_added_to_and_doing_it_twice_adds_
     for _ in range(2):
         outcome = ready.run(FINISH)
         assert "processing.json has 1 step of this job, added to the 2 it had." in outcome.message
-    made = read(ready, "processing.json")
+    made = ready.metadata_file("processing.json")
     assert [one["name"] for one in made["data_processes"]] == [
         "Spike sorting",
         "Upload as it is: ecephys",
@@ -276,11 +271,11 @@ def test_the_one_file_holds_every_core_file(ready: OneJob) -> None:
     stage(ready, CORE)
     linked(ready)
     ready.run(FINISH)
-    whole = read(ready, "metadata.nd.json")
+    whole = ready.metadata_file("metadata.nd.json")
     assert (whole["name"], whole["location"]) == (PREFIX, f"{ready.bucket.as_uri()}/{PREFIX}")
     assert whole["object_type"] == "Metadata"
     assert {name: whole[name.removesuffix(".json")] for name in CORE} == CORE
-    assert whole["processing"] == read(ready, "processing.json")
+    assert whole["processing"] == ready.metadata_file("processing.json")
     assert (whole["quality_control"], whole["model"], whole["other_identifiers"]) == (None, None, None)
 
 
@@ -291,12 +286,12 @@ def test_our_plain_files_have_the_same_keys_as_those_of_the_schema(ready: OneJob
     settings = ready.settings(FINISH)
     ran = gather_final_metadata.processes(settings)
     plain = gather_final_metadata.merged(None, ran, "Run by somebody.")
-    made = read(ready, "processing.json")
+    made = ready.metadata_file("processing.json")
     assert plain.keys() == made.keys()
     assert plain["schema_version"] == made["schema_version"]
     assert plain["data_processes"][0].keys() == made["data_processes"][0].keys()
     about = {"name": PREFIX, "location": "x", "core_jsons": {}}
-    whole = read(ready, "metadata.nd.json")
+    whole = ready.metadata_file("metadata.nd.json")
     ours = gather_final_metadata.plain_metadata(about)
     assert {name: ours[name] for name in ("object_type", "describedBy", "schema_version")} == {
         name: whole[name] for name in ("object_type", "describedBy", "schema_version")
@@ -308,8 +303,8 @@ def test_one_that_was_brought_is_kept_beside_ours(ready: OneJob) -> None:
     bring(ready, {"metadata.nd.json": {"mine": 1}})
     ready.run(GATHER, metadata_dir=ready.metadata)
     ready.run(FINISH)
-    assert read(ready, "original_metadata/metadata.nd.json") == {"mine": 1}
-    assert read(ready, "metadata.nd.json")["name"] == PREFIX
+    assert ready.metadata_file("original_metadata/metadata.nd.json") == {"mine": 1}
+    assert ready.metadata_file("metadata.nd.json")["name"] == PREFIX
 
 
 def test_settings_that_cannot_be_read_are_passed_over(ready: OneJob, capsys: pytest.CaptureFixture[str]) -> None:
@@ -441,7 +436,7 @@ def test_version_1_of_the_schema_is_taken_as_it_is(ready: OneJob) -> None:
     assert outcome.state == "succeeded", outcome
     assert outcome.facts["objections"] == []
     assert f"Of version 1 of the schema, and taken as they are: {', '.join(sorted(older))}." in outcome.message
-    whole = read(ready, "metadata.nd.json")
+    whole = ready.metadata_file("metadata.nd.json")
     assert [whole[name] for name in ("subject", "procedures")] == [older["subject.json"], older["procedures.json"]]
     stage(ready, {"subject.json": SUBJECT})
     mixed = ready.run(CHECK)
