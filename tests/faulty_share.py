@@ -95,91 +95,98 @@ def faulty_share(folder: Path, cache_seconds: float = 0) -> Iterator[Share]:
 
 def serve(below: str, mountpoint: str, switches: str, cache_seconds: float) -> None:
     """Serve the file system until it is unmounted."""
-    import mfusepy
+    import mfusepy  # where there is no FUSE, importing it fails
 
-    class Faulty(mfusepy.Operations):  # type: ignore[misc]
+    class Served(Faulty, mfusepy.Operations):  # type: ignore[misc]
         use_ns = True
-
-        def __getattribute__(self, name: str) -> Any:
-            found = super().__getattribute__(name)
-            return partial(_called, name, found, switches) if name in CALLS else found
-
-        def _real(self, path: str) -> str:
-            return below + path
-
-        def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
-            facts = os.fstat(fh) if fh else os.lstat(self._real(path))
-            names = ("st_mode", "st_nlink", "st_uid", "st_gid", "st_size", "st_ino")
-            times = {name: getattr(facts, f"{name}_ns") for name in ("st_atime", "st_mtime", "st_ctime")}
-            return {name: getattr(facts, name) for name in names} | times
-
-        def readdir(self, path: str, fh: int) -> list[str]:
-            return [".", "..", *os.listdir(self._real(path))]
-
-        def open(self, path: str, flags: int) -> int:
-            return os.open(self._real(path), flags & ~os.O_NOFOLLOW)
-
-        def create(self, path: str, mode: int, fi: Any = None) -> int:
-            return os.open(self._real(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
-
-        def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
-            return os.pread(fh, size, offset)
-
-        def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
-            return os.pwrite(fh, data, offset)
-
-        def fsync(self, path: str, datasync: int, fh: int) -> int:
-            os.fsync(fh)
-            return 0
-
-        def release(self, path: str, fh: int) -> int:
-            os.close(fh)
-            return 0
-
-        def truncate(self, path: str, length: int, fh: int | None = None) -> int:
-            os.truncate(self._real(path), length)
-            return 0
-
-        def mkdir(self, path: str, mode: int) -> int:
-            os.mkdir(self._real(path), mode)
-            return 0
-
-        def rmdir(self, path: str) -> int:
-            os.rmdir(self._real(path))
-            return 0
-
-        def unlink(self, path: str) -> int:
-            os.unlink(self._real(path))
-            return 0
-
-        def rename(self, old: str, new: str) -> int:
-            os.rename(self._real(old), self._real(new))
-            return 0
-
-        def chmod(self, path: str, mode: int) -> int:
-            os.chmod(self._real(path), mode)
-            return 0
-
-        def utimens(self, path: str, times: tuple[int, int] | None = None) -> int:
-            os.utime(self._real(path), ns=times) if times else os.utime(self._real(path))
-            return 0
-
-        def symlink(self, target: str, source: str) -> int:
-            os.symlink(source, self._real(target))
-            return 0
-
-        def readlink(self, path: str) -> str:
-            return os.readlink(self._real(path))
-
-        def statfs(self, path: str) -> dict[str, int]:
-            facts = os.statvfs(self._real(path))
-            names = ("f_bavail", "f_bfree", "f_blocks", "f_bsize", "f_ffree", "f_files", "f_frsize", "f_namemax")
-            return {name: getattr(facts, name) for name in names}
 
     cached = {"attr_timeout": cache_seconds, "entry_timeout": cache_seconds, "negative_timeout": cache_seconds}
     # Without hard_remove a file that is open is put aside before it is replaced, so that for a moment there is none.
     how = {"foreground": True, "fsname": "faulty", "direct_io": cache_seconds == 0, "hard_remove": True}
-    mfusepy.FUSE(Faulty(), mountpoint, **how, **cached)
+    mfusepy.FUSE(Served(below, switches), mountpoint, **how, **cached)
+
+
+class Faulty:
+    """The calls of the file system: each does the same below, or what the switches say instead."""
+
+    def __init__(self, below: str, switches: str) -> None:
+        self._below, self._switches = below, switches
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        return partial(_called, name, found, self._switches) if name in CALLS else found
+
+    def _real(self, path: str) -> str:
+        return self._below + path
+
+    def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
+        facts = os.fstat(fh) if fh else os.lstat(self._real(path))
+        names = ("st_mode", "st_nlink", "st_uid", "st_gid", "st_size", "st_ino")
+        times = {name: getattr(facts, f"{name}_ns") for name in ("st_atime", "st_mtime", "st_ctime")}
+        return {name: getattr(facts, name) for name in names} | times
+
+    def readdir(self, path: str, fh: int) -> list[str]:
+        return [".", "..", *os.listdir(self._real(path))]
+
+    def open(self, path: str, flags: int) -> int:
+        return os.open(self._real(path), flags & ~os.O_NOFOLLOW)
+
+    def create(self, path: str, mode: int, fi: Any = None) -> int:
+        return os.open(self._real(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+
+    def read(self, path: str, size: int, offset: int, fh: int) -> bytes:
+        return os.pread(fh, size, offset)
+
+    def write(self, path: str, data: bytes, offset: int, fh: int) -> int:
+        return os.pwrite(fh, data, offset)
+
+    def fsync(self, path: str, datasync: int, fh: int) -> int:
+        os.fsync(fh)
+        return 0
+
+    def release(self, path: str, fh: int) -> int:
+        os.close(fh)
+        return 0
+
+    def truncate(self, path: str, length: int, fh: int | None = None) -> int:
+        os.truncate(self._real(path), length)
+        return 0
+
+    def mkdir(self, path: str, mode: int) -> int:
+        os.mkdir(self._real(path), mode)
+        return 0
+
+    def rmdir(self, path: str) -> int:
+        os.rmdir(self._real(path))
+        return 0
+
+    def unlink(self, path: str) -> int:
+        os.unlink(self._real(path))
+        return 0
+
+    def rename(self, old: str, new: str) -> int:
+        os.rename(self._real(old), self._real(new))
+        return 0
+
+    def chmod(self, path: str, mode: int) -> int:
+        os.chmod(self._real(path), mode)
+        return 0
+
+    def utimens(self, path: str, times: tuple[int, int] | None = None) -> int:
+        os.utime(self._real(path), ns=times) if times else os.utime(self._real(path))
+        return 0
+
+    def symlink(self, target: str, source: str) -> int:
+        os.symlink(source, self._real(target))
+        return 0
+
+    def readlink(self, path: str) -> str:
+        return os.readlink(self._real(path))
+
+    def statfs(self, path: str) -> dict[str, int]:
+        facts = os.statvfs(self._real(path))
+        names = ("f_bavail", "f_bfree", "f_blocks", "f_bsize", "f_ffree", "f_files", "f_frsize", "f_namemax")
+        return {name: getattr(facts, name) for name in names}
 
 
 _lock = threading.Lock()
