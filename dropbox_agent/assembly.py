@@ -400,12 +400,13 @@ def order(settings: Settings, act: Literal["retry", "cancel"], job_id: str, from
     reader = open_reader(settings)
     try:
         job = reader.job(job_id)
+        waits = reader.waits_to_run_again(job_id)
     finally:
         reader.close()
     if job is None:
         raise OrderRefused(f"There is no job {job_id}. 'dropbox-agent status' lists the jobs.")
     live = job.state in (JobState.ACCEPTED, JobState.RUNNING)
-    if live is (act == "retry"):
+    if live is (act == "retry") and not (act == "retry" and waits):
         raise OrderRefused(f"Job {job_id} is {job.state.value}.")
     if from_task is not None and from_task not in {name for task in job.tasks for name in (task.key, task.task_id)}:
         names = ", ".join(task.key for task in job.tasks)

@@ -244,6 +244,17 @@ class Reader:
             )
         )
 
+    def waits_to_run_again(self, job_id: str) -> bool:
+        """Return whether a task of a job is to be run again by itself, later."""
+        return bool(
+            self._number(
+                "SELECT count(*) FROM attempts JOIN tasks USING (job_id, allocation) WHERE job_id = ?"
+                " AND attempts.state IN ('ended', 'lost') AND try_at NOT NULL"
+                " AND tasks.state = 'waiting' AND tasks.attempt = attempts.number",
+                (job_id,),
+            )
+        )
+
     def run_folder(self, job_id: str) -> RunFolder:
         """Return the run folder of a job."""
         return RunFolder(self._work_dir / job_id)
