@@ -20,7 +20,7 @@ from dropbox_agent.agent import Agent, database
 from dropbox_agent.answer import Answerer
 from dropbox_agent.beside import Beside
 from dropbox_agent.dispatch import Dispatcher
-from dropbox_agent.errors import AgentError, OrderRefused, SettingsError, WrongUse
+from dropbox_agent.errors import AgentError, NoInventory, OrderRefused, SettingsError, WrongUse
 from dropbox_agent.examine import Examiner, presets_in, presets_of
 from dropbox_agent.executors import (
     Asked,
@@ -414,6 +414,23 @@ def order(settings: Settings, act: Literal["retry", "cancel"], job_id: str, from
     by = f"dropbox-agent {act}"
     orders.give(orders_in(settings), Order(act=act, job_id=job_id, from_task=from_task, asked=utc_now(), by=by))
     return f"Ordered: {act} {job_id}. The agent carries it out at its next look; if none runs, when one is started."
+
+
+def inventory(settings: Settings, job_id: str) -> bytes:
+    """Return what a job's upload stored, as its inventory.json has it. Raises NoInventory."""
+    reader = open_reader(settings)
+    try:
+        job, content = reader.job(job_id), reader.inventory(job_id)
+    finally:
+        reader.close()
+    if job is None:
+        raise NoInventory(f"There is no job {job_id}. 'dropbox-agent status' lists the jobs.")
+    if content is None:
+        raise NoInventory(
+            f"Job {job_id} is {job.state.value} and has no inventory: it is kept once upload_data_to_s3 has succeeded."
+            f" That of an older upload lies beside its data only, as .dropbox-agent/{job.s3_prefix}/inventory.json."
+        )
+    return content
 
 
 def write_template(file: Path, by: Examiner, now: datetime) -> Path:

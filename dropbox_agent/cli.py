@@ -44,9 +44,10 @@ from dropbox_agent import (
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent
 from dropbox_agent.errors import AgentError, WrongUse
-from dropbox_agent.model import JobSearch, Standing
+from dropbox_agent.model import JobSearch, Standing, read_inventory
 from dropbox_agent.settings import Settings
 from dropbox_agent.states import FINAL_DROP_STATES, DropState, JobState
+from dropbox_agent.web import exports
 
 SHOWN_MANIFESTS = 15
 AGAIN_SECONDS = 15
@@ -284,12 +285,32 @@ def status(
 
 
 @app.command()
+def inventory(
+    job: Annotated[str, typer.Argument(help="The job's id, as status shows it.")],
+    config: Config = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the inventory.json of the upload.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print for spreadsheets.")] = False,
+) -> None:
+    """List every file that a job's upload stored, with its size and checksum."""
+    content = assembly.inventory(_settings(config), job)
+    if as_json:
+        print(content.decode())
+    elif as_csv:
+        print("".join(exports.inventory_lines(read_inventory(content))), end="")
+    else:
+        terminal.inventory(read_inventory(content), _console())
+
+
+@app.command()
 def retry(
     job: Annotated[str, typer.Argument(help="The job's id, as status shows it.")],
     config: Config = None,
     from_task: Annotated[str | None, typer.Option("--from", help="Also what succeeded, from this task on.")] = None,
 ) -> None:
-    """Run a failed or cancelled job again; what succeeded is kept, and a half upload goes on where it stopped."""
+    """Run a failed or cancelled job again; what succeeded is kept, and a half upload goes on where it stopped.
+
+    What is to be run again by itself later is run now.
+    """
     print(assembly.order(_settings(config), "retry", job, from_task))
 
 

@@ -72,6 +72,12 @@ class OrderRefused(AgentError):
     exit_code = 1
 
 
+class NoInventory(AgentError):
+    """Of a job that is not there, or has uploaded nothing yet, it is not known what was stored."""
+
+    exit_code = 1
+
+
 class SubmitFailed(AgentError):
     """An executor did not take an attempt. ``retry`` says whether trying again can help.
 

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from dropbox_agent import report
 from dropbox_agent.examine import Examination
-from dropbox_agent.model import JobStanding, Level, Plan, PlannedTask, Problem, Standing
+from dropbox_agent.model import Inventory, JobStanding, Level, Plan, PlannedTask, Problem, Standing
 from dropbox_agent.states import JobState, TaskState
-from dropbox_agent.wording import printable
+from dropbox_agent.wording import counted, printable
 
 STYLES = {"succeeded": "green", "failed": "bold red", "refused": "bold red", "running": "cyan", "cancelled": "yellow"}
 SHOWN_JOBS = 20
@@ -126,6 +126,21 @@ def summary(found: Mapping[str, Mapping[str, Mapping[str, int]]], console: Conso
             table.add_row(Text(name), *numbers)
         console.print(table if found[heading] else Text("No job was submitted in this time."))
         console.print()
+
+
+def inventory(stored: Inventory, console: Console) -> None:
+    """Print every file of an upload with its size and checksum."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("file", overflow="fold", header_style="dim")
+    for heading in ("bytes", "crc64nvme"):
+        table.add_column(heading, justify="right", no_wrap=True, header_style="dim")
+    for file in stored.files:
+        table.add_row(Text(printable(file.path)), Text(str(file.size)), Text(file.crc64nvme))
+    for name in stored.empty_folders:
+        table.add_row(Text(f"{printable(name)}/"), Text("an empty folder", style="dim"), "")
+    console.print(table)
+    size, count = report.size_text(stored.size), counted(len(stored.files), "file")
+    console.print(Text(f"\n{count}, {size}, in {printable(stored.location)}"), soft_wrap=True)
 
 
 class Follower:

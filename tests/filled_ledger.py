@@ -86,6 +86,22 @@ def refused(ledger: Ledger, name: str, problems: Sequence[Problem], when: dateti
     return drop_id
 
 
+INVENTORY = {
+    "schema": 1,
+    "job_id": "j",
+    "s3_prefix": "x",
+    "location": "s3://lab-data/x",
+    "written": "2026-01-31T12:00:00+00:00",
+    "files": [
+        {"path": "ecephys/=a.dat", "size": 2_500_000, "mtime_ns": 1_769_860_800_123_456_789,
+         "crc64nvme": "Zg18frZsEn4=", "etag": "4a80", "version_id": "v1"},
+        {"path": "subject.json", "size": 0, "mtime_ns": 1_769_860_800_000_000_000, "crc64nvme": "AAAAAAAAAAA="},
+    ],
+    "empty_folders": ["ecephys/empty"],
+}  # fmt: skip
+"""As upload_data_to_s3 writes it."""
+
+
 def hand_over(ledger: Ledger, job_id: str, when: datetime) -> list[Attempt]:
     """Hand over all of a job that is ready; return the attempts."""
     attempts = [ledger.submitting(job, part, when) for job, part in ledger.ready(when, 10_000) if job == job_id]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import logging
 from importlib import metadata
@@ -12,12 +14,13 @@ import openpyxl
 import pytest
 import yaml
 from api_site import ApiSite
+from filled_ledger import INVENTORY, NOW, a_job, accepted
 from typer.testing import CliRunner, Result
 from workspace import a_row, an_entry, write_csv
 
-from dropbox_agent import demonstration
+from dropbox_agent import assembly, demonstration
 from dropbox_agent.cli import OneLine, app
-from dropbox_agent.errors import AgentError, SettingsError, WrongUse
+from dropbox_agent.errors import AgentError, NoInventory, SettingsError, WrongUse
 from dropbox_agent.settings import load
 from dropbox_agent.web.api.access import fingerprint
 
@@ -201,6 +204,52 @@ def test_a_name_in_the_log_cannot_look_like_a_line_of_the_log() -> None:
     record = logging.LogRecord("x", logging.INFO, "x.py", 1, "%s: accepted für dich.", (name,), None)
     line = OneLine("%(levelname)s %(message)s").format(record)
     assert line == "INFO s\\n2026-01-31 ERROR forged\\x1b[31m\\u202e.csv: accepted für dich."
+
+
+# --- inventory -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stored(site: Path) -> tuple[str, str]:
+    """A job that has uploaded, and one that has not."""
+    ledger = assembly.open_ledger(load(site / "agent.yaml", {}), NOW)
+    accepted(ledger, "s.csv", [a_job("stored_1"), a_job("not_yet_2", row=3)])
+    ids = {job.s3_prefix: job.job_id for job in ledger.jobs()}
+    ledger.keep_inventory(ids["stored_1"], json.dumps(INVENTORY).encode(), NOW)
+    ledger.close()
+    return ids["stored_1"], ids["not_yet_2"]
+
+
+def test_what_an_upload_stored_is_listed_for_people_programs_and_spreadsheets(
+    site: Path, stored: tuple[str, str]
+) -> None:
+    asked = ("inventory", stored[0], "--config", site / "agent.yaml")
+    lines = [line.split() for line in agent(*asked).stdout.splitlines()]
+    assert lines == [
+        ["file", "bytes", "crc64nvme"],
+        ["ecephys/=a.dat", "2500000", "Zg18frZsEn4="],
+        ["subject.json", "0", "AAAAAAAAAAA="],
+        ["ecephys/empty/", "an", "empty", "folder"],
+        [],
+        ["2", "files,", "2.5", "MB,", "in", "s3://lab-data/x"],
+    ]
+    assert json.loads(agent(*asked, "--json").stdout) == INVENTORY
+    rows = list(csv.DictReader(io.StringIO(agent(*asked, "--csv").stdout.removeprefix("\ufeff"))))
+    assert [(row["path"], row["size"], row["crc64nvme"]) for row in rows] == [
+        ("ecephys/=a.dat", "2500000", "Zg18frZsEn4="),
+        ("subject.json", "0", "AAAAAAAAAAA="),
+        ("ecephys/empty/", "", ""),
+    ]
+
+
+def test_a_job_without_an_inventory_is_told_from_one_that_is_not_there(site: Path, stored: tuple[str, str]) -> None:
+    for job_id, words in (
+        (stored[1], f"Job {stored[1]} is accepted and has no inventory: it is kept once upload_data_to_s3 has"),
+        ("nothing.like", "There is no job nothing.like. 'dropbox-agent status' lists the jobs."),
+    ):
+        result = agent("inventory", job_id, "--config", site / "agent.yaml")
+        assert isinstance(result.exception, NoInventory)
+        assert (words in str(result.exception), result.exception.exit_code) == (True, 1)
 
 
 # --- summary, token --------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import json
 import os
 import re
 import socket
@@ -20,7 +21,20 @@ import httpx
 import openpyxl
 import pytest
 from fastapi import APIRouter, FastAPI
-from filled_ledger import NOW, TASKS, a_drop, a_job, accepted, at, hand_over, planned, refused, run_to_its_end, see
+from filled_ledger import (
+    INVENTORY,
+    NOW,
+    TASKS,
+    a_drop,
+    a_job,
+    accepted,
+    at,
+    hand_over,
+    planned,
+    refused,
+    run_to_its_end,
+    see,
+)
 
 from dropbox_agent import assembly, founding, patience, pulse, serving, web
 from dropbox_agent import settings as sites
@@ -306,6 +320,28 @@ def test_a_job_page_tells_the_failure_first_and_then_everything_else(full: Visit
     ]
     assert [part for part in told if part not in words] == []
     assert [words.find(part) for part in told] == sorted(words.find(part) for part in told)
+
+
+def test_what_an_upload_stored_is_a_link_on_its_job_s_page_and_a_file_for_spreadsheets(site: Visited) -> None:
+    accepted(site.ledger, "s.csv", [a_job("stored_1"), a_job("not_yet_2", row=3, subject_id="22")])
+    job_id = site.job("stored_1").job_id
+    site.ledger.keep_inventory(job_id, json.dumps(INVENTORY).encode(), NOW)
+    assert f'href="/jobs/{job_id}/inventory.csv"' in site.get(f"/jobs/{job_id}").text
+    saved = site.get(f"/jobs/{job_id}/inventory.csv")
+    assert saved.headers["Content-Disposition"] == 'attachment; filename="stored_1.inventory.csv"'
+    assert list(csv.reader(io.StringIO(saved.text.removeprefix("\ufeff")))) == [
+        ["path", "size", "modified", "crc64nvme", "etag", "version_id"],
+        ["ecephys/=a.dat", "2500000", "2026-01-31 12:00:00", "Zg18frZsEn4=", "4a80", "v1"],
+        ["subject.json", "0", "2026-01-31 12:00:00", "AAAAAAAAAAA=", "", ""],
+        ["ecephys/empty/", "", "", "", "", ""],
+    ]
+
+
+def test_a_job_that_stored_nothing_so_far_has_no_list_of_files(full: Visited) -> None:
+    assert "inventory.csv" not in full.get(full.address("runs_2")).text
+    missing = full.get(f"{full.address('runs_2')}/inventory.csv")
+    assert (missing.status_code, "has uploaded nothing so far" in missing.text) == (404, True)
+    assert full.get("/jobs/nothing.like/inventory.csv").status_code == 404
 
 
 def test_a_running_task_tells_how_far_it_is_and_how_long_it_will_take(full: Visited) -> None:

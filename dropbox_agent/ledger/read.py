@@ -372,6 +372,11 @@ class Reader:
         row = self._one("SELECT content FROM inventories WHERE job_id = ?", (job_id,))
         return None if row is None else zlib.decompress(row["content"])
 
+    def inventory_kept(self, job_id: str) -> datetime | None:
+        """Return since when the inventory of a job's upload is kept; None when there is none."""
+        row = self._one("SELECT kept FROM inventories WHERE job_id = ?", (job_id,))
+        return None if row is None else as_time(row["kept"])
+
     def _one(self, sql: str, values: Values = ()) -> sqlite3.Row | None:
         return next(iter(self._all(sql, values)), None)
 

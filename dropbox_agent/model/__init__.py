@@ -14,6 +14,7 @@ from dropbox_agent.model.attempts import (
     slurm_job_id,
 )
 from dropbox_agent.model.folders import AttemptFolder, RunFolder, file_stem
+from dropbox_agent.model.inventories import Inventory, StoredFile, read_inventory
 from dropbox_agent.model.jobs import Job, JobType, Known, Presets
 from dropbox_agent.model.lists import (
     AttemptLine,
@@ -66,6 +67,7 @@ __all__ = [
     "DropSearch",
     "EarlierAttempt",
     "EmailType",
+    "Inventory",
     "Job",
     "JobLine",
     "JobOrder",
@@ -93,6 +95,7 @@ __all__ = [
     "Secret",
     "SourceFolder",
     "Standing",
+    "StoredFile",
     "SubmitRequest",
     "Task",
     "TaskObservation",
@@ -103,6 +106,7 @@ __all__ = [
     "asset_name",
     "counted",
     "file_stem",
+    "read_inventory",
     "readable",
     "slurm_job_id",
 ]

@@ -1,4 +1,4 @@
-"""A list of jobs as a file for spreadsheets. Text stays text: what begins with = never becomes a formula."""
+"""Lists of jobs and of stored files for spreadsheets. Text stays text: what begins with = never becomes a formula."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from tempfile import SpooledTemporaryFile
 from typing import Any
 
@@ -14,12 +15,17 @@ from openpyxl.cell import WriteOnlyCell
 from openpyxl.styles import Font
 from openpyxl.utils import get_column_letter
 
-from dropbox_agent.model import JobLine
+from dropbox_agent.model import Inventory, JobLine
 
+MEDIA_TYPES = {
+    "csv": "text/csv; charset=utf-8",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
 COLUMNS = (
     "job_id", "job", "state", "subject_id", "project_name", "job_type", "platform", "modalities", "user_email",
     "bucket", "acq_datetime", "submitted", "started", "ended", "manifest", "row", "tasks_done", "tasks",
 )  # fmt: skip
+FILE_COLUMNS = ("path", "size", "modified", "crc64nvme", "etag", "version_id")
 WIDTHS = {"job_id": 46, "job": 38, "project_name": 24, "user_email": 26, "manifest": 28, "acq_datetime": 20,
           "submitted": 20, "started": 20, "ended": 20}  # fmt: skip
 """Of the columns of a workbook that are wider than most, in characters."""
@@ -46,10 +52,24 @@ def values(job: JobLine) -> tuple[Any, ...]:
 
 def csv_lines(jobs: Iterable[JobLine]) -> Iterator[str]:
     """Yield the lines of a CSV file, its header first."""
+    return _table(COLUMNS, map(values, jobs))
+
+
+def inventory_lines(stored: Inventory) -> Iterator[str]:
+    """Yield the lines of a CSV file with every file of an upload, and with each empty folder: its name and a slash."""
+    files = (
+        (file.path, file.size, _time(file.modified), file.crc64nvme, file.etag, file.version_id)
+        for file in stored.files
+    )
+    folders = ((f"{name}/", "", "", "", "", "") for name in stored.empty_folders)
+    return _table(FILE_COLUMNS, chain(files, folders))
+
+
+def _table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Iterator[str]:
     # Excel takes a file for UTF-8 only when it begins with this mark.
-    yield "\ufeff" + _csv_line(COLUMNS)
-    for job in jobs:
-        yield _csv_line([_no_formula(value) for value in values(job)])
+    yield "\ufeff" + _csv_line(columns)
+    for row in rows:
+        yield _csv_line([_no_formula(value) for value in row])
 
 
 def workbook(jobs: Iterable[JobLine]) -> Iterator[bytes]:

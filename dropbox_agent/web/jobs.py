@@ -16,10 +16,6 @@ from dropbox_agent.web.parts import Parts
 LIVE = (JobState.ACCEPTED, JobState.RUNNING)
 NARROWING = ("user", "project", "subject", "job_type", "modality", "since", "until")
 """The filters that are not always shown."""
-MEDIA_TYPES = {
-    "csv": "text/csv; charset=utf-8",
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-}
 
 
 def router(parts: Parts) -> APIRouter:
@@ -44,7 +40,7 @@ def router(parts: Parts) -> APIRouter:
         else:
             content = exports.workbook(parts.lists.every_job(search, exports.XLSX_JOBS))
         headers = {"Content-Disposition": f'attachment; filename="jobs-{parts.now():%Y-%m-%d}.{kind}"'}
-        return StreamingResponse(content, media_type=MEDIA_TYPES[kind], headers=headers)
+        return StreamingResponse(content, media_type=exports.MEDIA_TYPES[kind], headers=headers)
 
     return found
 

@@ -8,13 +8,13 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, HTTPException
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from dropbox_agent import report
-from dropbox_agent.model import AttemptLine, EarlierAttempt, JobStanding, Move, TaskStanding
+from dropbox_agent.model import AttemptLine, EarlierAttempt, JobStanding, Move, TaskStanding, read_inventory
 from dropbox_agent.report import fraction
 from dropbox_agent.states import FINAL_JOB_STATES, TaskState
-from dropbox_agent.web import answers, charts, elements
+from dropbox_agent.web import answers, charts, elements, exports
 from dropbox_agent.web.asked import LIVE_SECONDS
 from dropbox_agent.web.parts import Parts
 from dropbox_agent.web.written import WrittenRow
@@ -40,6 +40,18 @@ def router(parts: Parts) -> APIRouter:
     def job(job_id: str) -> Response:
         return answers.page(parts.pages, "web/job.html.j2", **_facts(parts, known_job(parts, job_id)))
 
+    @found.get("/jobs/{job_id}/inventory.csv")
+    def inventory(job_id: str) -> Response:
+        job = known_job(parts, job_id)
+        content = parts.read.inventory(job_id)
+        if content is None:
+            raise HTTPException(
+                404, "This job has uploaded nothing so far, or its inventory lies only beside its data."
+            )
+        lines = exports.inventory_lines(read_inventory(content))
+        headers = {"Content-Disposition": f'attachment; filename="{job.s3_prefix}.inventory.csv"'}
+        return StreamingResponse(lines, media_type=exports.MEDIA_TYPES["csv"], headers=headers)
+
     return found
 
 
@@ -56,6 +68,7 @@ def _facts(parts: Parts, job: JobStanding) -> dict[str, Any]:
     live = job.state not in FINAL_JOB_STATES
     return {
         "job": job,
+        "inventory_kept": parts.read.inventory_kept(job.job_id),
         "now": now,
         "graph": charts.graph(job),
         "spans": charts.spans(job, now),
