@@ -41,10 +41,11 @@ class Property:
     """Only presets may set it, never a manifest."""
 
 
-# --- kinds of values -------------------------------------------------------------------------------------------------
+# --- kinds of values: what an option takes, as text; Unfit is raised of what it does not take ------------------------
 
 
 def text(value: Any) -> str:
+    """Return text that can be printed; a whole number too, as text."""
     if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
         raise Unfit("is not text")
     written = whole(value) if isinstance(value, int) else value
@@ -54,18 +55,21 @@ def text(value: Any) -> str:
 
 
 def whole(value: Any) -> str:
+    """Return a whole number, 0 or more."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= LARGEST_NUMBER:
         raise Unfit("is not a whole number, 0 or more")
     return str(value)
 
 
 def some(value: Any) -> str:
+    """Return a whole number, 1 or more."""
     if whole(value) == "0":
         raise Unfit("is 0; write 1 or more")
     return str(value)
 
 
 def flag(value: Any) -> str | None:
+    """Return an option that stands alone where the value is true, and none where it is false."""
     if not isinstance(value, bool):
         raise Unfit("is neither true nor false")
     return "" if value else None
@@ -77,6 +81,7 @@ def unless(value: Any) -> str | None:
 
 
 def yes_no(value: Any) -> str:
+    """Return 1 for true and 0 for false."""
     return "0" if flag(value) is None else "1"
 
 
@@ -113,6 +118,7 @@ CLOCK = re.compile(r"(\d+-)?\d+(:\d{1,2}){0,2}")
 
 
 def minutes(value: Any) -> str:
+    """Return a length of time: minutes, or what is written with colons, as it stands."""
     if value in ("infinite", "UNLIMITED"):
         return "UNLIMITED"
     if isinstance(value, float) and 0 < value < LARGEST_NUMBER:
@@ -129,6 +135,7 @@ SIZE = re.compile(r"(\d+) ?([KMGT]?)B?", re.IGNORECASE)
 
 
 def megabytes(value: Any) -> str:
+    """Return an amount of memory with its unit; a number alone counts megabytes."""
     if isinstance(value, str) and (size := SIZE.fullmatch(value.strip())):
         return f"{size[1]}{size[2].upper() or 'M'}"
     try:
@@ -143,6 +150,7 @@ def moment(value: Any) -> str:
 
 
 def boot_minutes(value: Any) -> str:
+    """Return seconds as minutes, rounded up."""
     return str(math.ceil(int(whole(value)) / 60))
 
 
@@ -164,10 +172,12 @@ def gpus(value: Any) -> str:
 
 
 def memory_of_gpu(value: Any) -> str:
+    """``gres:gpu:4000`` -> ``4000M``: the memory of each GPU."""
     return f"{gpus(value)}M"
 
 
 def elements(value: Any) -> str:
+    """Return the elements of an array as --array takes them."""
     try:
         return str(arrays.read(value))
     except arrays.NoArray as wrong:
@@ -179,6 +189,7 @@ MAIL_TYPES = ("NONE", "BEGIN", "END", "FAIL", "REQUEUE", "ALL", "INVALID_DEPEND"
 
 
 def mail_types(value: Any) -> str:
+    """Return the names of occasions that Slurm mails about; ``TIME=90%`` is ``TIME_LIMIT_90``."""
     wanted = [re.sub(r"^TIME=(\d\d)%$", r"TIME_LIMIT_\1", one.strip().upper()) for one in names(value).split(",")]
     for one in wanted:
         if one not in MAIL_TYPES:

@@ -33,10 +33,12 @@ def _version(receipt: Receipt) -> dict[str, str]:
 
 
 def marker_key(s3_prefix: str) -> str:
+    """Return where in the bucket the record lies that says which job an asset belongs to."""
     return f"{RECORDS}/{s3_prefix}/job.json"
 
 
 def inventory_key(s3_prefix: str) -> str:
+    """Return where in the bucket the list of an asset's files lies."""
     return f"{RECORDS}/{s3_prefix}/inventory.json"
 
 
