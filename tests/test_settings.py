@@ -33,33 +33,33 @@ def findings(folder: Path, text: str, **environ: str) -> tuple[str, ...]:
 # --- a good file -----------------------------------------------------------------------------------------------------
 
 
+EVERY_SETTING = r"""
+inboxes:
+  - {path: in, settle_seconds: 0.5, settle_max_seconds: 5, scan_seconds: 1}
+  - path: /srv/other inbox
+work_dir: ../work
+state_dir: /var/lib/dropbox-agent
+executor:
+  {kind: slurm, slots: 8, env_file: secrets.env, via: cli, partition: gpu, account: lab, qos: high,
+   poll_seconds: 5, grace_seconds: 30, python: venv/bin/python}
+presets: {kind: yaml, folder: job_types}
+buckets: {default: file:///srv/bucket, open: "file:///srv/f%C3%BCr alle", private: /srv/private}
+projects: [Ephys Platform, Learning mFISH]
+policy: {source_roots: [/data, more], manifests_may_set: all, source_removal: true}
+site: {name: Room 7, help_url: "https://wiki.example.org/upload", contact: "data@example.org"}
+path_map: {'\\server\share': /mnt/share, 'Z:\': /mnt/z}
+mail: {kind: file, sender: agent@example.org, default_to: data@example.org}
+web: {host: 0.0.0.0, port: 80}
+metadata: {required: true, strict: true}
+templates: our_templates
+on_error: row
+jobs_per_manifest: 7
+compat: none
+"""
+
+
 def test_every_setting_of_a_file_arrives(tmp_path: Path) -> None:
-    file = write(
-        tmp_path,
-        r"""
-        inboxes:
-          - {path: in, settle_seconds: 0.5, settle_max_seconds: 5, scan_seconds: 1}
-          - path: /srv/other inbox
-        work_dir: ../work
-        state_dir: /var/lib/dropbox-agent
-        executor:
-          {kind: slurm, slots: 8, env_file: secrets.env, via: cli, partition: gpu, account: lab, qos: high,
-           poll_seconds: 5, grace_seconds: 30, python: venv/bin/python}
-        presets: {kind: yaml, folder: job_types}
-        buckets: {default: file:///srv/bucket, open: "file:///srv/f%C3%BCr alle", private: /srv/private}
-        projects: [Ephys Platform, Learning mFISH]
-        policy: {source_roots: [/data, more], manifests_may_set: all, source_removal: true}
-        site: {name: Room 7, help_url: "https://wiki.example.org/upload", contact: "data@example.org"}
-        path_map: {'\\server\share': /mnt/share, 'Z:\': /mnt/z}
-        mail: {kind: file, sender: agent@example.org, default_to: data@example.org}
-        web: {host: 0.0.0.0, port: 80}
-        metadata: {required: true, strict: true}
-        templates: our_templates
-        on_error: row
-        jobs_per_manifest: 7
-        compat: none
-        """,
-    )
+    file = write(tmp_path, EVERY_SETTING)
     loaded = settings.load(file, {})
     assert loaded == Settings(
         inboxes=(
