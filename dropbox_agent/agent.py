@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ POLL_SECONDS = 0.2
 """How often the folders of running attempts are looked at: a directory look each, no query."""
 SHOWN_FILES = 10
 """How many files that are left alone are named at once."""
+CLOCK_SECONDS = 1.0
+"""What the clock may be ahead or behind between two looks without having been set."""
 LAST_MAILS_SECONDS = 5.0
 """How long the agent waits at its end for a mail server that has not answered."""
 IDLE_SECONDS = 2.0
@@ -76,6 +79,8 @@ class Agent:
     # Of all queues and events only this one may be used by a signal handler, whatever the main thread is in.
     _wake: queue.SimpleQueue[None] = field(default_factory=queue.SimpleQueue)
     _stopping: bool = False
+    _clock: tuple[datetime, float] | None = None
+    """The time at the last look, by the clock and by one that nobody sets."""
 
     # --- the path ----------------------------------------------------------------------------------------------------
 
@@ -205,7 +210,9 @@ class Agent:
         failures = 0
         try:
             while not self._stopping:
-                trouble = self._tick_or_say(datetime.now(timezone.utc), each_tick)
+                now = datetime.now(timezone.utc)
+                self.mind_the_clock(now, time.monotonic())
+                trouble = self._tick_or_say(now, each_tick)
                 failures = failures + 1 if trouble else 0
                 if until_idle and failures >= TRIES:
                     raise AgentError(trouble)
@@ -217,6 +224,15 @@ class Agent:
                 stop()
             self._last_answers()
             self._leave()
+
+    def mind_the_clock(self, now: datetime, passed: float) -> None:
+        """Let files settle anew when the clock was set; ``passed`` are the seconds of one that nobody sets."""
+        if self._clock is not None:
+            told, elapsed = (now - self._clock[0]).total_seconds(), passed - self._clock[1]
+            if abs(told - elapsed) > CLOCK_SECONDS:
+                for inbox in self.inboxes:
+                    inbox.settle_anew(now)
+        self._clock = now, passed
 
     def stop(self) -> None:
         """End ``run`` after the present tick; what runs goes on and is found again at the next start."""

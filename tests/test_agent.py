@@ -692,6 +692,21 @@ def test_what_is_wrong_with_the_place_to_run_is_an_operators_affair_and_waiting_
     assert "free node" not in caplog.text
 
 
+def test_a_clock_that_is_set_ahead_lets_no_half_copy_settle(agent: Agent, row: dict[str, str]) -> None:
+    write_csv(inbox_of(agent) / "half.csv", [row])
+    (inbox_of(agent) / "torn.xlsx").write_bytes(b"PK")
+    agent.mind_the_clock(NOW, 0.0)
+    run(agent, 0)
+    agent.mind_the_clock(later(3600), 0.2)
+    run(agent, 3600)
+    agent.mind_the_clock(later(3601), 1.2)
+    run(agent, 3601)
+    assert agent.ledger.drops() == []
+    agent.mind_the_clock(later(3602), 2.2)
+    run(agent, 3602)
+    assert [standing.name for standing in agent.ledger.drops()] == ["half.csv"]
+
+
 # --- files of ours that people fill in -------------------------------------------------------------------------------
 
 

@@ -508,6 +508,7 @@ def test_a_run_folder_that_cannot_be_read_harms_no_other_attempt(tmp_path: Path)
         '{"state": ["failed"]}',
         '{"state": "waiting"}',
         '{"state": "failed", "ended": 3, "started": "yesterday", "message": ["x"], "exit_code": "y"}',
+        f'{{"state": "failed", "ended": "0001-01-01T00:00:00+14:00", "exit_code": {10**30}}}',
         "[" * 5000,
     ],
 )
@@ -519,6 +520,7 @@ def test_a_record_that_is_not_ours_breaks_nothing(tmp_path: Path, record: str) -
     (task,) = seen.tasks
     assert task.state in (TaskState.RUNNING, TaskState.FAILED)
     assert task.ended is None
+    assert task.exit_code is None
 
 
 def test_an_end_record_is_written_once_the_share_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import stat
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -238,7 +238,7 @@ def _task(folder: AttemptFolder, key: str) -> TaskObservation | None:
         started=_time(record.get("started")),
         ended=_time(record.get("ended")),
         message=None if record.get("message") is None else str(record["message"]),
-        exit_code=code if isinstance(code, int) else None,
+        exit_code=code if isinstance(code, int) and abs(code) < 2**31 else None,
         progress=read_json(folder.progress(key)),
         log=str(folder.log(key)),
         inventory_sha256=_inventory(record) if state is TaskState.SUCCEEDED else None,
@@ -268,6 +268,6 @@ def _end_state(end: dict[str, Any] | None) -> TaskState:
 def _time(text: object) -> datetime | None:
     try:
         found = datetime.fromisoformat(str(text))
-    except ValueError:
+        return found.astimezone(timezone.utc) if found.tzinfo is not None else None
+    except (ValueError, OverflowError):  # in UTC it is before the first year, or after the last
         return None
-    return found if found.tzinfo is not None else None

@@ -97,7 +97,7 @@ class Inbox:
             self._hint.clear()
             names = self._names_listed(ledger_id, bind, now)
             if self._clock_went_back(now):
-                self._begin_settling_anew(now)
+                self.settle_anew(now)
             self._notice(names, now)
         else:
             names = self._facts_of(self._to_look_at(now), ledger_id, bind, now)
@@ -130,6 +130,11 @@ class Inbox:
         sighting = self._sightings.get(name)
         if sighting is not None:
             sighting.taken, sighting.again, sighting.look_at = None, True, None
+
+    def settle_anew(self, now: datetime) -> None:
+        """Begin anew with what has not settled: the clock was set, and times from before it tell nothing."""
+        for sighting in self._sightings.values():
+            sighting.first_seen, sighting.digest, sighting.look_at = now, None, None
 
     def taken(self, drop: Drop) -> None:
         """Note that a drop is recorded: its file is left alone while it stays as it is."""
@@ -279,11 +284,6 @@ class Inbox:
         """What has been due for longest comes first: of many that wait, none keeps another from its turn."""
         sighting = self._sightings[name]
         return sighting.look_at or sighting.first_seen, name
-
-    def _begin_settling_anew(self, now: datetime) -> None:
-        """Times from before the clock went back would make every file wait until it has caught up."""
-        for sighting in self._sightings.values():
-            sighting.first_seen, sighting.digest, sighting.look_at = min(sighting.first_seen, now), None, None
 
     def _settle(self, name: str, now: datetime, is_news: Callable[[Drop], bool]) -> Drop | None:
         sighting = self._sightings[name]
