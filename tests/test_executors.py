@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -27,6 +28,8 @@ from dropbox_agent.states import AttemptState, Cause, TaskState
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 WRAPPER = Path(wrapper.__file__)
+KEY = f"dbx-{uuid.uuid4().hex[:8]}"
+"""Processes are known by it: those of other tests that run at the same time are not these."""
 
 
 def planned(key: str, needs: tuple[str, ...] = ()) -> PlannedTask:
@@ -36,7 +39,7 @@ def planned(key: str, needs: tuple[str, ...] = ()) -> PlannedTask:
 def an_attempt(folder: Path, *keys: str, handle: str | None = None) -> Attempt:
     keys = keys or ("first", "second")
     tasks = tuple(planned(key, keys[:n]) for n, key in enumerate(keys))
-    return Attempt("dbx-abc", "job", 1, 1, AttemptState.SUBMITTING, folder, tasks, handle)
+    return Attempt(KEY, "job", 1, 1, AttemptState.SUBMITTING, folder, tasks, handle)
 
 
 def write_allocation(attempt: Attempt, **scripts: str) -> Path:
@@ -229,11 +232,9 @@ def test_copies_of_the_log_go_where_the_resources_say(tmp_path: Path) -> None:
     argv = [sys.executable, str(WRAPPER), str(allocation)]
     done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert (tmp_path / "100%_dbx-abc_71_00071_n3_%q.out").read_text() == "one\none\n"
+    assert (tmp_path / f"100%_{KEY}_71_00071_n3_%q.out").read_text() == "one\none\n"
     log = AttemptFolder(attempt.folder).log("second")
-    said = (
-        f"{tmp_path}/not there/dbx-abc.err (standard_error) does not take a copy of {log}: No such file or directory."
-    )
+    said = f"{tmp_path}/not there/{KEY}.err (standard_error) does not take a copy of {log}: No such file or directory."
     assert done.stdout.splitlines() == [said]
 
 
@@ -328,7 +329,7 @@ def settings(tmp_path: Path, attempt: Attempt) -> dict[str, TaskSettings]:
 
 def local_attempt(tmp_path: Path) -> Attempt:
     (tmp_path / "work").mkdir(exist_ok=True)
-    return an_attempt(tmp_path / "work" / "job" / "attempts" / "dbx-abc", "remove_staging_folder")
+    return an_attempt(tmp_path / "work" / "job" / "attempts" / KEY, "remove_staging_folder")
 
 
 def observe_until_ended(executor: LocalExecutor, attempt: Attempt) -> Any:
@@ -378,7 +379,7 @@ def test_a_task_that_does_not_heed_term_is_killed(tmp_path: Path, end_processes:
 
 
 def test_a_missing_work_folder_is_said_and_not_made(tmp_path: Path) -> None:
-    attempt = an_attempt(tmp_path / "work" / "job" / "attempts" / "dbx-abc", "remove_staging_folder")
+    attempt = an_attempt(tmp_path / "work" / "job" / "attempts" / KEY, "remove_staging_folder")
     with pytest.raises(SubmitFailed, match=r"The work folder .*/work is not there, so nothing was started") as failed:
         local().submit(attempt, settings(tmp_path, attempt))
     assert failed.value.retry
@@ -398,7 +399,7 @@ def test_no_variable_of_the_agent_reaches_a_task(tmp_path: Path) -> None:
     attempt = local_attempt(tmp_path)
     folder = prepare(attempt, settings(tmp_path, attempt), Node(environ={"PATH": "/bin", "AWS_SECRET_ACCESS_KEY": "x"}))
     environment = json.loads(folder.allocation.read_text())["environment"]
-    assert environment == {"PATH": "/bin", "LANG": "C.UTF-8", "DROPBOX_AGENT_ATTEMPT": "dbx-abc"}
+    assert environment == {"PATH": "/bin", "LANG": "C.UTF-8", "DROPBOX_AGENT_ATTEMPT": KEY}
 
 
 def started(tmp_path: Path, end_processes: list[subprocess.Popen[bytes]]) -> tuple[Attempt, subprocess.Popen[bytes]]:
@@ -469,7 +470,7 @@ def test_an_attempt_that_was_given_up_before_it_started_can_never_start(tmp_path
 
 
 def test_nothing_is_concluded_while_the_work_folder_is_away(tmp_path: Path) -> None:
-    attempt = an_attempt_whose_process_is_gone(tmp_path / "work" / "job" / "attempts" / "dbx-abc")
+    attempt = an_attempt_whose_process_is_gone(tmp_path / "work" / "job" / "attempts" / KEY)
     (tmp_path / "work").rename(tmp_path / "away")
     missing = replace(attempt, first_missing_at=NOW)
     (seen,) = local().observe([missing], NOW + timedelta(days=3))
@@ -479,7 +480,7 @@ def test_nothing_is_concluded_while_the_work_folder_is_away(tmp_path: Path) -> N
 
 
 def test_where_a_share_is_not_mounted_nothing_is_started_again(tmp_path: Path) -> None:
-    attempt = an_attempt_whose_process_is_gone(tmp_path / "work" / "job" / "attempts" / "dbx-abc")
+    attempt = an_attempt_whose_process_is_gone(tmp_path / "work" / "job" / "attempts" / KEY)
     (tmp_path / "work").rename(tmp_path / "away")
     (tmp_path / "work").mkdir()
     (seen,) = local().observe([attempt], NOW)
