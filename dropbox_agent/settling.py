@@ -6,6 +6,7 @@ that version's jobs run.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ class Telling:
 
     _said: dict[tuple[Path, str], str] = field(default_factory=dict)
     """Why they are waited for, as the status beside them says it."""
+    _in_vain: Counter[tuple[Path, str]] = field(default_factory=Counter)
+    """How often that could not be written."""
 
     def tell(self, inbox: Inbox, ledger: Ledger, write: Write, beside: Beside, now: datetime) -> None:
         """Write a status for each file that is waited for, anew when the reason changes; take it back in the end.
@@ -51,13 +54,18 @@ class Telling:
         for name in self._to_tell(inbox, ledger, waiting, now)[:TOLD_AT_ONCE]:
             if name not in told:
                 ledger.settles(inbox.path, name)
-            with suppress(AgentError):
+            try:
                 write(_standing(inbox.path, waiting[name], now), now)
+            except AgentError:
+                self._in_vain[inbox.path, name] += 1
+            else:
                 self._said[inbox.path, name] = waiting[name].reason
 
     def _to_tell(self, inbox: Inbox, ledger: Ledger, waiting: Mapping[str, Waiting], now: datetime) -> list[str]:
         news = [name for name in sorted(waiting) if self._said.get((inbox.path, name)) != waiting[name].reason]
-        return [name for name in news if _is_worth_telling(inbox, ledger, waiting[name], now)]
+        told = [name for name in news if _is_worth_telling(inbox, ledger, waiting[name], now)]
+        # What cannot be told keeps no other from its turn.
+        return sorted(told, key=lambda name: self._in_vain[inbox.path, name])
 
 
 def _left_alone(inbox: Inbox, now: datetime) -> list[Waiting]:

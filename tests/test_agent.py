@@ -25,6 +25,7 @@ from dropbox_agent.examine import Examination, Examiner
 from dropbox_agent.executors import RehearsalExecutor
 from dropbox_agent.inbox import MARKER
 from dropbox_agent.model import Attempt, Level, Observation, TaskSettings
+from dropbox_agent.settling import TOLD_AT_ONCE
 from dropbox_agent.states import AttemptState, DropState, JobState, TaskState
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
@@ -878,6 +879,15 @@ def test_a_status_of_waiting_that_could_not_be_written_is_tried_again(agent: Age
     (inbox_of(agent) / "s.csv.status.json").rmdir()
     run(agent, 13)
     assert told_as(agent, "s.csv") == "settling"
+
+
+def test_many_statuses_that_cannot_be_written_keep_no_other_from_being_written(agent: Agent) -> None:
+    for number in range(TOLD_AT_ONCE):
+        (inbox_of(agent) / f"a{number:02d}.csv").touch()
+        (inbox_of(agent) / f"a{number:02d}.csv.status.json").mkdir()
+    (inbox_of(agent) / "z.csv").touch()
+    run(agent, 0, 11, 12)
+    assert told_as(agent, "z.csv") == "settling"
 
 
 def test_a_template_that_could_not_be_read_for_a_while_keeps_no_status(
