@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import email
 import email.policy
+import io
 import json
 import os
 import signal
@@ -88,6 +90,11 @@ def test_every_task_of_the_pipeline_has_a_state_in_the_status(workspace: Workspa
     assert "codeocean.domain" in reasons["register_data_asset_to_codeocean"]
     assert "docdb.host" in reasons["update_docdb_record"]
     assert not (workspace.work / job["job_id"] / "staging").exists()
+    listed = workspace.agent("inventory", job["job_id"], "--csv", "--config", str(workspace.config)).stdout
+    asset = workspace.bucket / job["s3_prefix"]
+    files = {str(path.relative_to(asset)): str(path.stat().st_size) for path in asset.rglob("*") if path.is_file()}
+    rows = csv.DictReader(io.StringIO(listed.removeprefix("\ufeff")))
+    assert {row["path"]: row["size"] for row in rows if not row["path"].endswith("/")} == files
 
 
 def test_a_manifest_with_mistakes_is_answered_with_each_cell_and_nothing_runs(
