@@ -227,6 +227,7 @@ def inboxes(settings: Settings, shares: Places | None = None) -> list[Inbox]:
             suffixes=manifest.SUFFIXES,
             is_ours=deliver.is_ours_whatever_it_says,
             is_temporary=deliver.is_temporary,
+            order_beside=lambda name, act: deliver.Names(name).order(act),
             is_unchanged=deliver.is_unchanged,
             may_be_unchanged=deliver.is_ours,
             settle_seconds=one.settle_seconds,

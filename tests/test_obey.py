@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from workspace import a_row, write_csv
 
-from dropbox_agent import assembly, demonstration, founding, settings
+from dropbox_agent import assembly, deliver, demonstration, founding, settings
 from dropbox_agent.agent import Agent
 from dropbox_agent.executors import RehearsalExecutor
 from dropbox_agent.model import Attempt, Standing
@@ -177,3 +177,16 @@ def test_an_order_to_cancel_what_does_not_run_is_answered(agent: Agent, row: dic
     run(agent, 20)
     status = (agent.inboxes[0].path / "s.csv.status.json").read_text()
     assert "s.csv.cancel was not carried out: nothing of this manifest runs." in status
+
+
+def test_an_order_for_a_manifest_whose_name_is_too_long_to_add_to_is_carried_out(
+    agent: Agent, row: dict[str, str]
+) -> None:
+    name = "x" * 248 + ".csv"
+    put(agent, name, row | WRONG)
+    run(agent, 0, 2, 3)
+    before = latest(agent, name).drop_id
+    order = put(agent, deliver.Names(name).retry)
+    run(agent, 20, 22, 24)
+    assert latest(agent, name).drop_id > before
+    assert not order.exists()

@@ -73,6 +73,10 @@ class Names:
     def retry(self) -> str:
         return self._beside(".retry")
 
+    def order(self, act: str) -> str:
+        """What a file is called that orders something."""
+        return self._beside(f".{act}")
+
     def mail(self, number: int, kind: str) -> str:
         return self._beside(f".{number:02d}-{kind}.eml")
 

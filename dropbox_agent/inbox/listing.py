@@ -30,6 +30,8 @@ class NameRules:
     """Says of a name whether the agent itself writes files of that name."""
     is_temporary: Callable[[str], bool] = lambda name: False
     """Says of a name whether it is one under which the agent begins to write a file."""
+    order_beside: Callable[[str, str], str] = lambda manifest, act: f"{manifest}.{act}"
+    """Says what the file of an order is called: a long name is shortened for it."""
 
     def is_candidate(self, name: str) -> bool:
         """Return whether a file of that name is looked at: a manifest's suffix, no lock or temporary name, not ours."""
@@ -56,6 +58,8 @@ class Listing:
     """Name -> why a file with a manifest's suffix is never taken as it is."""
     orders: dict[str, tuple[str, str]] = field(default_factory=dict)
     """File -> (manifest, act)."""
+    unclear: set[str] = field(default_factory=set)
+    """Files that end like an order, and begin like no manifest."""
     temporary: list[str] = field(default_factory=list)
     """Files that the agent began to write."""
 
@@ -72,6 +76,10 @@ def listing(folder: Path, rules: NameRules) -> Listing:
             f"The inbox {folder} could not be listed: {error.strerror}. It is tried again at the next scan."
         ) from error
     _refuse_look_alikes(found)
+    for manifest in found.files if found.unclear else ():
+        for act in ORDERS:
+            if (file := rules.order_beside(manifest, act)) in found.unclear:
+                found.orders[file] = (manifest, act)
     return found
 
 
@@ -94,6 +102,8 @@ def _look_at(entry: os.DirEntry[str], rules: NameRules, found: Listing) -> None:
     order = rules.order_in(entry.name)
     if order is not None and _is_plain(entry):
         found.orders[entry.name] = order
+    elif entry.name.rpartition(".")[2] in ORDERS and _is_plain(entry):
+        found.unclear.add(entry.name)
     if not rules.is_candidate(entry.name):
         return
     label = _label(entry.name)

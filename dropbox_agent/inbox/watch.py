@@ -52,6 +52,8 @@ class Inbox:
     """Says of a name whether the agent itself writes files of that name."""
     is_temporary: Callable[[str], bool] = lambda name: False
     """Says of a name whether it is one under which the agent begins to write a file."""
+    order_beside: Callable[[str, str], str] = lambda manifest, act: f"{manifest}.{act}"
+    """Says what the file of an order beside a manifest is called."""
     settle_seconds: float = 2.0
     settle_max_seconds: float = 60.0
     scan_seconds: float = 10.0
@@ -261,7 +263,7 @@ class Inbox:
 
     @property
     def _rules(self) -> NameRules:
-        return NameRules(self.suffixes, self.is_ours, self.is_temporary)
+        return NameRules(self.suffixes, self.is_ours, self.is_temporary, self.order_beside)
 
     def _notice(self, names: dict[str, Signature], now: datetime) -> None:
         for name, seen in names.items():
