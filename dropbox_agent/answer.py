@@ -36,6 +36,8 @@ class Answerer:
     """Makes the annotated copy of a refused table; None where there is none to be made."""
     _copies: dict[int, str | None] = field(default_factory=dict)
     """Refused drops -> the name of their annotated copy, once it was made or could not be."""
+    _heard: list[deliver.Answer] = field(default_factory=list)
+    """What came of mails and is not in the ledger yet."""
 
     def answer(self, now: datetime) -> None:
         """Write the status files and mails that are due."""
@@ -49,16 +51,21 @@ class Answerer:
         self.beside(standing.inbox, lambda: deliver.status(standing.inbox, standing.name, told))
 
     def hear(self, now: datetime) -> None:
-        """Write down what came of the mails that were handed in."""
-        for answer in self.post.answers():
-            mail = answer.letter.mail
-            if answer.trouble is None:
-                self.ledger.mailed(mail, now)
-            elif answer.final:
-                self.ledger.never_mailed(mail, answer.trouble, now)
-            else:
-                self.ledger.not_mailed(mail, answer.trouble, now)
-            self.troubles.say(f"mail {mail.mail_id}", answer.trouble)
+        """Write down what came of the mails that were handed in; what the ledger does not take now, the next time."""
+        self._heard += self.post.answers()
+        while self._heard:
+            self._write_down(self._heard[0], now)
+            del self._heard[0]
+
+    def _write_down(self, answer: deliver.Answer, now: datetime) -> None:
+        mail = answer.letter.mail
+        if answer.trouble is None:
+            self.ledger.mailed(mail, now)
+        elif answer.final:
+            self.ledger.never_mailed(mail, answer.trouble, now)
+        else:
+            self.ledger.not_mailed(mail, answer.trouble, now)
+        self.troubles.say(f"mail {mail.mail_id}", answer.trouble)
 
     # --- status files ------------------------------------------------------------------------------------------------
 

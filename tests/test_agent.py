@@ -340,6 +340,25 @@ def test_the_agent_goes_on_whatever_goes_wrong_in_a_tick(agent: Agent, monkeypat
     assert len(shown) == 3
 
 
+def test_what_came_of_a_mail_is_written_down_once_the_ledger_can_be_written_again(
+    agent: Agent, row: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise LedgerUnavailable("the disk is full")
+
+    write_csv(inbox_of(agent) / "s.csv", [{**row, "subject_id": "../../x"}])
+    with monkeypatch.context() as patched:
+        patched.setattr(type(agent.ledger), "mailed", full)
+        run(agent, 0)
+        with pytest.raises(LedgerUnavailable):
+            run(agent, 2, 3)
+    mail = inbox_of(agent) / "s.csv.01-refused.eml"
+    written = mail.stat()
+    run(agent, 4)
+    assert agent.is_idle()
+    assert mail.stat() == written
+
+
 def test_until_idle_ends_when_every_tick_goes_wrong(agent: Agent) -> None:
     def breaks() -> None:
         agent._wake_up()
