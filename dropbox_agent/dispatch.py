@@ -18,6 +18,8 @@ from dropbox_agent.states import AttemptState
 from dropbox_agent.troubles import TRIES, Troubles
 
 logger = logging.getLogger(__name__)
+MAY_BE_STUCK = 20
+"""So many attempts that nobody takes keep no place from others; what more there are of them does."""
 
 
 @dataclass
@@ -34,14 +36,20 @@ class Dispatcher:
 
     def dispatch(self, executor: Executor, now: datetime) -> None:
         """Hand over what is ready while there is room, intent first."""
-        live = self.ledger.live_attempts()
+        live, stuck = self.ledger.live_attempts(), self.ledger.stuck(TRIES)[:MAY_BE_STUCK]
+        places = len(live) - len(stuck)
         for attempt in live:
-            if self._is_to_be_handed_over(attempt, executor, now):
-                self._hand_over(attempt, executor, now)
-        room = executor.room(len(live))
+            if not self._is_to_be_handed_over(attempt, executor, now):
+                continue
+            if attempt.key in stuck:
+                if not executor.room(places):
+                    continue
+                places += 1
+            self._hand_over(attempt, executor, now)
+        room = executor.room(places)
         ready = self.ledger.ready(now, self.wave) if room else []
         for number, (job_id, allocation) in enumerate(ready[:room]):
-            if not executor.room(len(live) + number):
+            if not executor.room(places + number):
                 break  # it is busy with what it was given, or does not answer
             with self.troubles.alone(f"starting {job_id}"):
                 self._hand_over(self.ledger.submitting(job_id, allocation, now), executor, now)

@@ -419,6 +419,42 @@ def test_an_attempt_that_can_never_be_taken_fails_its_job_in_words(agent: Agent,
     assert (failed.key, failed.message) == ("check_s3_folder_exists", "The work folder is not there.")
 
 
+class TwoPlaces(RehearsalExecutor):
+    """An executor with two places that does not take the attempts of some subjects."""
+
+    def __init__(self, *refused: str) -> None:
+        self.refused = refused
+        self.took: list[str] = []
+
+    def room(self, live: int) -> int:
+        return max(0, 2 - live)
+
+    def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
+        if attempt.job_id.split("_")[1] in self.refused:
+            raise SubmitFailed("Its run folder cannot be made.", retry=True)
+        self.took.append(attempt.key)
+        return super().submit(attempt, settings)
+
+
+def test_attempts_that_nobody_takes_keep_no_other_from_a_place(agent: Agent, row: dict[str, str]) -> None:
+    agent.executor = executor = TwoPlaces("1", "2", "3")
+    for subject in ("1", "2", "3", "4"):
+        write_csv(inbox_of(agent) / f"{subject}.csv", [{**row, "subject_id": subject}])
+
+    def succeeded() -> list[str]:
+        states = {standing.name: standing.state for standing in agent.ledger.drops()}
+        return sorted(name for name, state in states.items() if state is DropState.SUCCEEDED)
+
+    run(agent, *range(0, 100, 2))
+    assert succeeded() == ["4.csv"]
+    executor.refused = ()
+    for second in range(400, 440):
+        before = len(executor.took)
+        run(agent, second)
+        assert len(executor.took) - before <= 2
+    assert succeeded() == ["1.csv", "2.csv", "3.csv", "4.csv"]
+
+
 class Slow(RehearsalExecutor):
     """An executor that answers one tick later, and takes nothing else meanwhile."""
 

@@ -197,6 +197,13 @@ class Reader:
         rows = self._all("SELECT job_id, message FROM attempts WHERE state = 'submitting' AND tries > 0 ORDER BY rowid")
         return [(row["job_id"], row["message"]) for row in rows]
 
+    def stuck(self, tries: int) -> list[str]:
+        """Return the key of each attempt that the executor has not taken ``tries`` times or more, oldest first."""
+        rows = self._all(
+            "SELECT attempt_key FROM attempts WHERE state = 'submitting' AND tries >= ? ORDER BY rowid", (tries,)
+        )
+        return [row["attempt_key"] for row in rows]
+
     def is_idle(self, tries: int) -> bool:
         """Return whether nothing is left to do that has not failed ``tries`` times."""
         return not any(
@@ -210,9 +217,9 @@ class Reader:
     def _work_is_left(self, tries: int) -> bool:
         """Whether a job may still move by itself; none does when all that is live is attempts that nobody takes."""
         jobs = self._number("SELECT count(*) FROM jobs WHERE state IN ('accepted', 'running')")
-        live = self._all("SELECT state, tries FROM attempts WHERE state IN ('submitting', 'submitted', 'running')")
-        stuck = [one for one in live if one["state"] == "submitting" and one["tries"] >= tries]
-        return jobs > 0 and not (stuck and len(stuck) == len(live))
+        live = self._number("SELECT count(*) FROM attempts WHERE state IN ('submitting', 'submitted', 'running')")
+        stuck = len(self.stuck(tries))
+        return jobs > 0 and not (stuck and stuck == live)
 
     def history(self, kind: str, id_: str) -> list[tuple[str | None, str]]:
         """Return the moves (from, to) of one thing, oldest first."""
