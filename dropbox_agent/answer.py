@@ -15,7 +15,7 @@ from dropbox_agent.errors import AgentError
 from dropbox_agent.ledger import DueMail, Ledger, Untold
 from dropbox_agent.model import Problem, Standing
 from dropbox_agent.states import DropState
-from dropbox_agent.troubles import Troubles
+from dropbox_agent.troubles import TRIES, Troubles
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,9 @@ class Answerer:
     annotate: Callable[[Path, str, Sequence[Problem]], bytes | None]
     """Makes the annotated copy of a refused table; None where there is none to be made."""
     _copies: dict[int, str | None] = field(default_factory=dict)
-    """Refused drops -> the name of their annotated copy, once it was made or could not be."""
+    """Refused drops -> the name of their annotated copy, once it was made; None where there is none to be made."""
+    _not_copied: dict[int, int] = field(default_factory=dict)
+    """Refused drops -> how many times their annotated copy could not be made."""
     _heard: list[deliver.Answer] = field(default_factory=list)
     """What came of mails and is not in the ledger yet."""
 
@@ -87,37 +89,31 @@ class Answerer:
         self.troubles.say(f"status of {standing.name}", None)
 
     def _copy_beside(self, standing: Standing) -> str | None:
-        """Return the name of the annotated copy beside a refused manifest, made once; None when there is none."""
+        """Return the name of the annotated copy beside a refused manifest, made once; None when there is none.
+
+        Raises what kept it from being made, the first times.
+        """
         if standing.state is not DropState.REFUSED:
             return None
         if standing.drop_id not in self._copies:
             try:
                 self._copies[standing.drop_id] = self._annotated(standing)
-            except AgentError as error:  # It is tried again with the status, which does not wait for it.
+            except Exception as error:
+                tries = self._not_copied[standing.drop_id] = self._not_copied.get(standing.drop_id, 0) + 1
+                if tries < TRIES:
+                    raise
+                # The status says all of it too, and waits no longer.
                 logger.warning("%s: no annotated copy: %s", standing.name, error, extra={"action": "annotate"})
         return self._copies.get(standing.drop_id)
 
     def _annotated(self, standing: Standing) -> str | None:
-        """Write the annotated copy. The status says all of it too, so nothing waits for a copy that cannot be made.
-
-        Raises AgentError when the inbox does not take it now.
-        """
+        """Write the annotated copy, where there is one to be made. Raises AgentError when it cannot be written now."""
         spool = next((inbox.spool for inbox in self.beside.inboxes if inbox.path == standing.inbox), None)
-        if spool is None:
+        copy = None if spool is None else self.annotate(spool / standing.sha256, standing.name, standing.problems)
+        if copy is None:
             return None
-        try:
-            copy = self.annotate(spool / standing.sha256, standing.name, standing.problems)
-            if copy is None:
-                return None
-            name = deliver.Names(standing.name).errors_xlsx
-            if not self.beside(standing.inbox, lambda: deliver.write_own(standing.inbox, name, copy)):
-                return None
-        except AgentError:
-            raise
-        except Exception as error:
-            logger.warning("%s: no annotated copy: %s", standing.name, error, extra={"action": "annotate"})
-            return None
-        return name
+        name = deliver.Names(standing.name).errors_xlsx
+        return name if self.beside(standing.inbox, lambda: deliver.write_own(standing.inbox, name, copy)) else None
 
     def _take_copy_back(self, standing: Standing) -> None:
         """What an earlier version had wrong is no longer so; a copy that somebody corrected in place stays."""

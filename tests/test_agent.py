@@ -843,6 +843,27 @@ def test_a_copy_of_what_we_wrote_is_answered_under_its_own_name(agent: Agent, ro
     assert [told_as(agent, name) for name in ("mine.xlsx", "corrected.xlsx")] == ["refused", "refused"]
 
 
+@pytest.mark.parametrize(("times", "copies"), [(2, ["s.csv.errors.xlsx"]), (1000, [])])
+def test_a_status_waits_for_its_annotated_copy_only_so_often(
+    agent: Agent, row: dict[str, str], monkeypatch: pytest.MonkeyPatch, times: int, copies: list[str]
+) -> None:
+    write_own = deliver.write_own
+    broke: list[str] = []
+
+    def breaks(folder: Path, name: str, content: bytes) -> None:
+        if name.endswith(".errors.xlsx") and len(broke) < times:
+            broke.append(name)
+            raise RuntimeError("nobody thought of this")
+        write_own(folder, name, content)
+
+    run(agent, 0)
+    monkeypatch.setattr(deliver, "write_own", breaks)
+    write_csv(inbox_of(agent) / "s.csv", [{**row, "subject_id": "../../x"}])
+    run(agent, *range(20, 60))
+    assert told_as(agent, "s.csv") == "refused"
+    assert [path.name for path in inbox_of(agent).glob("s.csv.errors*")] == copies
+
+
 def test_an_annotated_copy_that_the_inbox_did_not_take_is_made_later(
     agent: Agent, row: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
