@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from dropbox_agent import deliver, rewriting
+from dropbox_agent.beside import Beside
 from dropbox_agent.errors import AgentError
 from dropbox_agent.inbox import Inbox, Waiting
 from dropbox_agent.ledger import Ledger
@@ -27,8 +28,6 @@ TOLD_AT_ONCE = 20
 LIVE = frozenset({DropState.ACCEPTED, DropState.RUNNING})
 
 Write = Callable[[Standing, datetime], None]
-Beside = Callable[[Path, Callable[[], None]], None]
-"""Does something in an inbox, if it is ours and answers."""
 
 
 @dataclass

@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 import s3_server
 from cluster import Cluster, missing_programs, running_cluster
+from fault_proxy import Proxy, proxied
 from images import build_image
 from s3_server import Place, Server
 from workspace import COMMAND, Workspace
@@ -112,3 +113,10 @@ def place(s3: Server, tmp_path: Path) -> Place:
 def strict(seaweedfs: Server, tmp_path: Path) -> Place:
     """An empty bucket on the server that checks."""
     return Place(seaweedfs, tmp_path / "credentials")
+
+
+@pytest.fixture
+def proxy(strict: Place) -> Iterator[Proxy]:
+    """What stands before the server that checks, and lets it fail."""
+    with proxied(strict.server.endpoint) as made:
+        yield made

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from fault_proxy import Fault, Proxy, proxied
+from fault_proxy import Fault, Proxy
 from s3_server import KEY, SECRET, Place
 from workspace import QUICK, Workspace, a_row, drop, wait_for, write_csv
 
@@ -21,12 +22,6 @@ NOW = datetime(2026, 1, 31, 22, tzinfo=timezone.utc)
 PREFIX = asset_name("ecephys", demonstration.SUBJECT, demonstration.ACQUIRED)
 ENVIRON = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
 AWAY = "A service that it needs was away. It is run again by itself at"
-
-
-@pytest.fixture
-def proxy(strict: Place) -> Iterator[Proxy]:
-    with proxied(strict.server.endpoint) as made:
-        yield made
 
 
 @pytest.fixture
@@ -61,10 +56,11 @@ class Night:
         return {task.key: task for task in self.job.tasks}[name]
 
     def at(self, now: datetime, until: Callable[[], object]) -> None:
-        """Let the agent work, at this time, until something is so."""
+        """Let the agent work, from this time on, until something is so; what it tries again soon has its time."""
+        began = time.monotonic()
 
         def worked() -> object:
-            self.agent.tick(now)
+            self.agent.tick(now + timedelta(seconds=min(50, time.monotonic() - began)))
             return until()
 
         wait_for(worked)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
-from fault_proxy import Fault, Proxy, proxied
+from fault_proxy import Fault, Proxy
 from s3_server import KEY, SECRET, Place
 from workspace import QUICK, Workspace, a_row, drop, wait_for, write_csv
 
@@ -19,12 +18,6 @@ from dropbox_agent.model import asset_name
 from dropbox_agent.tasks.bucket.s3 import PART_BYTES
 
 PREFIX = asset_name("ecephys", demonstration.SUBJECT, demonstration.ACQUIRED)
-
-
-@pytest.fixture
-def proxy(strict: Place) -> Iterator[Proxy]:
-    with proxied(strict.server.endpoint) as made:
-        yield made
 
 
 @pytest.fixture
