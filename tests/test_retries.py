@@ -297,6 +297,33 @@ def test_a_task_that_was_not_reached_is_reached_the_next_time(ledger: Ledger) ->
     run_to_its_end(ledger, job_id, at(4))
 
 
+def test_what_needs_a_task_that_failed_waits_until_it_is_known_that_it_is_not_run_again(ledger: Ledger) -> None:
+    job_id = accepted_job(ledger)
+    behavior, ecephys = hand_over(ledger, job_id, at(2))
+    see(ledger, behavior, TaskState.SUCCEEDED, at(2), at(3))
+    # A task is over a little before its attempt: the two may be seen one after the other, on a cluster minutes apart.
+    over = ended(ecephys, AWAY)
+    ledger.observed([replace(over, state=AttemptState.RUNNING, cause=None)], at(3))
+    assert [task.state.value for task in the_job(ledger).tasks if "upload" in task.key] == ["waiting"]
+    ledger.observed([over], at(4))
+    assert compress(ledger)[0] == "waiting"
+    run_to_its_end(ledger, job_id, at(60))
+    assert {task.state.value for task in the_job(ledger).tasks} == {"succeeded", "skipped"}
+
+
+def test_what_needs_a_task_that_failed_is_not_run_once_its_attempt_is_over(ledger: Ledger) -> None:
+    job_id = accepted_job(ledger)
+    behavior, ecephys = hand_over(ledger, job_id, at(2))
+    over = ended(ecephys, None)
+    ledger.observed([replace(over, state=AttemptState.RUNNING)], at(3))
+    see(ledger, behavior, TaskState.SUCCEEDED, at(2), at(4))
+    assert [task.state.value for task in the_job(ledger).tasks if "upload" in task.key] == ["waiting"]
+    ledger.observed([over], at(5))
+    (upload,) = (task for task in the_job(ledger).tasks if "upload" in task.key)
+    assert upload.message == "Not run, because compress_data[ecephys] did not end well."
+    assert the_job(ledger).state is JobState.FAILED
+
+
 def test_what_is_to_be_cancelled_is_not_run_again(ledger: Ledger) -> None:
     job_id = accepted_job(ledger)
     behavior, ecephys = hand_over(ledger, job_id, at(2))

@@ -14,6 +14,9 @@ from dropbox_agent.ledger.jobs import Jobs
 from dropbox_agent.model import Attempt, AttemptFacts, Observation, TaskObservation
 from dropbox_agent.states import ATTEMPT_MOVES, AttemptState, Cause, TaskState
 
+NOT_RUN = "Not run, because"
+"""How the message of a task begins that was cancelled for one it needs."""
+
 
 class Attempts(Jobs):
     """What goes to an executor and comes back."""
@@ -127,7 +130,6 @@ class Attempts(Jobs):
         self._record_text(attempt, observation.text, ("submitted",), at)
         if ends:
             self._record_end(observation, now)
-        self._cancel_unreachable(attempt.job_id, at)
 
     def _record_end(self, observation: Observation, now: datetime) -> None:
         attempt, at = observation.attempt, as_text(now)
@@ -136,6 +138,7 @@ class Attempts(Jobs):
         if again is None:
             self._cancel_unreachable(attempt.job_id, at)
             self._cancel_not_reached(attempt, at)
+            self._cancel_unreachable(attempt.job_id, at)
             return
         self._cancel_not_reached(attempt, at)
         self._do(
@@ -246,7 +249,7 @@ class Attempts(Jobs):
                 self._do(
                     "UPDATE tasks SET state = 'cancelled', message = ?, ended = ?, updated = ?"
                     " WHERE job_id = ? AND key = ?",
-                    (f"Not run, because {row['because']} did not end well.", at, at, job_id, row["key"]),
+                    (f"{NOT_RUN} {row['because']} did not end well.", at, at, job_id, row["key"]),
                 )
 
     def _attempt_key(self, job_id: str, allocation: int, number: int) -> str:

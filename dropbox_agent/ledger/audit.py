@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
+from dropbox_agent.ledger.attempts import NOT_RUN
 from dropbox_agent.ledger.database import as_text, fetch, open_for_reading
 from dropbox_agent.ledger.read import LATEST
 
@@ -41,6 +42,12 @@ RULES: Mapping[str, str] = {
         f" (SELECT 1 FROM attempts WHERE attempts.job_id = jobs.job_id AND attempts.state IN {LIVE})"
         " AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.job_id = jobs.job_id AND tasks.state = 'waiting'"
         " AND allocation IS NOT NULL)"
+    ),
+    "{what} was not run because of a task that ended well, or has not ended.": (
+        f"SELECT job_id || '/' || key AS what FROM tasks WHERE state = 'cancelled' AND message LIKE '{NOT_RUN} %'"
+        " AND NOT EXISTS (SELECT 1 FROM needs JOIN tasks AS needed ON needed.job_id = needs.job_id"
+        " AND needed.key = needs.needed WHERE needs.job_id = tasks.job_id AND needs.key = tasks.key"
+        " AND needed.state IN ('failed', 'cancelled'))"
     ),
     "{what} moved on from a state that it was not in.": (
         "SELECT kind || ' ' || id AS what FROM (SELECT kind, id, from_state,"

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -22,10 +23,11 @@ from dropbox_agent.agent import Agent
 from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.executors import RehearsalExecutor
 from dropbox_agent.model import Attempt, Observation, TaskSettings
-from dropbox_agent.states import DropState
+from dropbox_agent.states import AttemptState, Cause, DropState, TaskState
 
 START = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 NAMES = st.sampled_from(["a.csv", "b.csv", "c.csv"])
+MOODS = st.sampled_from(["refuses", "takes and says nothing", "takes the agent with it", "sees nothing"])
 KINDS = st.sampled_from(["good", "other", "bad", "empty"])
 
 
@@ -34,11 +36,17 @@ class Crash(BaseException):
 
 
 class MoodyExecutor(RehearsalExecutor):
-    """Takes, refuses, takes and says nothing of it, or takes the agent with it; counts what it really started."""
+    """Takes, refuses, takes and says nothing of it, or takes the agent with it; counts what it really started.
+
+    What it takes may fail because a service is away: the task is over before its attempt is.
+    """
 
     def __init__(self) -> None:
         self.mood = "takes"
         self.started: dict[str, int] = {}
+        self.service_away = False
+        self.failing: dict[str, int] = {}
+        """Key of an attempt that fails -> how many times it was looked at."""
 
     def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
         mood, self.mood = self.mood, "takes"
@@ -50,10 +58,20 @@ class MoodyExecutor(RehearsalExecutor):
             raise SubmitFailed("No answer. It is tried again.", retry=True, unsure=True)
         if mood == "takes the agent with it":
             raise Crash
+        if self.service_away:
+            self.service_away, self.failing[attempt.key] = False, 0
         return super().submit(attempt, settings)
 
     def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
-        return [one for one in super().observe(attempts, now) if self.mood != "sees nothing"]
+        seen = [one for one in super().observe(attempts, now) if self.mood != "sees nothing"]
+        return [self._failing(one) if one.attempt.key in self.failing else one for one in seen]
+
+    def _failing(self, one: Observation) -> Observation:
+        looks = self.failing[one.attempt.key] = self.failing[one.attempt.key] + 1
+        tasks = (replace(one.tasks[0], state=TaskState.FAILED, message="The service is away."),)
+        if looks == 1:
+            return replace(one, tasks=tasks, state=AttemptState.RUNNING)
+        return replace(one, tasks=tasks, cause=Cause.SERVICE_AWAY)
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -134,9 +152,13 @@ class AnyOrder(RuleBasedStateMachine):
             shutil.rmtree(self.inbox)
             away.rename(self.inbox)
 
-    @rule(mood=st.sampled_from(["refuses", "takes and says nothing", "takes the agent with it", "sees nothing"]))
+    @rule(mood=MOODS)
     def annoy(self, mood: str) -> None:
         self.executor.mood = mood
+
+    @rule()
+    def a_service_goes_away(self) -> None:
+        self.executor.service_away = True
 
     # --- what must be true -------------------------------------------------------------------------------------------
 
@@ -153,10 +175,11 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def quiet(self) -> None:
         """When all is well again, everything that lies there is answered, and every answer is what the ledger says."""
-        self.executor.mood = "takes"
+        self.executor.mood, self.executor.service_away = "takes", False
         if not self.mounted:
             self.unmount_or_mount()
-        for seconds in (400, 3, 3, 61, 3, 3, 3, 3, 3, 3, 3, 400, 3):
+        hours = [3600 * number for number in (1, 1, 2, 3, 5)]
+        for seconds in (400, 3, 3, 61, 3, 3, 3, 3, *hours, 3, 3, 3, 400, 3):
             self.now += timedelta(seconds=seconds)
             self.agent.tick(self.now)
         assert self.agent.trouble() == []
