@@ -13,10 +13,14 @@ import psutil
 import pytest
 from cluster import NODES, Cluster
 from cluster_site import GATED, MODALITIES, Site, a_site, write_job_type
+from fault_proxy import Fault, Proxy
 from killing import killing_proxy, killing_sbatch
+from s3_server import Place
 from workspace import PATIENCE_SECONDS, QUICK, Workspace, a_row, drop, wait_for, write_csv, write_xlsx
 
 from dropbox_agent import demonstration
+
+UPLOAD = ("tasks.check_s3_folder_exists.skip_task", "tasks.upload_data_to_s3.skip_task")
 
 
 @pytest.fixture(params=["cli", "rest"])
@@ -270,6 +274,26 @@ def test_what_died_with_its_node_is_run_again_on_another(site: Site) -> None:
     assert (before["cause"], before["slurm_job_id"]) == ("node_failed", job_id)
     assert before["message"].startswith(f"Its node {node} failed.")
     assert [name for name in site.workspace.mails("s.csv") if "retry" in name] == ["02-retry.eml"]
+
+
+def test_a_bucket_that_is_away_is_waited_for_and_then_the_job_goes_on(site: Site, strict: Place, proxy: Proxy) -> None:
+    write_job_type(site, GATED + "retries: {{service_away: {{times: 9, wait: '0:02'}}}}\n")
+    proxy.faults.append(Fault("503 ServiceUnavailable"))
+    keys = {"credentials_file": str(strict.credentials), "give_up_seconds": 0.5}
+    site.workspace.change(buckets={"default": strict.address}, s3={"endpoint_url": proxy.endpoint, **keys})
+    site.gate.touch()
+    site.drop("ecephys", **dict.fromkeys(UPLOAD, "false"))
+    site.workspace.start()
+    site.wait_for_message("A service that it needs was away. It is run again by itself at")
+    proxy.faults.clear()
+    site.wait_for_state("succeeded", "failed", "cancelled")
+    (job,) = site.status()["jobs"]
+    assert (job["state"], list(strict.objects(f"{job['s3_prefix']}/ecephys/").values())) == (
+        "succeeded",
+        [b"ecephys\n"],
+    )
+    assert {one["cause"] for one in site.tasks()["check_s3_folder_exists"]["earlier_attempts"]} == {"service_away"}
+    site.each_attempt_started_once()
 
 
 def test_what_an_administrator_puts_back_into_the_queue_is_run_again_as_a_new_try(site: Site) -> None:
