@@ -27,7 +27,8 @@ MAY_RUN_AGAIN = frozenset({JobState.FAILED, JobState.CANCELLED})
 def write_down(inbox: Inbox, folder: Path, ledger: Ledger, now: datetime) -> Iterator[tuple[str, str | None]]:
     """Turn the files of orders in an inbox into orders on our own disk; yield each file and what kept it from it.
 
-    An order whose file cannot be removed is not carried out: it would be carried out for ever.
+    An order whose file cannot be removed is not carried out: it would be carried out for ever. Nor is one whose file
+    says something by now: the next listing tells of it.
     """
     waiting = {one.name for one in inbox.waiting()}
     for file, manifest, act in inbox.orders():
@@ -37,11 +38,14 @@ def write_down(inbox: Inbox, folder: Path, ledger: Ledger, now: datetime) -> Ite
         try:
             written = orders.give(folder, order)
             try:
-                inbox.obeyed(file)
+                is_removed = inbox.obeyed(file)
             except InboxUnavailable:
                 written.unlink()
                 raise
-            yield file, None
+            if is_removed:
+                yield file, None
+            else:
+                written.unlink()
         except AgentError as error:
             yield file, str(error)
 

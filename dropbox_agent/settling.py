@@ -69,7 +69,7 @@ class Telling:
 
 def _left_alone(inbox: Inbox, now: datetime) -> list[Waiting]:
     """Return what is never taken as it is; what is planted under a name of ours is replaced, and nobody's manifest."""
-    left = [(name, reason) for name, reason in inbox.left_alone() if not deliver.is_ours(name)]
+    left = [(name, reason) for name, reason in inbox.left_alone() if not deliver.may_be_filled_in(name)]
     return [Waiting(name, reason, now, may_wait_long=True) for name, reason in left]
 
 

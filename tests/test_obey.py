@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from workspace import a_row, write_csv
 
-from dropbox_agent import assembly, deliver, demonstration, founding, settings
+from dropbox_agent import assembly, deliver, demonstration, founding, orders, settings
 from dropbox_agent.agent import Agent
 from dropbox_agent.executors import RehearsalExecutor
-from dropbox_agent.model import Attempt, Standing
+from dropbox_agent.model import Attempt, Order, Standing
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 WRONG = {"subject_id": "../../x"}
@@ -190,3 +190,56 @@ def test_an_order_for_a_manifest_whose_name_is_too_long_to_add_to_is_carried_out
     run(agent, 20, 22, 24)
     assert latest(agent, name).drop_id > before
     assert not order.exists()
+
+
+@pytest.mark.parametrize(
+    "blank", [b"\r\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf \r\n", "\ufeff\r\n".encode("utf-16-le"), b" " * 1024]
+)
+def test_what_editors_leave_in_an_empty_file_is_an_order_all_the_same(
+    agent: Agent, row: dict[str, str], blank: bytes
+) -> None:
+    before = refused(agent, row)
+    order = put(agent, "s.csv.retry")
+    order.write_bytes(blank)
+    run(agent, 20, 22, 24)
+    assert latest(agent).drop_id > before
+    assert not order.exists()
+
+
+@pytest.mark.parametrize("name", ["s.csv", "x" * 248 + ".csv"], ids=["short", "long"])
+@pytest.mark.parametrize("content", [b"try the second probe\n", bytes(100), b" " * 1025], ids=["words", "NULs", "much"])
+def test_a_file_named_like_an_order_that_says_something_is_left_and_told_until_it_is_empty(
+    agent: Agent, row: dict[str, str], name: str, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(agent, name, row | WRONG)
+    run(agent, 0, 2, 3)
+    before = latest(agent, name).drop_id
+    order = put(agent, deliver.Names(name).retry)
+    order.write_bytes(content)
+    run(agent, 20, 22, 40)
+    status = order.with_name(deliver.Names(order.name).status_json)
+    assert order.read_bytes() == content
+    assert latest(agent, name).drop_id == before
+    assert "then put an empty file of this name here." in status.read_text()
+    assert len([one for one in caplog.records if "It is not empty, so it orders nothing" in one.getMessage()]) == 1
+    order.write_bytes(b"")
+    run(agent, 60, 62, 64)
+    assert latest(agent, name).drop_id > before
+    assert [path.exists() for path in (order, status)] == [False, False]
+
+
+def test_a_file_named_like_an_order_that_is_written_while_it_is_obeyed_is_left(
+    agent: Agent, row: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = refused(agent, row)
+    order, give = put(agent, "s.csv.retry"), orders.give
+
+    def while_it_is_written(folder: Path, given: Order) -> Path:
+        order.write_text("try the second probe")
+        return give(folder, given)
+
+    monkeypatch.setattr(orders, "give", while_it_is_written)
+    run(agent, 20, 22, 40)
+    assert order.read_text() == "try the second probe"
+    assert list(agent.orders_folder.iterdir()) == []
+    assert latest(agent).drop_id == before

@@ -14,7 +14,14 @@ from dropbox_agent.deliver.files import (
     write,
 )
 from dropbox_agent.deliver.mails import message
-from dropbox_agent.deliver.own import digest_of, is_ours_whatever_it_says, is_unchanged, take_back, write_own
+from dropbox_agent.deliver.own import (
+    digest_of,
+    is_ours_whatever_it_says,
+    is_unchanged,
+    may_be_filled_in,
+    take_back,
+    write_own,
+)
 from dropbox_agent.deliver.post import Answer, FilePost, Letter, Post, write_beside
 from dropbox_agent.deliver.smtp import PORTS, MailServer, SmtpPost, probe
 
@@ -35,6 +42,7 @@ __all__ = [
     "is_ours_whatever_it_says",
     "is_temporary",
     "is_unchanged",
+    "may_be_filled_in",
     "message",
     "probe",
     "remove_temporary",

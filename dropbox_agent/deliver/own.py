@@ -25,7 +25,12 @@ CHUNK_BYTES = 1 << 20
 
 def is_ours_whatever_it_says(name: str) -> bool:
     """Return whether a file of that name is the agent's own, with no look at its content."""
-    return is_ours(name) and FILLED_IN.fullmatch(name) is None
+    return is_ours(name) and not may_be_filled_in(name)
+
+
+def may_be_filled_in(name: str) -> bool:
+    """Return whether the agent writes a file of that name for people to fill in or correct."""
+    return FILLED_IN.fullmatch(name) is not None
 
 
 def is_unchanged(folder: Path, sha256: str) -> bool:

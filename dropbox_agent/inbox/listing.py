@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 import stat
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dropbox_agent.errors import InboxUnavailable
-from dropbox_agent.inbox.files import Signature, signature
+from dropbox_agent.inbox.files import Signature, open_regular, signature
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +20,9 @@ SKIPPED_PREFIXES = (".", "~", "#")
 """Hidden files, Office and LibreOffice locks and temporary files, editors' autosaves."""
 ORDERS = ("retry", "cancel")
 """What an empty file beside a manifest may order by its ending: ``session.xlsx.retry``."""
+BLANK_BYTES = 1024
+"""A file of more is not looked into for whether it says anything."""
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Listing:
     unread: dict[str, str] = field(default_factory=dict)
     """Names that were listed and whose facts did not arrive -> what came back: waited for, not taken as gone."""
     refused: dict[str, str] = field(default_factory=dict)
-    """Name -> why a file with a manifest's suffix is never taken as it is."""
+    """Name -> why a file with a manifest's suffix, or that of an order, is never taken as it is."""
     orders: dict[str, tuple[str, str]] = field(default_factory=dict)
     """File -> (manifest, act)."""
     unclear: set[str] = field(default_factory=set)
@@ -80,7 +84,37 @@ def listing(folder: Path, rules: NameRules) -> Listing:
         for act in ORDERS:
             if (file := rules.order_beside(manifest, act)) in found.unclear:
                 found.orders[file] = (manifest, act)
+    _refuse_orders_with_content(folder, found)
     return found
+
+
+def says_nothing(path: Path) -> bool:
+    """Return whether a file is empty, or has only what an editor leaves in an empty one. Raises OSError."""
+    size = os.lstat(path).st_size
+    if not 0 < size <= BLANK_BYTES:
+        return size == 0
+    try:
+        with open_regular(path) as file:
+            content = file.read(BLANK_BYTES + 1)
+    except OSError:
+        return False
+    return not content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig", "replace").strip()
+
+
+def _refuse_orders_with_content(folder: Path, found: Listing) -> None:
+    """Take out files that are named like orders and say something: somebody's work, which obeying would remove."""
+    for name in sorted(found.orders):
+        try:
+            if says_nothing(folder / name):
+                continue
+        except OSError as error:
+            logger.debug("%s: %s", folder / name, error)
+        else:
+            found.refused[name] = (
+                "It is not empty, so it orders nothing and is left as it is. Save what it holds under another name, "
+                "then put an empty file of this name here."
+            )
+        del found.orders[name]
 
 
 def _refuse_look_alikes(found: Listing) -> None:

@@ -27,7 +27,7 @@ from dropbox_agent.inbox.files import (
     sync_folder,
 )
 from dropbox_agent.inbox.lease import Lease
-from dropbox_agent.inbox.listing import NameRules, listing
+from dropbox_agent.inbox.listing import NameRules, listing, says_nothing
 from dropbox_agent.inbox.marker import guard
 from dropbox_agent.inbox.sightings import Sighting, Waiting
 from dropbox_agent.model import Drop
@@ -117,15 +117,27 @@ class Inbox:
         """Return (file name, manifest, ``retry`` or ``cancel``) of the empty files beside manifests, as last listed."""
         return [(name, manifest, act) for name, (manifest, act) in sorted(self._orders.items())]
 
-    def obeyed(self, name: str) -> None:
-        """Remove the file of an order, so that it is carried out once. Raises InboxUnavailable."""
+    def obeyed(self, name: str) -> bool:
+        """Remove the file of an order, so that it is carried out once; return False when it says something by now.
+
+        Raises InboxUnavailable.
+        """
+
+        def removed() -> bool:
+            with contextlib.suppress(FileNotFoundError):
+                if not says_nothing(self.path / name):
+                    return False
+                (self.path / name).unlink()
+            return True
+
         try:
-            self._ask(lambda: (self.path / name).unlink(missing_ok=True))
+            is_removed = self._ask(removed)
         except OSError as error:
             raise InboxUnavailable(
                 f"{self.path / name} could not be removed: {error.strerror}. It is not obeyed until it can be."
             ) from error
         self._orders.pop(name, None)
+        return is_removed
 
     def read_again(self, name: str) -> None:
         """Let a file that was taken settle and be yielded once more, although it has not changed."""
@@ -183,7 +195,7 @@ class Inbox:
         return self._sightings[name].missed >= ABSENT_SCANS
 
     def left_alone(self) -> list[tuple[str, str]]:
-        """Return (name, reason) of the files with a manifest's suffix that are never taken as they are."""
+        """Return (name, reason) of the files named like manifests or orders that are never taken as they are."""
         return sorted(self._refused_names.items())
 
     def left_over(self, now: datetime) -> list[str]:
