@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -22,12 +22,13 @@ from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent
 from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.executors import RehearsalExecutor
-from dropbox_agent.model import Attempt, Observation, TaskSettings
-from dropbox_agent.states import AttemptState, Cause, DropState, TaskState
+from dropbox_agent.model import Attempt, Observation, TaskObservation, TaskSettings
+from dropbox_agent.states import AttemptState, Cause, DropState, JobState, TaskState
 
 START = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 NAMES = st.sampled_from(["a.csv", "b.csv", "c.csv"])
 MOODS = st.sampled_from(["refuses", "takes and says nothing", "takes the agent with it", "sees nothing"])
+FAILURES = {"by its own doing": None, "without a service": Cause.SERVICE_AWAY}
 KINDS = st.sampled_from(["good", "other", "bad", "empty"])
 
 
@@ -35,43 +36,59 @@ class Crash(BaseException):
     """The agent is no more."""
 
 
-class MoodyExecutor(RehearsalExecutor):
-    """Takes, refuses, takes and says nothing of it, or takes the agent with it; counts what it really started.
+@dataclass
+class Run:
+    """What becomes of one attempt."""
 
-    What it takes may fail because a service is away: the task is over before its attempt is.
-    """
+    ends: str
+    looks: int = 0
+    is_stopped: bool = False
+
+    def seen(self, attempt: Attempt) -> Observation:
+        """Return one look at it: each task takes a look, and what fails is over a look before its attempt."""
+        self.looks, count, cause = self.looks + 1, len(attempt.tasks), None
+        states = [TaskState.SUCCEEDED] * min(self.looks - 1, count) + [TaskState.RUNNING] * (self.looks <= count)
+        state = AttemptState.RUNNING if self.looks <= count else AttemptState.ENDED
+        if self.is_stopped or (self.ends == "with its node" and state is AttemptState.RUNNING):
+            states[-1], state = TaskState.FAILED, AttemptState.LOST
+            cause = Cause.CANCELLED if self.is_stopped else Cause.NODE_FAILED
+        elif self.ends in FAILURES and self.looks >= count:
+            states[-1] = TaskState.FAILED
+            cause = FAILURES[self.ends] if state is AttemptState.ENDED else None
+        tasks = [TaskObservation(task.key, is_in) for task, is_in in zip(attempt.tasks, states, strict=False)]
+        return Observation(attempt, True, state, tuple(tasks), cause=cause)
+
+
+class MoodyExecutor(RehearsalExecutor):
+    """Takes, refuses, takes and says nothing of it, or takes the agent with it; counts what it really started."""
 
     def __init__(self) -> None:
-        self.mood = "takes"
-        self.started: dict[str, int] = {}
-        self.service_away = False
-        self.failing: dict[str, int] = {}
-        """Key of an attempt that fails -> how many times it was looked at."""
+        self.mood, self.next_ends = "takes", "well"
+        self.runs: dict[str, Run] = {}
 
     def submit(self, attempt: Attempt, settings: Mapping[str, TaskSettings]) -> str:
         mood, self.mood = self.mood, "takes"
         if mood == "refuses":
             raise SubmitFailed("There is no room. It is tried again.", retry=True)
-        # As with a start token: a second copy of an attempt does nothing.
-        self.started[attempt.key] = 1
+        if attempt.key not in self.runs:  # as with a start token: a second copy of an attempt does nothing
+            self.runs[attempt.key] = Run(self.next_ends)
+            self.next_ends = "well"
         if mood == "takes and says nothing":
             raise SubmitFailed("No answer. It is tried again.", retry=True, unsure=True)
         if mood == "takes the agent with it":
             raise Crash
-        if self.service_away:
-            self.service_away, self.failing[attempt.key] = False, 0
         return super().submit(attempt, settings)
 
-    def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
-        seen = [one for one in super().observe(attempts, now) if self.mood != "sees nothing"]
-        return [self._failing(one) if one.attempt.key in self.failing else one for one in seen]
+    def stop(self, attempt: Attempt, hard: bool) -> bool:
+        if attempt.key not in self.runs:
+            return True
+        self.runs[attempt.key].is_stopped = True
+        return False
 
-    def _failing(self, one: Observation) -> Observation:
-        looks = self.failing[one.attempt.key] = self.failing[one.attempt.key] + 1
-        tasks = (replace(one.tasks[0], state=TaskState.FAILED, message="The service is away."),)
-        if looks == 1:
-            return replace(one, tasks=tasks, state=AttemptState.RUNNING)
-        return replace(one, tasks=tasks, cause=Cause.SERVICE_AWAY)
+    def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
+        if self.mood == "sees nothing":
+            return []
+        return [self.runs[one.key].seen(one) if one.handle else Observation(one, False, one.state) for one in attempts]
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -87,7 +104,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.inbox = self.site.inboxes[0].path
         self.row = a_row(demonstration.make_session(self.folder / "data"), **QUICK)
         self.now, self.executor, self.written = START, MoodyExecutor(), 0
-        self.complete: set[str] = set()
+        self.orders: set[str] = set()
         self.agent = self.opened()
 
     def opened(self) -> Agent:
@@ -123,6 +140,7 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.mounted)
     @rule(name=NAMES, act=st.sampled_from(["retry", "cancel"]))
     def order(self, name: str, act: str) -> None:
+        self.orders.add(act)
         (self.inbox / f"{name}.{act}").touch()
 
     # --- what happens ------------------------------------------------------------------------------------------------
@@ -156,9 +174,9 @@ class AnyOrder(RuleBasedStateMachine):
     def annoy(self, mood: str) -> None:
         self.executor.mood = mood
 
-    @rule()
-    def a_service_goes_away(self) -> None:
-        self.executor.service_away = True
+    @rule(how=st.sampled_from([*FAILURES, "with its node"]))
+    def have_the_next_end(self, how: str) -> None:
+        self.executor.next_ends = how
 
     # --- what must be true -------------------------------------------------------------------------------------------
 
@@ -175,11 +193,11 @@ class AnyOrder(RuleBasedStateMachine):
     @rule()
     def quiet(self) -> None:
         """When all is well again, everything that lies there is answered, and every answer is what the ledger says."""
-        self.executor.mood, self.executor.service_away = "takes", False
+        self.executor.mood, self.executor.next_ends = "takes", "well"
         if not self.mounted:
             self.unmount_or_mount()
         hours = [3600 * number for number in (1, 1, 2, 3, 5)]
-        for seconds in (400, 3, 3, 61, 3, 3, 3, 3, *hours, 3, 3, 3, 400, 3):
+        for seconds in (400, 3, 3, 61, *hours, *[3] * 30, 400, 3):
             self.now += timedelta(seconds=seconds)
             self.agent.tick(self.now)
         assert self.agent.trouble() == []
@@ -189,6 +207,9 @@ class AnyOrder(RuleBasedStateMachine):
         assert lying <= set(latest)
         live = {DropState.ACCEPTED, DropState.RUNNING}
         assert not live & {standing.state for standing in latest.values()}
+        jobs = {job.state for job in self.agent.ledger.jobs()}
+        assert JobState.CANCELLED not in jobs or "cancel" in self.orders
+        assert JobState.FAILED not in jobs or any(run.ends != "well" for run in self.executor.runs.values())
         assert fsck.look(self.site) == []
 
 
