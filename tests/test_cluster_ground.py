@@ -71,3 +71,13 @@ def test_a_port_is_given_once_and_is_none_that_the_kernel_gives_to_connections()
     ports = [*free_ports(20), *free_ports(20)]
     assert len(set(ports)) == 40
     assert set(ports) <= set(PORTS)
+
+
+def test_a_port_that_one_test_run_was_given_is_given_to_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ports.PORTS", range(PORTS[0], PORTS[0] + 50))
+    mine = free_ports(20)
+    draw = f"import ports; ports.PORTS = range({PORTS[0]}, {PORTS[0]} + 50); print(*ports.free_ports(20))"
+    run = subprocess.run([sys.executable, "-c", draw], cwd=Path(__file__).parent, capture_output=True, text=True)
+    theirs = [int(word) for word in run.stdout.split()]
+    assert len(theirs) == 20, run.stderr
+    assert not set(mine) & set(theirs)
