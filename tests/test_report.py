@@ -18,6 +18,7 @@ from dropbox_agent.model import (
     JobStanding,
     Level,
     Mail,
+    Names,
     Place,
     Plan,
     PlannedTask,
@@ -565,6 +566,22 @@ Details
 Written by dropbox-agent (Lab 7). Nobody reads answers to this mail.
 """
     )
+
+
+def test_the_order_that_is_suggested_for_a_long_name_can_be_given(pages: report.Pages) -> None:
+    name = "x" * 245 + ".xlsx"
+    order = Names(name).retry
+    failed, cancelled = (
+        a_standing(state, job, name=name) for state, job in ((DropState.FAILED, BAD), (DropState.CANCELLED, ENDED))
+    )
+    pages_said = [report.render(standing, NOW, pages).html for standing in (failed, cancelled)]
+    mails_said = [
+        report.mail(a_mail(kind), standing, pages).text
+        for kind, standing in (("fail", failed), ("end", failed), ("end", cancelled))
+    ]
+    assert len(order.encode()) < 255
+    assert [f"empty file named <code><bdi>{order}</bdi></code> into" in said for said in pages_said] == [True] * 2
+    assert [f"empty file named {order} beside" in " ".join(said.split()) for said in mails_said] == [True] * 3
 
 
 def test_long_sentences_of_a_mail_are_broken_where_the_eye_goes_on(pages: report.Pages) -> None:

@@ -48,6 +48,7 @@ from dropbox_agent.model import (
     JobStanding,
     Level,
     Move,
+    Names,
     Place,
     Presets,
     Problem,
@@ -320,6 +321,14 @@ def test_a_job_page_tells_the_failure_first_and_then_everything_else(full: Visit
     ]
     assert [part for part in told if part not in words] == []
     assert [words.find(part) for part in told] == sorted(words.find(part) for part in told)
+
+
+def test_the_order_that_a_job_s_page_suggests_for_a_long_name_can_be_given(site: Visited) -> None:
+    name = "x" * 250 + ".csv"
+    accepted(site.ledger, name, [a_job("runs_1")])
+    assert f"an empty file {Names(name).cancel} beside the manifest" in site.words(site.address("runs_1"))
+    site.ledger.cancel(site.job("runs_1").job_id, "Cancelled.", NOW)
+    assert f"an empty file {Names(name).retry} beside the manifest" in site.words(site.address("runs_1"))
 
 
 def test_what_an_upload_stored_is_a_link_on_its_job_s_page_and_a_file_for_spreadsheets(site: Visited) -> None:

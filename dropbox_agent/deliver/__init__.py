@@ -4,7 +4,6 @@ from dropbox_agent.deliver.files import (
     OWN_PREFIX,
     README,
     TEMPLATE,
-    Names,
     is_ours,
     is_temporary,
     remove_temporary,
@@ -24,6 +23,7 @@ from dropbox_agent.deliver.own import (
 )
 from dropbox_agent.deliver.post import Answer, FilePost, Letter, Post, write_beside
 from dropbox_agent.deliver.smtp import PORTS, MailServer, SmtpPost, probe
+from dropbox_agent.model import Names
 
 __all__ = [
     "OWN_PREFIX",

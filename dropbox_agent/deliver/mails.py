@@ -8,8 +8,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 
-from dropbox_agent.deliver.files import hash_of
-from dropbox_agent.model import Mail
+from dropbox_agent.model import Mail, hash_of
 from dropbox_agent.report import MailText, one_line
 
 SUBJECT_CHARACTERS = 150

@@ -8,9 +8,9 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Protocol
 
-from dropbox_agent.deliver.files import Names, write
+from dropbox_agent.deliver.files import write
 from dropbox_agent.errors import AgentError
-from dropbox_agent.model import Mail
+from dropbox_agent.model import Mail, Names
 
 
 @dataclass(frozen=True)

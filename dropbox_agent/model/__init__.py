@@ -27,6 +27,7 @@ from dropbox_agent.model.lists import (
     Move,
     ProjectLine,
 )
+from dropbox_agent.model.names import Names, hash_of
 from dropbox_agent.model.plans import SOURCE_SETTINGS, Plan, PlannedTask, Retry, SourceFolder
 from dropbox_agent.model.requests import (
     EMAIL_TYPES,
@@ -79,6 +80,7 @@ __all__ = [
     "Mail",
     "Move",
     "NamedModality",
+    "Names",
     "Observation",
     "Order",
     "Place",
@@ -106,6 +108,7 @@ __all__ = [
     "asset_name",
     "counted",
     "file_stem",
+    "hash_of",
     "read_inventory",
     "readable",
     "slurm_job_id",

@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, TemplateRuntimeError
 
 from dropbox_agent.errors import TemplateUnusable
+from dropbox_agent.model import Names
 from dropbox_agent.report.figures import (
     fraction,
     iso,
@@ -91,6 +92,7 @@ def _environment(folders: Iterable[Path], site: Mapping[str, Any]) -> Environmen
         fraction=fraction,
         iso=iso,
         line=one_line,
+        order_file=lambda manifest, act: Names(manifest).order(act),
         progress_text=progress_text,
         size=size_text,
         time=time_text,
