@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 SHOWN_CHARACTERS = 200
@@ -35,9 +36,20 @@ def counted(number: int, noun: str) -> str:
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """Return the known word that ``word`` was probably meant to be, whatever its case, dashes and blanks."""
-    by_shape = {_shape(name): name for name in known}
-    near = difflib.get_close_matches(_shape(word[:100]), by_shape, n=1, cutoff=cutoff)
-    return by_shape[near[0]] if near else None
+    shape, by_shape = _shape(word[:100]), _by_shape(tuple(known))
+    likely = [name for name, (_, letters) in by_shape.items() if _may_be_near(shape, name, letters, cutoff)]
+    near = difflib.get_close_matches(shape, likely, n=1, cutoff=cutoff) if likely else []
+    return by_shape[near[0]][0] if near else None
+
+
+@lru_cache(maxsize=100)
+def _by_shape(known: tuple[str, ...]) -> Mapping[str, tuple[str, frozenset[str]]]:
+    return {shape: (name, frozenset(shape)) for name in known for shape in [_shape(name)]}
+
+
+def _may_be_near(shape: str, name: str, letters: frozenset[str], cutoff: float) -> bool:
+    """Return False where difflib, which takes a hundred times as long, would say so too: too few letters are shared."""
+    return 2 * sum(map(letters.__contains__, shape)) >= cutoff * (len(shape) + len(name))
 
 
 def _escaped(character: str) -> str:

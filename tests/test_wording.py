@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from typing import Any
 
 import pytest
@@ -49,3 +51,17 @@ def test_any_text_becomes_short_and_printable(text: str, characters: int) -> Non
 )
 def test_the_word_that_was_probably_meant(word: str, meant: str | None) -> None:
     assert wording.nearest(word, ("behavior", "behavior-videos", "ephys")) == meant
+
+
+@given(
+    st.text("abcé- _", max_size=12),
+    st.lists(st.text("abcd-", max_size=12), max_size=8),
+    st.sampled_from([0.4, 0.6, 0.8]),
+)
+def test_no_word_that_is_near_is_passed_over_for_speed(word: str, known: list[str], cutoff: float) -> None:
+    def shape(text: str) -> str:
+        return re.sub(r"[\s_-]+", "-", text.casefold())
+
+    nearest = difflib.get_close_matches(shape(word), {shape(name): None for name in known}, n=1, cutoff=cutoff)
+    meant = wording.nearest(word, known, cutoff)
+    assert (meant is None, meant is None or shape(meant)) == (not nearest, not nearest or nearest[0])
