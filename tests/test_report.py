@@ -251,9 +251,25 @@ def test_where_tasks_ran_together_is_said_once_for_all_of_them(pages: report.Pag
 
 
 def test_a_mail_about_another_try_says_why(pages: report.Pages) -> None:
-    again = replace(LIMITED, state=TaskState.WAITING)
-    words = report.mail(a_mail("retry"), a_standing(DropState.RUNNING, a_job(JobState.RUNNING, again)), pages)
-    assert f"{again.key}: It reached its time limit." in " ".join(words.text.split())
+    message = "It reached its time limit. It is run again with 90 minutes (1 of 3 times)."
+    again = replace(LIMITED, state=TaskState.WAITING, message=message, allocation=2)
+    after_it = replace(again, key="check_metadata_files")
+    job = a_job(JobState.RUNNING, UPLOADED, again, after_it)
+    words = report.mail(a_mail("retry"), a_standing(DropState.RUNNING, job), pages)
+    assert (
+        words.text.partition("\nDetails\n")[0]
+        == f"""\
+A task of the upload of {PREFIX} did not end well,
+and is tried again. It reached its time limit. It is run again with 90
+minutes (1 of 3 times).
+
+What to do
+Nothing. You are told when the upload has ended.
+
+Before: {again.key}
+  It reached its time limit.
+"""
+    )
 
 
 def test_times_of_other_zones_are_told_in_utc() -> None:

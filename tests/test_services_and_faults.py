@@ -319,7 +319,7 @@ OF_TASKS = {
     "half an answer": ("hung up before it had answered", PASSES, "failed"),
     "garbage": (f"answered something that is not JSON, {ASKED_TWICE}", PASSES, "failed"),
 }
-S3_LATER = "Retry the job later; what has arrived is not sent again."
+S3_LATER = "When it is tried again later, what has arrived is not sent again."
 NOT_YET = "nothing is judged"
 TABLE: dict[str, dict[str, tuple[str, bool, str]]] = {
     "S3": {

@@ -79,9 +79,9 @@ class JobStanding:
     acq_datetime: datetime | None = None
     drop_id: int = 0
     manifest: str = ""
+    """The manifest's file name."""
     owner: int | None = None
     """uid of the account that dropped the manifest."""
-    """The manifest's file name."""
 
 
 @dataclass(frozen=True)

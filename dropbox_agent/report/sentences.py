@@ -38,8 +38,9 @@ def failed_tasks(job: JobStanding) -> tuple[TaskStanding, ...]:
 
 
 def tried_again(job: JobStanding) -> tuple[TaskStanding, ...]:
-    """Return the tasks that run again, or are to."""
-    return tuple(task for task in job.tasks if task.earlier and task.state not in FINAL_TASK_STATES)
+    """Return the tasks that run again, or are to; of those that run together, the first."""
+    again = [task for task in job.tasks if task.earlier and task.state not in FINAL_TASK_STATES]
+    return tuple({task.allocation: task for task in reversed(again)}.values())[::-1]
 
 
 def of_level(problems: Iterable[Problem], level: Level) -> tuple[Problem, ...]:

@@ -47,8 +47,8 @@ class Patience:
         now = self.clock()
         if self.still_seconds is not None and now - max(self.progress.moved_at, self._begun) > self.still_seconds:
             raise TaskFailed(
-                f"The upload stood still for {self.still_seconds:.0f} seconds and was given up. Retry the job later;"
-                " what has arrived is not sent again.",
+                f"The upload stood still for {self.still_seconds:.0f} seconds and was given up. When it is tried"
+                " again later, what has arrived is not sent again.",
                 passes=True,
             )
         if self.whole_seconds is not None and now - self._begun > self.whole_seconds:

@@ -80,7 +80,7 @@ def test_what_stays_wrong_is_told_and_nothing_is_called_an_upload(staged: OneJob
     assert row.words in str(failed.value)
     assert str(failed.value).startswith(f"In the bucket {strict.address} at {proxy.endpoint}, ")
     assert failed.value.passes is row.passes
-    assert ("Retry the job later" if row.passes and row.act != "flip" else OPERATOR) in str(failed.value)
+    assert ("When it is tried again later" if row.passes and row.act != "flip" else OPERATOR) in str(failed.value)
     assert not staged.run_folder.inventory.exists()
     assert strict.cut_off() == []
 

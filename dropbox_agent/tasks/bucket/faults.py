@@ -43,7 +43,7 @@ class Fault:
 
 
 OPERATOR = "An operator has to look at it; then the job can be retried."
-LATER = "Retry the job later; what has arrived is not sent again."
+LATER = "When it is tried again later, what has arrived is not sent again."
 KEYS = "An operator has to give the agent's account valid keys (s3 in agent.yaml says where they are looked for)."
 WRONG_CHECKSUM_TRIES = 3
 
