@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+import html
 import io
 import json
 import os
@@ -53,9 +54,10 @@ from dropbox_agent.model import (
     Presets,
     Problem,
 )
+from dropbox_agent.plan.retries import WHY
 from dropbox_agent.remembered import Answer
 from dropbox_agent.settings import Settings
-from dropbox_agent.states import JobState, TaskState
+from dropbox_agent.states import Cause, JobState, TaskState
 from dropbox_agent.web import charts, check, exports, health, logs, one_job
 from dropbox_agent.web.glance import Glances
 
@@ -608,6 +610,25 @@ def test_there_is_no_such_manifest(full: Visited, drop_id: str) -> None:
 
 def preset(site: Visited, name: str, text: str) -> None:
     (site.settings.presets.folder / f"{name}.yaml").write_text(text)
+
+
+def test_a_job_type_says_what_is_run_again_by_itself(site: Visited) -> None:
+    preset(site, "default", "description: D.\nretries: {node_failed: 2, preempted: 0, timeout: {at_most: '600'}}\n")
+    preset(site, "ephys", """
+description: E.
+retries: {out_of_memory: {times: 2, factor: 1.5, at_most: 64G}, service_away: 5}
+tasks: {upload_data_to_s3: {job_settings: {names: [a, b], fast: true}}}
+""")  # fmt: skip
+    words = site.words("/job_params", job_type="ephys")
+    assert words.partition("When How often ")[2].startswith(
+        "The machine it ran on failed, or Slurm lost sight of it. 2 times, as it was"
+        " It was stopped to make room for another job, or put back into the queue. never"
+        " It reached its time limit. 1 time, with 2 times as much time each time, 600 min at most"
+        " It used more memory than it had asked for. 2 times, with 1.5 times as much memory each time, 64G at most"
+        f" {WHY[Cause.SERVICE_AWAY]} 5 times: after 15 min, then 2 times as long each time, 240 min at most"
+    )
+    assert 'job_settings.names ["a", "b"] ephys job_settings.fast true ephys' in html.unescape(words)
+    assert "Run again by itself Nothing: no retries are set for it." in site.words("/job_params", job_type="custom")
 
 
 def test_job_types_are_listed_merged_and_compared_with_the_origin_of_each_value(site: Visited) -> None:

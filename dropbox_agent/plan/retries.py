@@ -16,6 +16,7 @@ from dropbox_agent.model import Presets, Retry
 from dropbox_agent.plan.merging import chain, consulted, kind
 from dropbox_agent.plan.properties import Unfit, megabytes, minutes
 from dropbox_agent.states import Cause
+from dropbox_agent.wording import counted
 
 MOST_TIMES = 20
 LARGEST_FACTOR = 16
@@ -105,6 +106,21 @@ def retries_of(job_type: str, presets: Presets) -> dict[str, Retry]:
         own = {cause: retry for one in chain(presets, name) for cause, retry in one.retries.items()}
         found = {**own, **found}
     return found
+
+
+def in_words(cause: Cause, retry: Retry) -> str:
+    """Return how often a task is run again after ``cause``, and with what: ``2 times, with 2 times as much memory``."""
+    if retry.times == 0:
+        return "never"
+    often = counted(retry.times, "time")
+    if cause is Cause.SERVICE_AWAY:
+        first, most = (f"{TIME.number(one):g} min" for one in (retry.wait, retry.at_most))
+        return f"{often}: after {first}, then {retry.factor:g} times as long each time, {most} at most"
+    amount = GROWING.get(cause)
+    if amount is None:
+        return f"{often}, as it was"
+    most = str(retry.at_most) if amount.unit else f"{TIME.number(retry.at_most):g} min"
+    return f"{often}, with {retry.factor:g} times as much {amount.in_words} each time, {most} at most"
 
 
 def _wait(retry: Retry, number: int) -> timedelta:

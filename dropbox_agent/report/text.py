@@ -23,9 +23,7 @@ def one_line(text: object, characters: int = SHOWN_CHARACTERS) -> str:
 
 def value_text(value: Any) -> str:
     """Return a setting's value as a settings file would have it."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return clip(str(value))
+    return clip(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
 
 
 def json_text(value: Any) -> str:

@@ -11,6 +11,8 @@ from fastapi.responses import Response
 
 from dropbox_agent import plan, report
 from dropbox_agent.model import Presets
+from dropbox_agent.plan import retries
+from dropbox_agent.states import Cause
 from dropbox_agent.web import answers
 from dropbox_agent.web.asked import asked
 from dropbox_agent.web.parts import Parts
@@ -80,6 +82,7 @@ def _facts(presets: Presets, name: str, other: str) -> dict[str, Any]:
         "name": name,
         "other": other,
         "tasks": merged_tasks(presets, name) if name else (),
+        "retries": _retries(presets, name) if name else (),
         "differences": differences(presets, name, other) if name and other else (),
     }
 
@@ -89,6 +92,12 @@ def merged_tasks(presets: Presets, name: str) -> tuple[MergedTask, ...]:
     keys = {key for job_type in presets.job_types.values() for key in job_type.tasks}
     found = (_merged(presets, name, key) for key in sorted(keys, key=lambda key: (ORDER[key[0]], key[1] or "")))
     return tuple(task for task in found if task.values)
+
+
+def _retries(presets: Presets, name: str) -> tuple[tuple[str, str], ...]:
+    """Return after what a task of the job type is run again by itself, and how."""
+    found = ((Cause(cause), retry) for cause, retry in retries.retries_of(name, presets).items())
+    return tuple((retries.WHY[cause], retries.in_words(cause, retry)) for cause, retry in found)
 
 
 def _merged(presets: Presets, name: str, key: Key) -> MergedTask:
