@@ -15,15 +15,21 @@ from dropbox_agent.manifest import template
 
 FINGERPRINT = ".dropbox-agent/template.sha256"
 """What the TEMPLATE.xlsx in an inbox was made from; it is made anew only when that changes."""
+FILLED_IN = "somebody filled it in, so it is read as a manifest; a new one is put there once it has another name"
 
 
 def furnishing(how: report.Pages, by: Examiner) -> Callable[[Inbox, datetime], None]:
-    """Return what puts README.txt and TEMPLATE.xlsx into an inbox and sweeps what a killed agent left there."""
+    """Return what puts README.txt and TEMPLATE.xlsx into an inbox and sweeps what a killed agent left there.
+
+    It raises DeliveryFailed, the README renewed all the same, when somebody filled the template in where it lies.
+    """
 
     def furnish(inbox: Inbox, now: datetime) -> None:
         deliver.sweep(inbox.path)
-        _put_template(inbox.path, by, now)
+        is_ours = _put_template(inbox.path, by, now)
         _put_readme(inbox.path, how)  # It names the template.
+        if not is_ours:
+            raise DeliveryFailed(inbox.path, deliver.TEMPLATE, FILLED_IN)
 
     return furnish
 
@@ -43,16 +49,16 @@ def _stored(path: Path, limit: int) -> bytes | None:
         return None
 
 
-def _put_template(folder: Path, by: Examiner, now: datetime) -> None:
-    """Put the template of this site's names there, unless the one that stands there is theirs or was filled in."""
+def _put_template(folder: Path, by: Examiner, now: datetime) -> bool:
+    """Put the template of this site's names there, if there is none; return False when somebody's work stands there."""
     known = by.known(by.load_presets(), now)
     names = (known.job_types, known.projects, known.platforms, known.modalities, known.buckets)
     fingerprint = hashlib.sha256(repr((template.VERSION, names)).encode()).hexdigest()
     kept = folder / FINGERPRINT
     there = _stored(folder / deliver.TEMPLATE, 0) is not None
     if there and _stored(kept, len(fingerprint)) == fingerprint.encode():
-        return
+        return True
     if not deliver.write_own(folder, deliver.TEMPLATE, template.template_bytes(known)):
-        reason = "somebody filled it in, so it is read as a manifest; a new one is put there once it has another name"
-        raise DeliveryFailed(folder, deliver.TEMPLATE, reason)
+        return False
     deliver.write(kept.parent, kept.name, fingerprint.encode(), by_way_of=folder)
+    return True

@@ -790,10 +790,13 @@ def test_a_template_filled_in_where_it_lies_is_read_and_never_overwritten(
     assert agent.ledger.drops() == []
     theirs = filled_in(template, row)
     (inbox_of(agent) / ".dropbox-agent/template.sha256").write_text("made from the job types of last week")
+    (inbox_of(agent) / "README.txt").write_text("of an earlier version")
     run(agent, 40, 43, 44, 45, 46)
     agent.ledger.close()
     again = open_agent(site)
     run(again, 60, 63, 64)
+    assert "Open TEMPLATE.xlsx" in (inbox_of(again) / "README.txt").read_text()
+    assert "somebody filled it in" in (again.troubles.said(f"README and template of {inbox_of(again)}") or "")
     assert [(standing.name, standing.state) for standing in again.ledger.drops()] == [
         ("TEMPLATE.xlsx", DropState.SUCCEEDED)
     ]
