@@ -1,4 +1,4 @@
-"""Lists out of the ledger: searched, sorted and cut; and a ledger of the version before."""
+"""Lists out of the ledger: searched, sorted and cut; and a ledger of the first version, migrated step by step."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 from filled_ledger import INBOX, NOW, a_job, accepted, at, refused, run_to_its_end, see
 
 from dropbox_agent.ledger import Ledger, Lists
-from dropbox_agent.ledger.database import SCHEMA_VERSION
 from dropbox_agent.model import (
     Choices,
     DropLine,
@@ -28,7 +27,7 @@ from dropbox_agent.model import (
 )
 from dropbox_agent.states import AttemptState, DropState, JobState, TaskState
 
-STORED = Path(__file__).parent / "ledgers"
+FIRST_LEDGER = Path(__file__).parent / "first_ledger.sql"
 
 
 @pytest.fixture
@@ -202,22 +201,21 @@ def test_no_list_reads_the_table_with_the_plans(ledger: Ledger, lists: Lists) ->
     assert [step for step in steps if " jobs" in step and "COVERING INDEX" not in step] == []
 
 
-# --- a ledger of the version before ----------------------------------------------------------------------------------
+# --- a ledger of the first version -----------------------------------------------------------------------------------
 
 
-def restored(folder: Path, version: int) -> Path:
-    """Return a ledger as the program wrote it when its schema had this version: jobs run, wait, are handed over."""
+def restored(folder: Path) -> Path:
+    """Return a ledger as the program wrote it when its schema was the first: jobs run, wait, are handed over."""
     path = folder / "state" / "ledger.sqlite"
     path.parent.mkdir()
     connection = sqlite3.connect(path)
-    connection.executescript((STORED / f"{version}.sql").read_text())
+    connection.executescript(FIRST_LEDGER.read_text())
     connection.close()
     return path
 
 
-@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
-def test_an_older_ledger_is_migrated_and_its_live_jobs_go_on(tmp_path: Path, version: int) -> None:
-    path = restored(tmp_path, version)
+def test_the_oldest_ledger_is_migrated_and_its_live_jobs_go_on(tmp_path: Path) -> None:
+    path = restored(tmp_path)
     with closing(Ledger.open(path, tmp_path / "work", NOW)) as ledger:
         states = [attempt.state for attempt in ledger.live_attempts()]
         assert states == [AttemptState.SUBMITTED, AttemptState.SUBMITTING]
@@ -232,10 +230,9 @@ def test_an_older_ledger_is_migrated_and_its_live_jobs_go_on(tmp_path: Path, ver
     lists.close()
 
 
-@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
-def test_a_migrated_ledger_is_built_as_a_new_one_is(tmp_path: Path, version: int) -> None:
+def test_a_migrated_ledger_is_built_as_a_new_one_is(tmp_path: Path) -> None:
     (tmp_path / "new").mkdir()
-    paths = (restored(tmp_path, version), tmp_path / "new" / "ledger.sqlite")
+    paths = (restored(tmp_path), tmp_path / "new" / "ledger.sqlite")
     for path in paths:
         Ledger.open(path, tmp_path / "work", NOW).close()
     old, new = (schema_of(path) for path in paths)
