@@ -266,6 +266,20 @@ def test_a_job_type_that_cannot_be_used_is_named(site: Workspace) -> None:
     assert "odd.yaml, line 1" in found["job type odd"].sentence
 
 
+def test_job_types_that_do_not_say_what_becomes_of_a_task_whose_service_was_away_are_named(site: Workspace) -> None:
+    folder = site.folder / "job_types"
+    default, shipped = folder / "default.yaml", (folder / "default.yaml").read_text()
+    default.write_text(re.sub("  service_away: .*\n", "", shipped))
+    (folder / "ecephys.yaml").write_text("retries: {service_away: 0}\n")
+    (folder / "HCR.yaml").write_text("inherits: ecephys\n")
+    found = verdicts(site)["retries"]
+    assert found.verdict is Verdict.WARNING
+    assert found.sentence.endswith(", in jobs of SmartSPIM, behavior, behavior-videos, default.")
+    assert "Write a line service_away below 'retries' of default" in found.advice
+    default.write_text(re.sub("  service_away: .*\n", "  service_away: 0\n", shipped))
+    assert "retries" not in verdicts(site)
+
+
 def test_a_folder_of_job_types_that_is_away_is_a_failure(site: Workspace) -> None:
     shutil.rmtree(site.folder / "job_types")
     assert verdicts(site)["job types"].verdict is Verdict.FAILED

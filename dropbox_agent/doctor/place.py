@@ -8,13 +8,18 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from dropbox_agent import assembly, concerns, inbox
+from dropbox_agent import assembly, concerns, inbox, plan
 from dropbox_agent.doctor import mounts, s3
 from dropbox_agent.doctor.findings import Finding, Site, Verdict
 from dropbox_agent.errors import AgentError, InboxUnavailable, LedgerUnavailable
+from dropbox_agent.states import Cause
 
 LITTLE_BYTES = 1_000_000_000
 """Less free space than this is worth a warning."""
+RETRIES_ADVICE = (
+    "Such a task fails for good. Write a line service_away below 'retries' of default, or of these (docs/retries.md); "
+    "'service_away: 0' says that it is meant."
+)
 PREFIX = ".dropbox-agent-"
 """So begin the agent's own files in an inbox; they are never taken for manifests, and swept when it starts."""
 
@@ -100,6 +105,9 @@ def job_types(at: Site) -> Iterator[Finding]:
     for name, reason in sorted(stored.broken.items()):
         advice = f"Correct its {'file' if chosen.kind == 'yaml' else 'parameter'}."
         yield Finding(f"job type {name}", Verdict.WARNING, f"It cannot be used: {reason}", advice)
+    if unsaid := plan.unsaid_in(stored, Cause.SERVICE_AWAY):
+        words = f"Nothing says whether a task is run again after a service was away, in jobs of {', '.join(unsaid)}."
+        yield Finding("retries", Verdict.WARNING, words, RETRIES_ADVICE)
 
 
 # --- folders ---------------------------------------------------------------------------------------------------------

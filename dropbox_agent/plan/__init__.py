@@ -18,7 +18,7 @@ from dropbox_agent.plan.resources import environment as resource_environment
 from dropbox_agent.plan.resources import options as resource_options
 from dropbox_agent.plan.resources import problems as resource_problems
 from dropbox_agent.plan.resources import starts_in
-from dropbox_agent.plan.retries import LONGEST_WAIT, Again, again, read_retries
+from dropbox_agent.plan.retries import LONGEST_WAIT, Again, again, read_retries, unsaid_in
 from dropbox_agent.plan.script import Unrenderable, render_script, script_faults
 from dropbox_agent.plan.stored import from_json, plan_hash, to_json
 
@@ -63,4 +63,5 @@ __all__ = [
     "task_ids",
     "task_settings",
     "to_json",
+    "unsaid_in",
 ]

@@ -108,6 +108,12 @@ def retries_of(job_type: str, presets: Presets) -> dict[str, Retry]:
     return found
 
 
+def unsaid_in(presets: Presets, cause: Cause) -> list[str]:
+    """Return the job types that have presets, of which none says how often a task is run again after ``cause``."""
+    names = (name for name in sorted(presets.job_types) if consulted(name))
+    return [name for name in names if cause.value not in retries_of(name, presets)]
+
+
 def in_words(cause: Cause, retry: Retry) -> str:
     """Return how often a task is run again after ``cause``, and with what: ``2 times, with 2 times as much memory``."""
     if retry.times == 0:
