@@ -361,6 +361,10 @@ def test_a_mail_whose_task_is_switched_off_is_not_written(ledger: Ledger) -> Non
         pass
     assert ledger.due_mails(NOW) == []
     assert ledger.drops()[0].state is DropState.SUCCEEDED
+    ledger.retry(ledger.jobs()[0].job_id, "upload_data_to_s3", NOW)
+    while run_next(ledger):
+        pass
+    assert [due.mail.kind for due in ledger.due_mails(NOW)] == ["retry"]
 
 
 def test_an_attempt_that_was_stopped_leaves_no_task_without_an_end(ledger: Ledger) -> None:
@@ -551,6 +555,21 @@ def test_from_a_task_on_also_what_succeeded_runs_again(ledger: Ledger) -> None:
     assert run_next(ledger) == ["compress_data[behavior]"]
     assert run_next(ledger) == ["upload_data_to_s3"]
     assert ledger.jobs()[0].state is JobState.SUCCEEDED
+
+
+def test_from_what_the_agent_did_itself_on_runs_again_what_needs_it(ledger: Ledger) -> None:
+    tasks = tuple(replace(one, needs=("send_job_start_email",)) if "s3_folder" in one.key else one for one in TASKS)
+    ledger.accept(a_drop(), [(a_job(), a_plan(tasks=tasks))], [], NOW)
+    while run_next(ledger):
+        pass
+    (job,) = ledger.jobs()
+    ledger.retry(job.job_id, "send_job_start_email", NOW)
+    assert run_next(ledger) == ["check_s3_folder_exists", "create_staging_folder"]
+    while run_next(ledger):
+        pass
+    assert ledger.jobs()[0].state is JobState.SUCCEEDED
+    with pytest.raises(OrderRefused, match="has no task to run again"):
+        ledger.retry(job.job_id, "send_job_end_email", NOW)
 
 
 def test_an_order_that_makes_no_sense_changes_nothing(ledger: Ledger) -> None:

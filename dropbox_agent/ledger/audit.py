@@ -40,8 +40,7 @@ RULES: Mapping[str, str] = {
     "{what} is live, and nothing of it can ever move.": (
         "SELECT job_id AS what FROM jobs WHERE state IN ('accepted', 'running') AND NOT EXISTS"
         f" (SELECT 1 FROM attempts WHERE attempts.job_id = jobs.job_id AND attempts.state IN {LIVE})"
-        " AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.job_id = jobs.job_id AND tasks.state = 'waiting'"
-        " AND allocation IS NOT NULL)"
+        " AND job_id NOT IN (SELECT job_id FROM ready)"
     ),
     "{what} was not run because of a task that ended well, or has not ended.": (
         f"SELECT job_id || '/' || key AS what FROM tasks WHERE state = 'cancelled' AND message LIKE '{NOT_RUN} %'"

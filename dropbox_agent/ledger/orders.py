@@ -83,10 +83,26 @@ def _to_run_again(connection: sqlite3.Connection, job_id: str, from_task: str | 
         if not later:
             raise OrderRefused(f"Job {job_id} has no task {from_task}. It has: {_names(connection, job_id)}.")
         keys |= {row["key"]: None for row in later}
-    ended = connection.execute("SELECT key FROM tasks WHERE job_id = ? AND state <> 'skipped'", (job_id,)).fetchall()
-    may = {row["key"] for row in ended}
-    chosen = [key for key in keys if key in may]
-    return [*chosen, "send_job_end_email"] if chosen and "send_job_end_email" not in chosen else chosen
+    chosen = [key for key in keys if key in _run_by_an_executor(connection, job_id)]
+    return [*chosen, *_end_mail(connection, job_id)] if chosen else []
+
+
+def _run_by_an_executor(connection: sqlite3.Connection, job_id: str) -> set[str]:
+    """Nobody would ever do again what the agent did itself when it took the job in."""
+    rows = connection.execute(
+        "SELECT key FROM tasks WHERE job_id = ? AND state <> 'skipped' AND allocation NOT NULL", (job_id,)
+    )
+    return {row["key"] for row in rows}
+
+
+def _end_mail(connection: sqlite3.Connection, job_id: str) -> list[str]:
+    """It goes out once more, unless the plan skips it; what was skipped for want of a reader has an end."""
+    rows = connection.execute(
+        "SELECT key FROM tasks WHERE job_id = ? AND task_id = 'send_job_end_email'"
+        " AND (state <> 'skipped' OR ended NOT NULL)",
+        (job_id,),
+    )
+    return [row["key"] for row in rows]
 
 
 def _require_free(connection: sqlite3.Connection, job_id: str) -> None:
