@@ -324,6 +324,21 @@ def test_what_needs_a_task_that_failed_is_not_run_once_its_attempt_is_over(ledge
     assert the_job(ledger).state is JobState.FAILED
 
 
+def test_why_a_task_failed_is_told_as_the_end_of_its_attempt_knows_it(ledger: Ledger) -> None:
+    job_id = accepted_job(ledger)
+    _, ecephys = hand_over(ledger, job_id, at(2))
+    key = ecephys.tasks[0].key
+    killed = TaskObservation(key, TaskState.FAILED, ended=at(3), message="It was ended by signal 9.", exit_code=-9)
+    ledger.observed([Observation(ecephys, True, AttemptState.RUNNING, (killed,))], at(3))
+    words = replace(killed, message="It used too much memory.")
+    ledger.observed([Observation(ecephys, True, AttemptState.ENDED, (words,))], at(4))
+    assert compress(ledger) == ("failed", 1, "It used too much memory.")
+    ledger.observed(
+        [Observation(ecephys, True, AttemptState.RUNNING, (replace(killed, state=TaskState.RUNNING),))], at(5)
+    )
+    assert compress(ledger) == ("failed", 1, "It used too much memory.")
+
+
 def test_what_is_to_be_cancelled_is_not_run_again(ledger: Ledger) -> None:
     job_id = accepted_job(ledger)
     behavior, ecephys = hand_over(ledger, job_id, at(2))

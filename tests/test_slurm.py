@@ -857,6 +857,34 @@ def test_what_was_stopped_and_put_back_into_the_queue_is_run_again_and_taken_out
     assert cluster.cancelled == [(KEY, False)]
 
 
+@pytest.mark.parametrize("state", ["TIMEOUT", "PREEMPTED"])
+def test_what_was_stopped_is_over_with_its_attempt_and_not_before(attempt: Attempt, state: str) -> None:
+    """Its record is there a moment before the attempt's; what Slurm kills in between leaves only the first."""
+    cluster = Script([a_job("RUNNING", nodes="n1")])
+    executor = on(cluster)
+    running = handed_over(started(attempt, "succeeded", "cancelled"), state=AttemptState.RUNNING)
+    assert one(executor.observe([running], NOW))[1:3] == (
+        AttemptState.RUNNING,
+        {"one": (TaskState.SUCCEEDED, "one succeeded"), "two": (TaskState.RUNNING, None)},
+    )
+    cluster.jobs_there = [a_job(state, nodes="n1")]
+    found = cause(executor.observe([replace(running, first_missing_at=NOW)], later(GRACE + 1)))
+    assert found[:3] == (AttemptState.LOST, Cause[state], TaskState.FAILED)
+
+
+@pytest.mark.parametrize(("passes", "expected"), [(False, None), (True, Cause.SERVICE_AWAY)])
+def test_what_failed_before_its_node_did_failed_for_its_own_cause(
+    attempt: Attempt, passes: bool, expected: Cause | None
+) -> None:
+    failed = handed_over(started(attempt, "failed"), first_missing_at=NOW)
+    record = {"state": "failed", "message": "It is wrong.", "exit_code": 1, "facts": {"passes": passes}}
+    AttemptFolder(attempt.folder).ended("one").write_text(json.dumps(record))
+    executor = on(Script([a_job("NODE_FAIL", nodes="n1")]))
+    (seen,) = executor.observe([failed], later(400))
+    assert [(task.key, task.state, task.message) for task in seen.tasks] == [("one", TaskState.FAILED, "It is wrong.")]
+    assert (seen.state, seen.cause) == (AttemptState.LOST, expected)
+
+
 def test_a_try_is_not_needed_when_the_one_before_ended_well_after_all(tmp_path: Path, attempt: Attempt) -> None:
     started(attempt, "succeeded", "succeeded", whole=True)
     again = replace(an_attempt(tmp_path / "again", "dbx-again"), survivors=(attempt.folder,))

@@ -18,7 +18,7 @@ from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.executors import elements
 from dropbox_agent.executors.records import read_json, write
 from dropbox_agent.model import Attempt, AttemptFacts, AttemptFolder, Observation, TaskObservation, TaskSettings
-from dropbox_agent.states import FINAL_TASK_STATES, AttemptState, Cause, TaskState
+from dropbox_agent.states import FINAL_TASK_STATES, GOOD_ENDS, AttemptState, Cause, TaskState
 
 ATTEMPT_VARIABLE = "DROPBOX_AGENT_ATTEMPT"
 """In the environment of every process of an attempt: its key, by which leftovers are recognised."""
@@ -29,6 +29,8 @@ FOLDER_VARIABLE = "DROPBOX_AGENT_STARTS_IN"
 LOG_END_BYTES = 4096
 LOG_END_LINES = 10
 """How much of the end of a failed task's log is shown."""
+KILLED = (-9, 137)
+"""Exit codes of what was killed, as a program and as a shell says it."""
 KEPT_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR")
 """What a task sees of the agent's environment; nothing else is handed on but CREDENTIALS."""
 CREDENTIALS = "AWS_"
@@ -147,8 +149,18 @@ def look(attempt: Attempt) -> Observation:
     array = elements.array_of(attempt)
     found = found if array is None else elements.look(found, array)
     if found.state is AttemptState.RUNNING:
-        return found
+        return replace(found, tasks=tuple(_while_it_runs(task) for task in found.tasks))
     return _with_what_was_away(replace(found, facts=_facts(folder, end or {}, found.tasks)))
+
+
+def _while_it_runs(task: TaskObservation) -> TaskObservation:
+    """Return a task as it stands before its attempt's end: who stopped it, and whether that was its end, is not known.
+
+    Slurm stops what has run out of time, or makes room; what was stopped so has failed, and may be run again.
+    """
+    if task.state is not TaskState.CANCELLED:
+        return task
+    return replace(task, state=TaskState.RUNNING, ended=None, message=None, exit_code=None)
 
 
 def _with_what_was_away(ended: Observation) -> Observation:
@@ -191,19 +203,41 @@ def owner_of(attempt: Attempt) -> Mapping[str, Any] | None:
 
 
 def lost(seen: Observation, text: str, state: TaskState = TaskState.FAILED, cause: Cause | None = None) -> Observation:
-    """Return the observation of an attempt that ended without saying how: the task it was in ended in ``state``."""
-    ended = {task.key for task in seen.tasks if task.state is not TaskState.RUNNING}
-    unfinished = next((task.key for task in seen.attempt.tasks if task.key not in ended), None)
-    tasks = [task for task in seen.tasks if task.key in ended]
+    """Return the observation of an attempt that ended without saying how: the task it was in ended in ``state``.
+
+    Where it was in none, its tasks had all ended by their own doing, or were not reached for that.
+    """
+    over = [task for task in seen.tasks if task.state is not TaskState.RUNNING and not was_killed(task)]
+    unfinished = _unfinished(seen.attempt, over)
+    tasks = list(over)
     if unfinished is not None:
         before = {task.key: task for task in seen.tasks}.get(unfinished, TaskObservation(unfinished, state))
         tasks.append(replace(before, state=state, message=text))
     folder = AttemptFolder(seen.attempt.folder)
-    said = last_lines(folder.log(unfinished)) if unfinished is not None else None
+    failed = unfinished or next((task.key for task in over if task.state is TaskState.FAILED), None)
+    said = last_lines(folder.log(failed)) if failed is not None else None
     facts = replace(seen.facts or AttemptFacts(), log_end=said or last_lines(folder.wrapper_log))
-    gone = replace(seen, seen=True, state=AttemptState.LOST, tasks=tuple(tasks), text=text, cause=cause, facts=facts)
+    gone = replace(seen, seen=True, state=AttemptState.LOST, tasks=tuple(tasks), text=text, facts=facts)
+    if unfinished is None:
+        return _with_what_was_away(gone)
     array = elements.array_of(seen.attempt)
-    return gone if array is None else elements.given_up(gone, array)
+    return replace(gone if array is None else elements.given_up(gone, array), cause=cause)
+
+
+def _unfinished(attempt: Attempt, over: Sequence[TaskObservation]) -> str | None:
+    """Return the first task that had not ended, and was not kept from starting by one that ended badly."""
+    ended = {task.key: task.state in GOOD_ENDS for task in over}
+    for task in attempt.tasks:
+        if task.key not in ended:
+            if all(ended.get(key, True) for key in task.needs):
+                return task.key
+            ended[task.key] = False
+    return None
+
+
+def was_killed(task: TaskObservation) -> bool:
+    """Return whether somebody killed a task who does not say why: Slurm does so, for its memory."""
+    return task.state is TaskState.FAILED and task.exit_code in KILLED
 
 
 def has_started(folder: AttemptFolder) -> bool:

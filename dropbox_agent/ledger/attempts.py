@@ -215,12 +215,13 @@ class Attempts(Jobs):
         self._do(
             "UPDATE tasks SET state = ?, started = ifnull(?, started), ended = ?, message = ?,"
             " exit_code = ?, progress = ifnull(?, progress), log = ifnull(?, log), updated = ?"
-            " WHERE job_id = ? AND key = ? AND attempt = ? AND state IN ('submitted', 'running')"
+            # How a task ended is not changed; why, the end of its attempt may know better.
+            " WHERE job_id = ? AND key = ? AND attempt = ? AND state IN ('submitted', 'running', ?)"
             # A look that shows nothing new writes nothing: it is repeated several times a second.
             " AND (state IS NOT ? OR progress IS NOT ifnull(?, progress) OR message IS NOT ?)",
             (task.state.value, task.started and as_text(task.started), task.ended and as_text(task.ended),
              task.message, task.exit_code, progress, task.log, at, attempt.job_id, task.key, attempt.number,
-             task.state.value, progress, task.message),
+             task.state.value, task.state.value, progress, task.message),
         )  # fmt: skip
 
     def _forward(self, observation: Observation) -> AttemptState:

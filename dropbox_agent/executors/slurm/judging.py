@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from dropbox_agent.executors.folder import close_to_late_copies, last_lines, lost, work_dir_of
+from dropbox_agent.executors.folder import close_to_late_copies, last_lines, lost, was_killed, work_dir_of
 from dropbox_agent.executors.slurm.jobs import SlurmJob
 from dropbox_agent.executors.slurm.pulse import Pulse
 from dropbox_agent.executors.slurm.states import CANNOT_START, TOO_MUCH_MEMORY, Stand, cause_of, sentence, state_of
@@ -17,8 +17,6 @@ LATE_RECORD_GRACE = timedelta(minutes=5)
 """How long a job whose node failed may still leave an end record: its process can outlive the connection."""
 MISSING = "Slurm does not know it any more; unless it turns up, it is handed over again."
 STILL_ALIVE = "Its process still shows signs of life, so its end is waited for."
-KILLED = (-9, 137)
-"""Exit codes of what was killed, as a program and as a shell says it."""
 TOO_LARGE = re.compile(r"(?i)slurmstepd.*(exceeded (job |step )?memory limit|oom[-_ ]?kill)")
 """What the log of a job says that used too much memory."""
 GONE = "Slurm does not know it any more, and it left no end record."
@@ -180,8 +178,7 @@ def _is_out_of_time(seen: Observation, job: SlurmJob | None, now: datetime) -> b
 
 
 def _was_killed(seen: Observation) -> bool:
-    """Return whether a task was killed by somebody who does not say why: Slurm does so, for its memory."""
-    return any(task.state is TaskState.FAILED and task.exit_code in KILLED for task in seen.tasks)
+    return any(was_killed(task) for task in seen.tasks)
 
 
 def _was_stopped(seen: Observation) -> bool:
@@ -201,7 +198,7 @@ def _with_cause(seen: Observation, job: SlurmJob | None, late: bool) -> Observat
     end = End(PUT_BACK, cause=Cause.PREEMPTED) if put_back else end_of(job, seen.attempt)
     if _was_killed(seen) and end.cause is not Cause.OUT_OF_MEMORY and not put_back:
         return seen
-    stopped = [task for task in seen.tasks if task.state is TaskState.CANCELLED or task.exit_code in KILLED]
+    stopped = [task for task in seen.tasks if task.state is TaskState.CANCELLED or was_killed(task)]
     tasks = [replace(task, state=end.ends_as, message=end.words) if task in stopped else task for task in seen.tasks]
     if not stopped:
         ended = lost(replace(seen, tasks=tuple(tasks)), end.words, end.ends_as, end.cause)
