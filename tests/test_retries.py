@@ -385,6 +385,21 @@ def test_every_attempt_stays_in_the_standing_with_what_it_took(ledger: Ledger) -
     assert task.earlier == (EarlierAttempt(1, at(3), NODE, "It ended.", "4712", "n1", 12.5, 1000),)
 
 
+def test_what_is_ordered_anew_is_not_done_by_an_attempt_from_before_the_order(ledger: Ledger) -> None:
+    """It had lost its node, was followed by another, and may have ended well since."""
+    job_id = accepted_job(ledger)
+    behavior, first = hand_over(ledger, job_id, at(2))
+    see(ledger, behavior, TaskState.SUCCEEDED, at(2), at(3))
+    ledger.observed([ended(first, NODE)], at(4))
+    run_to_its_end(ledger, job_id, at(5))
+    ledger.retry(job_id, "compress_data[ecephys]", at(100))
+    (third,) = hand_over(ledger, job_id, at(101))
+    assert third.survivors == ()
+    ledger.observed([ended(third, NODE)], at(102))
+    (fourth,) = hand_over(ledger, job_id, at(103))
+    assert fourth.survivors == (third.folder,)
+
+
 # --- a service that was away -----------------------------------------------------------------------------------------
 
 

@@ -356,10 +356,12 @@ class Reader:
         )
 
     def _survivors(self, row: sqlite3.Row) -> tuple[Path, ...]:
+        """What was ordered since may be meant to do anew what an attempt from before the order did."""
         rows = self._all(
             "SELECT attempt_key FROM attempts JOIN attempt_facts USING (attempt_key)"
-            " WHERE job_id = ? AND allocation = ? AND number < ? AND cause = ? ORDER BY number",
-            (row["job_id"], row["allocation"], row["number"], Cause.NODE_FAILED.value),
+            " WHERE job_id = ? AND allocation = ? AND number < ? AND cause = ?"
+            " AND turn = (SELECT turn FROM attempt_facts WHERE attempt_key = ?) ORDER BY number",
+            (row["job_id"], row["allocation"], row["number"], Cause.NODE_FAILED.value, row["attempt_key"]),
         )
         return tuple(self.run_folder(row["job_id"]).attempt(one["attempt_key"]).path for one in rows)
 
