@@ -571,6 +571,28 @@ def test_what_ran_when_the_machine_went_down_may_be_run_again(tmp_path: Path) ->
     )
 
 
+@pytest.mark.parametrize(
+    ("boot", "ordered", "cause", "state"),
+    [
+        ("another-boot", None, Cause.NODE_FAILED, TaskState.FAILED),
+        ("another-boot", NOW, None, TaskState.CANCELLED),
+        (wrapper.boot_id(), None, None, TaskState.CANCELLED),
+    ],
+)
+def test_what_a_machine_stopped_when_it_went_down_may_be_run_again(
+    tmp_path: Path, end_processes: list[subprocess.Popen[bytes]], boot: str, ordered: datetime | None,
+    cause: Cause | None, state: TaskState,
+) -> None:  # fmt: skip
+    """It asks all that runs to end, so that the wrapper has time to leave its records."""
+    attempt, child = started(tmp_path, end_processes)
+    child.terminate()
+    child.wait(20)
+    owner = AttemptFolder(attempt.folder).token / "owner.json"
+    owner.write_text(json.dumps({**json.loads(owner.read_text()), "boot": boot}))
+    (seen,) = local().observe([replace(attempt, stop_at=ordered)], NOW)
+    assert (seen.cause, [(task.key, task.state) for task in seen.tasks]) == (cause, [("first", state)])
+
+
 def test_a_start_token_without_an_owner_is_given_a_minute_and_never_repeated(tmp_path: Path) -> None:
     attempt = an_attempt(tmp_path / "a")
     AttemptFolder(attempt.folder).token.mkdir(parents=True)

@@ -149,15 +149,19 @@ def look(attempt: Attempt) -> Observation:
     array = elements.array_of(attempt)
     found = found if array is None else elements.look(found, array)
     if found.state is AttemptState.RUNNING:
-        return replace(found, tasks=tuple(_while_it_runs(task) for task in found.tasks))
+        return before_its_end(found)
     return _with_what_was_away(replace(found, facts=_facts(folder, end or {}, found.tasks)))
 
 
-def _while_it_runs(task: TaskObservation) -> TaskObservation:
-    """Return a task as it stands before its attempt's end: who stopped it, and whether that was its end, is not known.
+def before_its_end(seen: Observation) -> Observation:
+    """Return an attempt as it stands before its end: who stopped a task, and whether that was its end, is not known.
 
     Slurm stops what has run out of time, or makes room; what was stopped so has failed, and may be run again.
     """
+    return replace(seen, tasks=tuple(_before_its_end(task) for task in seen.tasks))
+
+
+def _before_its_end(task: TaskObservation) -> TaskObservation:
     if task.state is not TaskState.CANCELLED:
         return task
     return replace(task, state=TaskState.RUNNING, ended=None, message=None, exit_code=None)
@@ -233,6 +237,14 @@ def _unfinished(attempt: Attempt, over: Sequence[TaskObservation]) -> str | None
                 return task.key
             ended[task.key] = False
     return None
+
+
+def was_stopped(seen: Observation) -> bool:
+    """Return whether somebody asked an attempt to end: a task says so, or one was not reached though none failed."""
+    states = {task.state for task in seen.tasks}
+    return TaskState.CANCELLED in states or (
+        len(seen.tasks) < len(seen.attempt.tasks) and TaskState.FAILED not in states
+    )
 
 
 def was_killed(task: TaskObservation) -> bool:

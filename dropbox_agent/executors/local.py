@@ -18,12 +18,14 @@ from dropbox_agent.executors.folder import (
     ATTEMPT_VARIABLE,
     CREDENTIALS,
     Node,
+    before_its_end,
     close_to_late_copies,
     has_started,
     look,
     lost,
     owner_of,
     prepare,
+    was_stopped,
     work_dir_of,
 )
 from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskSettings
@@ -32,6 +34,7 @@ from dropbox_agent.states import AttemptState, Cause
 OWNER_GRACE = timedelta(seconds=60)
 """How long a taken start token may be without its owner's name before the attempt counts as lost."""
 
+WENT_DOWN = "The machine went down while it ran."
 FOLDER_GRACE = timedelta(hours=1)
 """How long a run folder may be away from a work folder that is there before its attempt counts as lost."""
 
@@ -137,7 +140,7 @@ class LocalExecutor:
         alive = self._is_alive(attempt)
         seen = look(attempt)
         if seen.seen and seen.state is AttemptState.ENDED:
-            return seen
+            return lost(before_its_end(seen), WENT_DOWN, cause=Cause.NODE_FAILED) if self._went_down(seen) else seen
         if alive:
             return replace(seen, seen=True, state=AttemptState.RUNNING if seen.seen else AttemptState.SUBMITTED)
         if not seen.seen:
@@ -147,13 +150,18 @@ class LocalExecutor:
         if leftovers(attempt.key):
             return replace(seen, text="Its wrapper is gone; waiting for the process it left behind.")
         if self._ran_before_this_boot(attempt):
-            return lost(seen, "The machine went down while it ran.", cause=Cause.NODE_FAILED)
+            return lost(seen, WENT_DOWN, cause=Cause.NODE_FAILED)
         return lost(seen, "The process that ran it is gone and left no end record: somebody or something killed it.")
 
     def _ran_before_this_boot(self, attempt: Attempt) -> bool:
         """The one end whose cause can be told here; nobody says why a process was killed."""
         boot = (owner_of(attempt) or {}).get("boot")
         return bool(boot) and boot != wrapper.boot_id()
+
+    def _went_down(self, seen: Observation) -> bool:
+        """Return whether it was the machine that stopped an attempt: it asks all that runs to end, and goes down."""
+        ordered = seen.attempt.stop_at is not None
+        return was_stopped(seen) and not ordered and self._ran_before_this_boot(seen.attempt)
 
     def _never_started(self, attempt: Attempt, seen: Observation) -> Observation:
         """Without a start token nothing ran: hand it over again, unless it has just failed to start here."""

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from dropbox_agent.executors.folder import close_to_late_copies, last_lines, lost, was_killed, work_dir_of
+from dropbox_agent.executors.folder import close_to_late_copies, last_lines, lost, was_killed, was_stopped, work_dir_of
 from dropbox_agent.executors.slurm.jobs import SlurmJob
 from dropbox_agent.executors.slurm.pulse import Pulse
 from dropbox_agent.executors.slurm.states import CANNOT_START, TOO_MUCH_MEMORY, Stand, cause_of, sentence, state_of
@@ -127,7 +127,7 @@ def is_away(seen: Observation) -> bool:
 
 def says_all(seen: Observation) -> bool:
     """Return whether the end record says how it ended; who stopped it only Slurm knows, unless it was ordered."""
-    return has_ended(seen) and (seen.attempt.stop_at is not None or not (_was_stopped(seen) or _was_killed(seen)))
+    return has_ended(seen) and (seen.attempt.stop_at is not None or not (was_stopped(seen) or _was_killed(seen)))
 
 
 def has_ended(seen: Observation) -> bool:
@@ -179,13 +179,6 @@ def _is_out_of_time(seen: Observation, job: SlurmJob | None, now: datetime) -> b
 
 def _was_killed(seen: Observation) -> bool:
     return any(was_killed(task) for task in seen.tasks)
-
-
-def _was_stopped(seen: Observation) -> bool:
-    states = {task.state for task in seen.tasks}
-    return TaskState.CANCELLED in states or (
-        len(seen.tasks) < len(seen.attempt.tasks) and TaskState.FAILED not in states
-    )
 
 
 def _with_cause(seen: Observation, job: SlurmJob | None, late: bool) -> Observation | None:
