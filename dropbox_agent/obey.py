@@ -13,7 +13,7 @@ from dropbox_agent.errors import AgentError, InboxUnavailable, OrderRefused
 from dropbox_agent.executors import Executor
 from dropbox_agent.inbox import Inbox
 from dropbox_agent.ledger import Ledger
-from dropbox_agent.model import Attempt, Observation, Order, Standing, TaskObservation, slurm_job_id
+from dropbox_agent.model import Attempt, JobStanding, Observation, Order, Standing, TaskObservation, slurm_job_id
 from dropbox_agent.states import AttemptState, DropState, JobState, TaskState
 
 logger = logging.getLogger(__name__)
@@ -136,11 +136,16 @@ def _meant(order: Order, ledger: Ledger) -> list[tuple[int, str]]:
     standing = ledger.latest(order.inbox, order.manifest)
     if standing is None:
         return []
-    wanted = LIVE if order.act == "cancel" else MAY_RUN_AGAIN
-    chosen = [job.job_id for job in standing.jobs if job.state in wanted]
+    chosen = [job.job_id for job in standing.jobs if _is_wanted(order, job, ledger)]
     if not chosen and order.act == "cancel":
         chosen = ledger.live_jobs_of(order.inbox, order.manifest)
     return [(standing.drop_id, job_id) for job_id in chosen or [job.job_id for job in standing.jobs]]
+
+
+def _is_wanted(order: Order, job: JobStanding, ledger: Ledger) -> bool:
+    if order.act == "cancel":
+        return job.state in LIVE
+    return job.state in MAY_RUN_AGAIN or (job.state in LIVE and ledger.waits_to_run_again(job.job_id))
 
 
 def _carried_out(order: Order, job_id: str, ledger: Ledger, now: datetime) -> str:

@@ -15,7 +15,8 @@ from workspace import a_row, write_csv
 from dropbox_agent import assembly, deliver, demonstration, founding, orders, settings
 from dropbox_agent.agent import Agent
 from dropbox_agent.executors import RehearsalExecutor
-from dropbox_agent.model import Attempt, Order, Standing
+from dropbox_agent.model import Attempt, Observation, Order, Standing, TaskObservation
+from dropbox_agent.states import AttemptState, Cause, TaskState
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 WRONG = {"subject_id": "../../x"}
@@ -177,6 +178,24 @@ def test_an_order_to_cancel_what_does_not_run_is_answered(agent: Agent, row: dic
     run(agent, 20)
     status = (agent.inboxes[0].path / "s.csv.status.json").read_text()
     assert "s.csv.cancel was not carried out: nothing of this manifest runs." in status
+
+
+def test_an_order_to_run_again_reaches_what_failed_and_what_waits_to_be_run_again(
+    agent: Agent, row: dict[str, str]
+) -> None:
+    agent.executor = Waits()
+    rows = [{**row, "subject_id": subject} for subject in ("one", "two", "three")]
+    write_csv(agent.inboxes[0].path / "s.csv", rows)
+    run(agent, 0, 2, 3)
+    causes = (None, Cause.SERVICE_AWAY)
+    for attempt, cause in zip(agent.ledger.live_attempts(), causes, strict=False):
+        failed = TaskObservation(attempt.tasks[0].key, TaskState.FAILED, message="It failed.")
+        agent.ledger.observed([Observation(attempt, True, AttemptState.ENDED, (failed,), cause=cause)], NOW)
+    assert len(agent.ledger.live_attempts()) == 1
+    put(agent, "s.csv.retry")
+    run(agent, 20, 22)
+    assert len(agent.ledger.live_attempts()) == 3
+    assert latest(agent).note == "Run again by s.csv.retry; what had succeeded is kept."
 
 
 def test_an_order_for_a_manifest_whose_name_is_too_long_to_add_to_is_carried_out(

@@ -457,6 +457,21 @@ def test_other_tasks_do_not_wait_for_the_service_one_of_them_needs(ledger: Ledge
     assert [attempt.tasks[0].modality for attempt in hand_over(ledger, job_id, at(11))] == ["behavior"]
 
 
+def test_what_waits_for_a_service_is_waited_for_though_nobody_takes_what_else_there_is(ledger: Ledger) -> None:
+    job_id = accepted_job(ledger)
+    behavior, ecephys = (ledger.submitting(job_id, part, at(10)) for _, part in ledger.ready(at(10)))
+    ledger.observed([ended(ecephys, AWAY)], at(10))
+    for minute in range(10, 14):
+        ledger.not_submitted(behavior, "There is no room.", at(minute))
+    for untold in ledger.untold(at(20)):
+        ledger.told(untold, at(20))
+    for due in ledger.due_mails(at(20)):
+        ledger.mailed(due.mail, at(20))
+    assert not ledger.is_idle(tries=3)
+    ledger.retry(job_id, None, at(14))
+    assert [attempt.tasks[0].modality for attempt in hand_over(ledger, job_id, at(15))] == ["ecephys"]
+
+
 def test_an_order_to_run_again_does_not_wait(ledger: Ledger) -> None:
     job_id = accepted_job(ledger)
     away(ledger, job_id, 10)

@@ -219,7 +219,7 @@ class Reader:
         jobs = self._number("SELECT count(*) FROM jobs WHERE state IN ('accepted', 'running')")
         live = self._number("SELECT count(*) FROM attempts WHERE state IN ('submitting', 'submitted', 'running')")
         stuck = len(self.stuck(tries))
-        return jobs > 0 and not (stuck and stuck == live)
+        return jobs > 0 and (not stuck or stuck != live or self.waits_to_run_again())
 
     def history(self, kind: str, id_: str) -> list[tuple[str | None, str]]:
         """Return the moves (from, to) of one thing, oldest first."""
@@ -251,16 +251,16 @@ class Reader:
             )
         )
 
-    def waits_to_run_again(self, job_id: str) -> bool:
-        """Return whether a task of a job is to be run again by itself, later."""
-        return bool(
-            self._number(
-                "SELECT count(*) FROM attempts JOIN tasks USING (job_id, allocation) WHERE job_id = ?"
-                " AND attempts.state IN ('ended', 'lost') AND try_at NOT NULL"
-                " AND tasks.state = 'waiting' AND tasks.attempt = attempts.number",
-                (job_id,),
-            )
+    def waits_to_run_again(self, job_id: str | None = None) -> bool:
+        """Return whether a task of a job, or of any, is to be run again by itself, later."""
+        found = self._one(
+            "SELECT 1 FROM tasks CROSS JOIN attempts ON attempts.job_id = tasks.job_id"
+            " AND attempts.allocation = tasks.allocation AND attempts.number = tasks.attempt"
+            " WHERE tasks.state = 'waiting' AND tasks.allocation NOT NULL"
+            f" AND attempts.state IN ('ended', 'lost') AND try_at NOT NULL {'AND tasks.job_id = ?' if job_id else ''}",
+            (job_id,) if job_id else (),
         )
+        return found is not None
 
     def run_folder(self, job_id: str) -> RunFolder:
         """Return the run folder of a job."""
