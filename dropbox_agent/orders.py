@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from dropbox_agent import lasting
 from dropbox_agent.errors import OrderRefused
 from dropbox_agent.model import Order
 
@@ -23,12 +24,13 @@ def give(folder: Path, order: Order) -> Path:
     path = folder / f"{order.asked:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:8]}.json"
     temporary = path.with_suffix(".tmp")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        lasting.make_folder(folder)
         with temporary.open("w", encoding="utf-8") as file:
             file.write(order.model_dump_json())
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        lasting.sync_folder(folder)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()

@@ -106,15 +106,11 @@ def serve(below: str, mountpoint: str, switches: str, cache_seconds: float) -> N
     mfusepy.FUSE(Served(below, switches), mountpoint, **how, **cached)
 
 
-class Faulty:
-    """The calls of the file system: each does the same below, or what the switches say instead."""
+class Through:
+    """The calls of the file system: each does the same below."""
 
-    def __init__(self, below: str, switches: str) -> None:
-        self._below, self._switches = below, switches
-
-    def __getattribute__(self, name: str) -> Any:
-        found = super().__getattribute__(name)
-        return partial(_called, name, found, self._switches) if name in CALLS else found
+    def __init__(self, below: str) -> None:
+        self._below = below
 
     def _real(self, path: str) -> str:
         return self._below + path
@@ -187,6 +183,18 @@ class Faulty:
         facts = os.statvfs(self._real(path))
         names = ("f_bavail", "f_bfree", "f_blocks", "f_bsize", "f_ffree", "f_files", "f_frsize", "f_namemax")
         return {name: getattr(facts, name) for name in names}
+
+
+class Faulty(Through):
+    """Does each call, or what the switches say instead."""
+
+    def __init__(self, below: str, switches: str) -> None:
+        super().__init__(below)
+        self._switches = switches
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        return partial(_called, name, found, self._switches) if name in CALLS else found
 
 
 _lock = threading.Lock()

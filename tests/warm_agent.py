@@ -29,13 +29,17 @@ class WarmAgent:
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
         )
 
-    def run(self, argv: list[str], folder: Path, tracer: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, argv: list[str], folder: Path, tracer: tuple[str, ...] = (), boot: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         """Run ``dropbox-agent argv`` in a folder, under strace with the arguments of ``tracer`` if there are any.
 
+        ``boot``: what it takes for the id of this boot of the machine.
         Raises TimeoutExpired after ``SECONDS``, when it is killed.
         """
         log = folder / "log"
-        pid = int(self._ask({"argv": argv, "folder": str(folder), "log": str(log), "waits": bool(tracer)}))
+        asked = {"argv": argv, "folder": str(folder), "log": str(log), "waits": bool(tracer), "boot": boot}
+        pid = int(self._ask(asked))
         limit = threading.Timer(SECONDS, os.kill, (pid, signal.SIGKILL))
         limit.start()
         try:
@@ -91,6 +95,10 @@ def serve() -> None:
 
 def become(app: Any, asked: dict[str, Any]) -> None:
     """Be an agent, and end."""
+    from dropbox_agent.executors import wrapper
+
+    if asked["boot"] is not None:
+        wrapper.boot_id = lambda: asked["boot"]
     os.setsid()
     os.chdir(asked["folder"])
     log = os.open(asked["log"], os.O_CREAT | os.O_TRUNC | os.O_WRONLY)

@@ -138,12 +138,3 @@ def _up_to(file: BufferedReader, limit: int) -> Iterator[bytes]:
             return
         limit -= len(chunk)
         yield chunk
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

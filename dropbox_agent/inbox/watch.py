@@ -14,6 +14,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import TypeVar
 
+from dropbox_agent import lasting
 from dropbox_agent.errors import InboxUnavailable, NoAnswer
 from dropbox_agent.inbox import hints
 from dropbox_agent.inbox.files import (
@@ -24,7 +25,6 @@ from dropbox_agent.inbox.files import (
     looks_unfinished,
     open_regular,
     signature,
-    sync_folder,
 )
 from dropbox_agent.inbox.lease import Lease
 from dropbox_agent.inbox.listing import NameRules, listing, says_nothing
@@ -405,11 +405,11 @@ class Inbox:
         """Copy the bytes, keep them if they are the wanted ones; return their sha256 and size."""
         temporary = self.spool / f".{uuid.uuid4().hex}.tmp"
         try:
-            self.spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lasting.make_folder(self.spool, 0o700)
             digest, size = copy_and_hash(source, temporary, self.max_bytes + 1)
             if digest == wanted:
                 temporary.replace(self.spool / digest)
-                sync_folder(self.spool)
+                lasting.sync_folder(self.spool)
             return digest, size
         except SourceUnreadable:
             raise
