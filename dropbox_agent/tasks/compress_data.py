@@ -11,7 +11,7 @@ from dropbox_agent.model import RunFolder, TaskOutcome, TaskSettings
 from dropbox_agent.tasks.names import counted, shown, size_shown
 from dropbox_agent.tasks.progress import Progress
 from dropbox_agent.tasks.script import run_script
-from dropbox_agent.tasks.staging import content_of, full_or_unwritable, put_in_place, remove_partials
+from dropbox_agent.tasks.staging import content_of, full_or_unwritable, put_in_place, remove_partials, sync_files
 from dropbox_agent.tasks.tree import Allowed, File, Finding, allowed, walk
 
 
@@ -103,6 +103,7 @@ def _made(settings: TaskSettings, modality: str, target: Path, partial: Path, pr
     may = allowed(settings).and_also(partial)
     made, size = _judged(modality, partial, settings.sources.get(modality), may)
     progress.reached(size, made)
+    sync_files(partial)
     put_in_place(partial, target)
     message = f"The script of {settings.job_type} made {counted(made, 'file')} ({size_shown(size)}) of {modality}."
     return TaskOutcome(state="succeeded", message=message, facts={"kind": "script", "files": made, "bytes": size})

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import one_job
 import pytest
+from losing_disk import LosingDisk
 from one_job import CONTENT, PREFIX, OneJob, Ran, tree, write
+from what_is_kept import NAMES
 from workspace import wait_for
 
 from dropbox_agent.model import RunFolder, TaskOutcome
@@ -165,6 +167,14 @@ def test_a_file_that_was_empty_before_may_be_empty_after(ready: OneJob) -> None:
 
 def test_links_to_the_source_may_stay(ready: OneJob) -> None:
     assert scripted(ready, f"echo x > x; ln -s {shlex.quote(str(ready.ecephys))}/'probe A' .").code == 0
+
+
+def test_what_a_script_made_outlasts_a_power_failure(ready: OneJob) -> None:
+    disk = LosingDisk(ready.run_folder.path, ready.folder / "aside")
+    with disk.running():
+        assert scripted(ready, f"cp -r {shlex.quote(str(ready.ecephys))}/. .").code == 0
+    disk.fail(disk.points()[-1], "ordered", NAMES)
+    assert tree(ready.content / "ecephys") == tree(ready.ecephys)
 
 
 def test_the_bytes_a_script_writes_are_its_progress(ready: OneJob) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from http_server import Faulty, Reply
+from losing_disk import LosingDisk
 from metadata_server import FUNDER, KNOWN
 from one_job import PREFIX, OneJob, tree, write
+from what_is_kept import NAMES
 
 from dropbox_agent.model import Container
 from dropbox_agent.tasks import mapper
@@ -62,6 +64,15 @@ def test_it_makes_what_is_missing_and_keeps_what_was_brought(ready: OneJob) -> N
     assert not (ready.run_folder.staging / "mapper").exists()
     again = ready.run(GATHER, job_settings=SETTINGS)
     assert again.message == outcome.message
+
+
+def test_what_it_made_outlasts_a_power_failure(ready: OneJob) -> None:
+    disk = LosingDisk(ready.run_folder.path, ready.folder / "aside")
+    with disk.running():
+        assert ready.command(GATHER, job_settings=SETTINGS).code == 0
+        made = tree(ready.content)
+    disk.fail(disk.points()[-1], "ordered", NAMES)
+    assert tree(ready.content) == made
 
 
 def test_a_job_without_settings_for_it_does_without_it(ready: OneJob, monkeypatch: pytest.MonkeyPatch) -> None:
