@@ -491,6 +491,13 @@ def test_where_a_share_is_not_mounted_nothing_is_started_again(tmp_path: Path) -
     assert "was taken away" in str(late.tasks[0].message)
 
 
+def test_what_ran_before_a_power_failure_that_took_its_folder_is_lost_at_once(tmp_path: Path) -> None:
+    attempt = an_attempt(tmp_path / "work" / "job" / "attempts" / KEY, handle=f"another-boot:{os.getpid()}:1")
+    (tmp_path / "work").mkdir()
+    (seen,) = local().observe([attempt], NOW)
+    assert (seen.state, seen.cause) == (AttemptState.LOST, Cause.NODE_FAILED)
+
+
 def test_a_run_folder_that_cannot_be_read_harms_no_other_attempt(tmp_path: Path) -> None:
     torn = an_attempt_whose_process_is_gone(tmp_path / "torn")
     AttemptFolder(torn.folder).token.mkdir()

@@ -38,6 +38,8 @@ WENT_DOWN = "The machine went down while it ran."
 FOLDER_GRACE = timedelta(hours=1)
 """How long a run folder may be away from a work folder that is there before its attempt counts as lost."""
 
+WENT_DOWN = "The machine went down while it ran."
+
 
 class LocalExecutor:
     """Starts each attempt's wrapper in a session of its own, so that it outlives the agent and is found again."""
@@ -130,6 +132,9 @@ class LocalExecutor:
         gone = isinstance(error, FileNotFoundError) and os.path.isdir(work_dir_of(attempt))
         if not gone or _names_a_living_process(attempt.handle):
             return Observation(attempt, True, attempt.state, text=text)
+        if not _is_of_this_boot(attempt.handle):
+            # A power failure may take a folder with it whose name was not on the disk yet.
+            return lost(Observation(attempt, True, attempt.state), WENT_DOWN, cause=Cause.NODE_FAILED)
         if now - (attempt.first_missing_at or now) < FOLDER_GRACE:
             return Observation(attempt, False, attempt.state, text=text)
         return lost(Observation(attempt, True, attempt.state), f"Its run folder {attempt.folder} was taken away.")
@@ -165,7 +170,7 @@ class LocalExecutor:
 
     def _never_started(self, attempt: Attempt, seen: Observation) -> Observation:
         """Without a start token nothing ran: hand it over again, unless it has just failed to start here."""
-        if attempt.handle is None or not attempt.handle.startswith(f"{wrapper.boot_id()}:"):
+        if attempt.handle is None or not _is_of_this_boot(attempt.handle):
             return seen
         folder = AttemptFolder(attempt.folder)
         if not close_to_late_copies(folder):
@@ -194,6 +199,10 @@ class LocalExecutor:
         own = {name: self._environ[name] for name in ("PATH", "HOME") if name in self._environ}
         # They go from process to process, and into no file of the run folder.
         return own | {name: value for name, value in self._environ.items() if name.startswith(CREDENTIALS)}
+
+
+def _is_of_this_boot(name: str) -> bool:
+    return name.startswith(f"{wrapper.boot_id()}:")
 
 
 def _names_a_living_process(name: str) -> bool:
