@@ -92,7 +92,7 @@ class Cause(str, Enum):
     NOT_LAUNCHED = "not_launched"
     """Its node could not be made ready, or could not start it."""
     SERVICE_AWAY = "service_away"
-    """A service that it needs was away."""
+    """A service or share that it needs was away."""
     CANCELLED = "cancelled"
     """Somebody ended it there where it ran."""
 

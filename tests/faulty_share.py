@@ -73,6 +73,12 @@ class Share:
             self._served.wait(20)
             self._served = None
 
+    def die(self) -> None:
+        """Let its server die while it is mounted: every call is told that nothing is connected there."""
+        assert self._served is not None
+        self._served.kill()
+        self._served.wait(20)
+
     def set(self, **switches: Any) -> None:
         """Set all switches; those that are not named are off."""
         temporary = self._switches.with_suffix(".tmp")

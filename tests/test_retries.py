@@ -83,7 +83,7 @@ def test_a_service_that_is_away_is_waited_for_ever_longer() -> None:
     found = [plan.again(POLICY, AWAY, [OOM, *[AWAY] * number], {}, at(0)) for number in (1, 2, 3, 4, 5)]
     assert [one and one.not_before for one in found] == [at(15), at(45), at(120), at(120), None]
     assert found[1] == plan.Again(
-        "A service that it needs was away. It is run again by itself at 2026-01-31 12:45 UTC (2 of 4 times).",
+        "A service or share that it needs was away. It is run again by itself at 2026-01-31 12:45 UTC (2 of 4 times).",
         {},
         at(45),
     )
@@ -420,7 +420,7 @@ def ready_at(ledger: Ledger, *minutes: float) -> list[bool]:
 def test_what_failed_because_a_service_was_away_is_run_again_after_its_wait_and_told_each_time(ledger: Ledger) -> None:
     job_id = accepted_job(ledger)
     away(ledger, job_id, 10)
-    words = "A service that it needs was away. It is run again by itself at 2026-01-31 12:25 UTC"
+    words = "A service or share that it needs was away. It is run again by itself at 2026-01-31 12:25 UTC"
     assert compress(ledger) == ("waiting", 1, f"{words} (1 of 4 times).")
     assert ready_at(ledger, 10, 24.9, 25) == [False, False, True]
     away(ledger, job_id, 30)

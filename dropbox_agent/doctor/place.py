@@ -106,7 +106,8 @@ def job_types(at: Site) -> Iterator[Finding]:
         advice = f"Correct its {'file' if chosen.kind == 'yaml' else 'parameter'}."
         yield Finding(f"job type {name}", Verdict.WARNING, f"It cannot be used: {reason}", advice)
     if unsaid := plan.unsaid_in(stored, Cause.SERVICE_AWAY):
-        words = f"Nothing says whether a task is run again after a service was away, in jobs of {', '.join(unsaid)}."
+        names = ", ".join(unsaid)
+        words = f"Nothing says whether a task is run again after a service or share was away, in jobs of {names}."
         yield Finding("retries", Verdict.WARNING, words, RETRIES_ADVICE)
 
 

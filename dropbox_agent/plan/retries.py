@@ -56,7 +56,7 @@ WHY: Mapping[Cause, str] = {
     Cause.NODE_FAILED: "The machine it ran on failed, or Slurm lost sight of it.",
     Cause.PREEMPTED: "It was stopped to make room for another job, or put back into the queue.",
     Cause.NOT_LAUNCHED: "It could not be started on its node.",
-    Cause.SERVICE_AWAY: "A service that it needs was away.",
+    Cause.SERVICE_AWAY: "A service or share that it needs was away.",
 }
 RETRIED = tuple(cause for cause in Cause if cause is not Cause.CANCELLED)
 

@@ -32,6 +32,7 @@ from dropbox_agent.tasks import (
     update_docdb_record,
     upload_data_to_s3,
 )
+from dropbox_agent.tasks.away import is_away
 from dropbox_agent.tasks.progress import Progress
 from dropbox_agent.tasks.records import write_json
 
@@ -86,15 +87,20 @@ def _outcome(name: str, settings: TaskSettings, progress: Progress) -> TaskOutco
     except TaskSkipped as skipped:
         outcome = TaskOutcome(state="skipped", message=str(skipped))
     except TaskFailed as failed:
-        outcome = TaskOutcome(state="failed", message=str(failed), facts={"passes": True} if failed.passes else {})
+        outcome = TaskOutcome(state="failed", message=str(failed), facts=_facts(failed.passes))
     except Stopped:
         outcome = TaskOutcome(state="failed", message=f"{name} was cancelled: it was told to stop before it was done.")
     except Exception as error:
         traceback.print_exc(file=sys.stdout)
-        outcome = TaskOutcome(state="failed", message=_unexpected(name, error))
+        passes = isinstance(error, OSError) and is_away(error)
+        outcome = TaskOutcome(state="failed", message=_unexpected(name, error), facts=_facts(passes))
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     progress.flush()
     return outcome
+
+
+def _facts(passes: bool) -> dict[str, object]:
+    return {"passes": True} if passes else {}
 
 
 def _stop(_number: int, _frame: object) -> None:

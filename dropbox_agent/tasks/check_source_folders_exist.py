@@ -47,10 +47,13 @@ class _Findings:
 
     def __init__(self) -> None:
         self.count = 0
+        self.away = 0
+        """How many a share is the cause of that does not answer."""
         self.kept: list[str] = []
 
-    def add(self, sentence: str) -> None:
+    def add(self, sentence: str, away: bool = False) -> None:
         self.count += 1
+        self.away += away
         if self.count <= MOST_IN_LOG:
             print(sentence)
         if len(self.kept) < MOST_IN_FACTS:
@@ -70,6 +73,8 @@ def run(settings: TaskSettings, progress: Progress) -> TaskOutcome:
     facts: dict[str, object] = {"files": progress.done_files, "bytes": progress.done_bytes, "findings": findings.count}
     if findings.count:
         facts["problems"] = findings.kept
+        if findings.away == findings.count:
+            facts["passes"] = True
         return TaskOutcome(state="failed", message=_message(findings), facts=facts)
     message = (
         f"{counted(progress.done_files, 'file')} ({size_shown(progress.done_bytes)}) in"
@@ -98,7 +103,7 @@ def _look_at(source: Source, may: Allowed, progress: Progress, findings: _Findin
         finding = source.finding(found)
         holds_nothing = holds_nothing or (isinstance(found, EmptyFolder) and not found.name)
         if finding is not None:
-            findings.add(f"{source.what}: {finding.sentence(source.folder)}")
+            findings.add(f"{source.what}: {finding.sentence(source.folder)}", finding.away)
         elif isinstance(found, File):
             progress.add(found.stamp.size, 1)
     # A session's own folder may be its metadata_dir, with nothing at its top yet.

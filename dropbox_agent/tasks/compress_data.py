@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dropbox_agent.errors import TaskFailed
 from dropbox_agent.model import RunFolder, TaskOutcome, TaskSettings
+from dropbox_agent.tasks.away import is_away
 from dropbox_agent.tasks.names import counted, shown, size_shown
 from dropbox_agent.tasks.progress import Progress
 from dropbox_agent.tasks.script import run_script
@@ -47,14 +48,24 @@ def _link(settings: TaskSettings, modality: str, target: Path, partial: Path, pr
     source = settings.sources.get(modality)
     if source is None:
         raise TaskFailed(f"{modality} has no source folder. Set its input_source, then drop the manifest again.")
-    if not os.path.isdir(source):
-        raise TaskFailed(f"{modality}: {shown(source)} is no folder, or is gone. Bring it back, then retry the job.")
+    _require_folder(source, modality)
     progress.begin(f"Links {modality}")
     if not _is_linked(target, source, modality):
         os.symlink(source, partial)
         partial.rename(target)
     message = f"{modality} is uploaded as it is, from {shown(source)}."
     return TaskOutcome(state="succeeded", message=message, facts={"kind": "link", "source": shown(source)})
+
+
+def _require_folder(source: Path, modality: str) -> None:
+    away = False
+    try:
+        if stat.S_ISDIR(os.stat(source).st_mode):
+            return
+    except OSError as error:
+        away = is_away(error)
+    reason = "does not answer" if away else "is no folder, or is gone"
+    raise TaskFailed(f"{modality}: {shown(source)} {reason}. Bring it back, then retry the job.", passes=away)
 
 
 def _is_linked(target: Path, source: Path, modality: str) -> bool:

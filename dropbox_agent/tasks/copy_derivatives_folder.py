@@ -39,13 +39,15 @@ def _count(source: Path, may: Allowed, progress: Progress) -> None:
     findings = []
     for found in walk(source, may):
         if isinstance(found, Finding):
-            findings.append(found.sentence(source))
+            findings.append(found)
         elif isinstance(found, File):
             files, size = files + 1, size + found.stamp.size
-    print(*findings, sep="\n", end="\n" if findings else "")
-    if findings:
-        more = f"; and {len(findings) - 10} more, all in the log" if len(findings) > 10 else ""
-        raise TaskFailed(f"The derivatives folder cannot be copied: {'; '.join(findings[:10])}{more}.")
+    sentences = [finding.sentence(source) for finding in findings]
+    print(*sentences, sep="\n", end="\n" if sentences else "")
+    if sentences:
+        more = f"; and {len(sentences) - 10} more, all in the log" if len(sentences) > 10 else ""
+        reason = f"The derivatives folder cannot be copied: {'; '.join(sentences[:10])}{more}."
+        raise TaskFailed(reason, passes=all(finding.away for finding in findings))
     progress.begin("Copies", size, files)
 
 
@@ -53,7 +55,8 @@ def _copy(source: Path, partial: Path, may: Allowed, progress: Progress) -> None
     for found in walk(source, may):
         target = partial / found.name
         if isinstance(found, Finding):
-            raise TaskFailed(f"The derivatives folder changed while it was copied: {found.sentence(source)}.")
+            reason = f"The derivatives folder changed while it was copied: {found.sentence(source)}."
+            raise TaskFailed(reason, passes=found.away)
         if isinstance(found, EmptyFolder):
             target.mkdir(parents=True, exist_ok=True)
         else:

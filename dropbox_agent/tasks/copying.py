@@ -27,7 +27,8 @@ def copy_file(file: File, target: Path, progress: Progress) -> None:
             os.fsync(writer.fileno())
         os.utime(target, ns=(file.stamp.mtime_ns, file.stamp.mtime_ns))
     except SourceTrouble as trouble:
-        raise TaskFailed(f"{trouble}. Wait until nothing writes there any more, then retry the job.") from trouble
+        advice = "Wait until nothing writes there any more, then retry the job."
+        raise TaskFailed(f"{trouble}. {advice}", passes=trouble.away) from trouble
     except OSError as error:
         raise full_or_unwritable(error, target.parent, shown(target.name)) from error
     progress.add(done_files=1)

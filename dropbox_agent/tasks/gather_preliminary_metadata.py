@@ -57,7 +57,7 @@ def _copy(settings: TaskSettings, content: Path, progress: Progress) -> list[str
     copied = []
     for found in walk(source, allowed(settings), f"{settings.s3_prefix}/", deep=False):
         if isinstance(found, Finding):
-            raise TaskFailed(f"The metadata cannot be copied: {found.sentence(source)}.")
+            raise TaskFailed(f"The metadata cannot be copied: {found.sentence(source)}.", passes=found.away)
         if isinstance(found, EmptyFolder) or (_is_a_source(settings) and not found.name.endswith(".json")):
             continue
         if found.name in reserved:

@@ -70,10 +70,10 @@ class Sender:
         self._patience = patience
         self._stored: Mapping[str, Stored] = {}
         self._sent: dict[str, Sent] = {}
-        self._trouble: list[str] = []
+        self._trouble: list[SourceTrouble] = []
 
-    def send(self, found: Iterable[File | EmptyFolder | Finding]) -> tuple[dict[str, Sent], list[str]]:
-        """Return what the bucket now holds of the files, and a sentence for each that could not be read in peace."""
+    def send(self, found: Iterable[File | EmptyFolder | Finding]) -> tuple[dict[str, Sent], list[SourceTrouble]]:
+        """Return what the bucket now holds of the files, and what could not be read in peace."""
         self._stored = dict(self._bucket.listing(self._asset)) if self._journal.entries else {}
         with Crew(self._bucket.hands, self._patience.check) as crew:
             for one in found:
@@ -100,7 +100,7 @@ class Sender:
             content = self._counted(tree.content(file), crew)
             receipt = self._bucket.put(f"{self._asset}/{file.name}", content, file.stamp.size)
         except SourceTrouble as error:
-            self._trouble.append(str(error))
+            self._trouble.append(error)
             return
         finally:
             file.let_go()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dropbox_agent.errors import TaskFailed
 from dropbox_agent.model import RunFolder, TaskSettings
+from dropbox_agent.tasks.away import is_away
 from dropbox_agent.tasks.crew import Crew
 from dropbox_agent.tasks.names import shown
 from dropbox_agent.tasks.records import read_json
@@ -115,4 +116,4 @@ def full_or_unwritable(error: OSError, folder: Path, what: str) -> TaskFailed:
     else:
         reason = f"{shown(folder)} cannot be written ({(error.strerror or str(error)).lower()})"
         advice = "An operator has to look at it; then the job can be retried."
-    return TaskFailed(f"{what} could not be written: {reason}. {advice}")
+    return TaskFailed(f"{what} could not be written: {reason}. {advice}", passes=is_away(error))

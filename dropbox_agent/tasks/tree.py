@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dropbox_agent.model import TaskSettings
+from dropbox_agent.tasks.away import is_away
 from dropbox_agent.tasks.names import key_fault, name_fault, shown, twins
 
 MOST_LINKED_FOLDERS = 10_000
@@ -75,6 +76,8 @@ class Finding:
     reason: str
     outside: bool = False
     """A link that leads where links may not lead."""
+    away: bool = False
+    """The share it lies on does not answer."""
 
     def sentence(self, folder: Path) -> str:
         """Return the whole path and what is wrong with it."""
@@ -132,7 +135,7 @@ def walk(folder: Path, may: Allowed, key_prefix: str = "", *, deep: bool = True)
         try:
             pin = os.open(folder, PIN)
         except OSError as error:
-            yield Finding("", _not_there(error))
+            yield Finding("", _not_there(error), away=is_away(error))
             return
         stack.callback(os.close, pin)
         if not stat.S_ISDIR(os.fstat(pin).st_mode):
@@ -144,7 +147,14 @@ def walk(folder: Path, may: Allowed, key_prefix: str = "", *, deep: bool = True)
 
 
 class SourceTrouble(Exception):
-    """A file cannot be read, or is not the same at its end as when it was seen."""
+    """A file cannot be read, or is not the same at its end as when it was seen.
+
+    ``away``: the share it lies on does not answer.
+    """
+
+    def __init__(self, message: str, *, away: bool = False) -> None:
+        self.away = away
+        super().__init__(message)
 
 
 @dataclass
@@ -183,7 +193,7 @@ class _Walk:
         try:
             level, names = _opened(pin, f"{name}/" if name else "")
         except OSError as error:
-            yield Finding(name, f"this folder cannot be read: {words(error)}")
+            yield Finding(name, f"this folder cannot be read: {words(error)}", away=is_away(error))
             return
         self._levels.append(level)
         for group in twins(names):
@@ -202,8 +212,8 @@ class _Walk:
             yield Finding(path, too_long)
             return
         pinned = _pinned(level, name)
-        if isinstance(pinned, str):
-            yield Finding(path, pinned)
+        if isinstance(pinned, Finding):
+            yield pinned
             return
         pin, linked = pinned
         try:
@@ -258,20 +268,21 @@ def _opened(pin: int, prefix: str) -> tuple[_Level, list[str]]:
         raise
 
 
-def _pinned(level: _Level, name: str) -> tuple[int, bool] | str:
+def _pinned(level: _Level, name: str) -> tuple[int, bool] | Finding:
     """Return a descriptor of what a name stands for, and whether it is a link to that; or why there is none."""
     try:
         pin = os.open(name, PIN | os.O_NOFOLLOW, dir_fd=level.descriptor)
     except OSError as error:
         gone = isinstance(error, FileNotFoundError)
-        return "it was removed while its folder was read" if gone else f"this cannot be looked at: {words(error)}"
+        reason = "it was removed while its folder was read" if gone else f"this cannot be looked at: {words(error)}"
+        return Finding(level.prefix + name, reason, away=is_away(error))
     if not stat.S_ISLNK(os.fstat(pin).st_mode):
         return pin, False
     os.close(pin)
     try:
         return os.open(name, PIN, dir_fd=level.descriptor), True
     except OSError as error:
-        return _not_followed(error)
+        return Finding(level.prefix + name, _not_followed(error), away=is_away(error))
 
 
 def content(file: File) -> Iterator[bytes]:
@@ -285,7 +296,8 @@ def content(file: File) -> Iterator[bytes]:
                 yield chunk
             after = Stamp.of(os.fstat(reader.fileno()))
     except OSError as error:
-        raise SourceTrouble(f"{shown(file.name)} could not be read ({words(error)})") from error
+        trouble = f"{shown(file.name)} could not be read ({words(error)})"
+        raise SourceTrouble(trouble, away=is_away(error)) from error
     if left or after != file.stamp:
         raise SourceTrouble(f"{shown(file.name)} changed while it was read")
 
@@ -295,7 +307,7 @@ def can_be_read(file: File) -> Finding | None:
     try:
         os.close(file.open())
     except OSError as error:
-        return Finding(file.name, f"this file cannot be read: {words(error)}")
+        return Finding(file.name, f"this file cannot be read: {words(error)}", away=is_away(error))
     return None
 
 

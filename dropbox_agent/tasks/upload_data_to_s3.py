@@ -25,7 +25,7 @@ from dropbox_agent.tasks.progress import Progress
 from dropbox_agent.tasks.records import as_bytes, read_json, write_json
 from dropbox_agent.tasks.sending import Patience, Sender
 from dropbox_agent.tasks.staging import content_of, full_or_unwritable
-from dropbox_agent.tasks.tree import EmptyFolder, File, Finding, Stamp, allowed, walk
+from dropbox_agent.tasks.tree import EmptyFolder, File, Finding, SourceTrouble, Stamp, allowed, walk
 
 
 @dataclass
@@ -59,8 +59,9 @@ def _upload(settings: TaskSettings, content: Path, bucket: Bucket, progress: Pro
     with Journal(_journal_path(settings)) as journal:
         sender = Sender(bucket, settings.s3_prefix, journal, progress, Patience.of(settings.s3, progress))
         sent, trouble = sender.send(_walk(settings, content))
-        trouble += _changed(staged, _look(settings, content))
-        _refuse_changed(trouble)
+        after = _look(settings, content)
+        _refuse_away(trouble, after)
+        _refuse_changed([*map(str, trouble), *_changed(staged, after)])
         extra = _compare(settings, bucket, sent, staged.empty_folders, journal, progress)
     digest = _write_inventory(settings, bucket, sent, staged)
     return _outcome(settings, sent, staged, extra, digest, progress, bucket)
@@ -96,7 +97,8 @@ def _refuse_findings(staged: Staged, content: Path) -> None:
     if sentences:
         raise TaskFailed(
             f"Nothing was uploaded, because {counted(len(sentences), 'thing')} cannot be:"
-            f" {'; '.join(sentences[:10])}{_more(sentences)}. Correct this in the source folder, then retry the job."
+            f" {'; '.join(sentences[:10])}{_more(sentences)}. Correct this in the source folder, then retry the job.",
+            passes=all(finding.away for finding in staged.findings),
         )
     if not staged.files:
         raise TaskFailed(f"Nothing was uploaded: there is no file in {shown(content)}.")
@@ -146,6 +148,22 @@ def _difference(before: Stamp, after: Stamp) -> str:
     if before.size != after.size:
         return f"{'grew' if after.size > before.size else 'shrank'} from {before.size} to {after.size} bytes"
     return "was written to"
+
+
+def _refuse_away(trouble: Sequence[SourceTrouble], after: Staged) -> None:
+    """What a share does not tell is no change; with a part of it away, nothing can be said of the rest."""
+    sentences = list(dict.fromkeys([*(str(one) for one in trouble if one.away), *_away(after)]))
+    print(*sentences, sep="\n", end="\n" if sentences else "")
+    if sentences:
+        raise TaskFailed(
+            f"The source folders could not be read to their end: {'; '.join(sentences[:10])}{_more(sentences)}."
+            " Retry the job when their share is back; what has arrived is not sent again.",
+            passes=True,
+        )
+
+
+def _away(after: Staged) -> list[str]:
+    return [f"{shown(finding.name)}: {finding.reason}" for finding in after.findings if finding.away]
 
 
 def _refuse_changed(trouble: Sequence[str]) -> None:

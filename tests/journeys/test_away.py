@@ -1,4 +1,4 @@
-"""A bucket in S3 that is away for hours: nobody has to come, and the upload goes on when it is back."""
+"""A bucket in S3, or a share, that is away for hours: nobody has to come, and the upload goes on when it is back."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from fault_proxy import Fault, Proxy
+from faulty_share import faulty_share
 from s3_server import KEY, SECRET, Place
 from workspace import QUICK, Workspace, a_row, drop, wait_for, write_csv
 
@@ -21,7 +22,7 @@ from dropbox_agent.states import JobState, TaskState
 NOW = datetime(2026, 1, 31, 22, tzinfo=timezone.utc)
 PREFIX = asset_name("ecephys", demonstration.SUBJECT, demonstration.ACQUIRED)
 ENVIRON = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
-AWAY = "A service that it needs was away. It is run again by itself at"
+AWAY = "A service or share that it needs was away. It is run again by itself at"
 
 
 @pytest.fixture
@@ -134,3 +135,20 @@ def test_what_a_bucket_refuses_is_not_asked_for_again_by_itself(
     night.agent.tick(NOW)
     night.at(NOW + timedelta(seconds=5), lambda: night.job.state is JobState.FAILED)
     night.nothing_happens(NOW + timedelta(hours=24))
+
+
+@pytest.mark.timeout(300)
+def test_a_source_whose_share_does_not_answer_wakes_nobody_either(workspace: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "faulty").mkdir()
+    with faulty_share(tmp_path / "faulty") as share:
+        sources = demonstration.make_session(share.path / "data")
+        share.set(errors=[{"path": "continuous.dat$", "call": ["read"], "errno": "EIO"}])
+        night = Night(workspace)
+        drop(workspace, "s.csv", lambda path: write_csv(path, [a_row(sources, **QUICK)]))
+        night.agent.tick(NOW)
+        night.at(NOW + timedelta(seconds=5), lambda: waits(night.task("upload_data_to_s3"), "2026-01-31 22:15"))
+        (earlier,) = night.task("upload_data_to_s3").earlier
+        assert "could not be read (input/output error)" in (earlier.message or "")
+        share.set()
+        night.at(NOW + timedelta(minutes=16), lambda: night.job.state is JobState.SUCCEEDED)
+        night.agent.ledger.close()

@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from dropbox_agent.errors import TaskFailed
+from dropbox_agent.tasks.away import is_away
 from dropbox_agent.tasks.bucket.place import NO_OBJECT, RECORDS, Receipt, Stored
 from dropbox_agent.tasks.checksum import Checksum
 from dropbox_agent.tasks.names import shown
@@ -38,7 +39,8 @@ class FolderBucket:
         except OSError as error:
             raise TaskFailed(
                 f"The bucket {shown(folder)} cannot be opened ({(error.strerror or '').lower()}): is it mounted?"
-                " An operator has to look at it; then the job can be retried."
+                " An operator has to look at it; then the job can be retried.",
+                passes=is_away(error),
             ) from error
 
     def close(self) -> None:
@@ -152,7 +154,8 @@ class FolderBucket:
         except OSError as error:
             raise TaskFailed(
                 f"In the bucket {shown(self.folder)}, {shown(what)}: {_in_words(error)}."
-                " An operator has to look at it; then the job can be retried."
+                " An operator has to look at it; then the job can be retried.",
+                passes=is_away(error),
             ) from error
 
     @contextmanager
