@@ -12,7 +12,7 @@ from dropbox_agent.tasks.away import is_away
 from dropbox_agent.tasks.names import counted, shown, size_shown
 from dropbox_agent.tasks.progress import Progress
 from dropbox_agent.tasks.script import run_script
-from dropbox_agent.tasks.staging import content_of, full_or_unwritable, put_in_place, remove_partials, sync_files
+from dropbox_agent.tasks.staging import content_of, full_or_unwritable, put_in_place, remove_partials, sync_all
 from dropbox_agent.tasks.tree import Allowed, File, Finding, allowed, walk
 
 
@@ -52,7 +52,7 @@ def _link(settings: TaskSettings, modality: str, target: Path, partial: Path, pr
     progress.begin(f"Links {modality}")
     if not _is_linked(target, source, modality):
         os.symlink(source, partial)
-        partial.rename(target)
+        put_in_place(partial, target)
     message = f"{modality} is uploaded as it is, from {shown(source)}."
     return TaskOutcome(state="succeeded", message=message, facts={"kind": "link", "source": shown(source)})
 
@@ -114,7 +114,7 @@ def _made(settings: TaskSettings, modality: str, target: Path, partial: Path, pr
     may = allowed(settings).and_also(partial)
     made, size = _judged(modality, partial, settings.sources.get(modality), may)
     progress.reached(size, made)
-    sync_files(partial)
+    sync_all(partial)
     put_in_place(partial, target)
     message = f"The script of {settings.job_type} made {counted(made, 'file')} ({size_shown(size)}) of {modality}."
     return TaskOutcome(state="succeeded", message=message, facts={"kind": "script", "files": made, "bytes": size})

@@ -24,7 +24,7 @@ from dropbox_agent.tasks.names import shown
 from dropbox_agent.tasks.progress import Progress
 from dropbox_agent.tasks.records import read_json
 from dropbox_agent.tasks.script import environment, run_to_its_end, script_file
-from dropbox_agent.tasks.staging import ORIGINALS, remove, sync_files
+from dropbox_agent.tasks.staging import ORIGINALS, remove, sync_all
 
 MODULE = "aind_metadata_mapper.gather_metadata"
 ITS_OWN = (
@@ -137,7 +137,7 @@ def _start(settings: TaskSettings, asked: str, scratch: Path) -> Iterator[Start]
 
 def _taken_over(made: Path, content: Path) -> list[str]:
     """Put what it made into the asset; the scientist's own files first, so that none is lost on the way."""
-    sync_files(made)
+    sync_all(made)
     kept = content / KEPT
     remove(kept)
     if (made / KEPT).is_dir():

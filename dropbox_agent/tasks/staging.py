@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import stat
 from functools import partial
 from pathlib import Path
 
@@ -55,31 +54,32 @@ def require_ours(staging: Path, job_id: str) -> None:
 
 
 def put_in_place(made: Path, target: Path) -> None:
-    """Give what is whole its own name; what an earlier attempt left there is removed."""
+    """Give what is whole its own name, for good; what an earlier attempt left there is removed."""
     old = made.with_name(made.name + ".old")
     remove(old)
     if os.path.lexists(target):
         target.rename(old)
     made.rename(target)
+    _sync(target.parent)
     remove(old)
 
 
-def sync_files(folder: Path) -> None:
+def sync_all(folder: Path) -> None:
     """Let all that is in a folder reach the disk: the end record of the task that says so does. Raises OSError."""
     with Crew(HANDS) as crew:
         for parent, _, names in os.walk(folder):
-            for name in names:
-                crew.give(partial(_sync_file, os.path.join(parent, name)))
+            for path in (parent, *(os.path.join(parent, name) for name in names)):
+                if not os.path.islink(path):
+                    crew.give(partial(_sync, path))
         crew.finish()
 
 
-def _sync_file(path: str) -> None:
-    if stat.S_ISREG(os.lstat(path).st_mode):
-        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
+def _sync(path: str | Path) -> None:
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def remove(path: Path) -> None:

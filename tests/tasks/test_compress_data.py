@@ -11,7 +11,7 @@ import one_job
 import pytest
 from losing_disk import LosingDisk
 from one_job import CONTENT, PREFIX, OneJob, Ran, tree, write
-from what_is_kept import NAMES
+from what_is_kept import NAMES, NOTHING, Model
 from workspace import wait_for
 
 from dropbox_agent.model import RunFolder, TaskOutcome
@@ -169,12 +169,21 @@ def test_links_to_the_source_may_stay(ready: OneJob) -> None:
     assert scripted(ready, f"echo x > x; ln -s {shlex.quote(str(ready.ecephys))}/'probe A' .").code == 0
 
 
-def test_what_a_script_made_outlasts_a_power_failure(ready: OneJob) -> None:
+@pytest.mark.parametrize(("model", "seed"), [("ordered", NAMES), ("strict", NOTHING)])
+def test_what_a_script_made_outlasts_a_power_failure(ready: OneJob, model: Model, seed: int) -> None:
     disk = LosingDisk(ready.run_folder.path, ready.folder / "aside")
     with disk.running():
         assert scripted(ready, f"cp -r {shlex.quote(str(ready.ecephys))}/. .").code == 0
-    disk.fail(disk.points()[-1], "ordered", NAMES)
+    disk.fail(disk.points()[-1], model, seed)
     assert tree(ready.content / "ecephys") == tree(ready.ecephys)
+
+
+def test_a_link_to_the_source_outlasts_a_power_failure(ready: OneJob) -> None:
+    disk = LosingDisk(ready.run_folder.path, ready.folder / "aside")
+    with disk.running():
+        assert ready.command(TASK, modality="ecephys").code == 0
+    disk.fail(disk.points()[-1], "strict", NOTHING)
+    assert os.readlink(ready.content / "ecephys") == str(ready.ecephys)
 
 
 def test_the_bytes_a_script_writes_are_its_progress(ready: OneJob) -> None:
