@@ -569,13 +569,32 @@ def test_a_record_that_comes_within_the_grace_is_the_end(attempt: Attempt) -> No
     assert one(executor.observe([replace(ran, first_missing_at=NOW)], later(200)))[1] is AttemptState.ENDED
 
 
-def test_a_run_folder_that_is_away_says_nothing(attempt: Attempt) -> None:
-    attempt.folder.rmdir()
+def test_a_run_folder_whose_share_is_away_says_nothing(attempt: Attempt) -> None:
+    work = attempt.folder.parent.parent.parent
+    work.rename(work.with_name("away"))
     executor = on(Script([a_job("COMPLETED", nodes="n1")]))
     ran = handed_over(attempt, state=AttemptState.RUNNING, first_missing_at=NOW)
-    seen, state, _, text = one(executor.observe([ran], later(10 * GRACE)))
+    seen, state, _, text = one(executor.observe([ran], later(10_000)))
     assert (seen, state) == (True, AttemptState.RUNNING)
     assert text is not None and "does not answer" in text
+
+
+def test_an_attempt_whose_run_folder_was_taken_away_is_lost_an_hour_after_slurm_ended_it(attempt: Attempt) -> None:
+    attempt.folder.rmdir()
+    cluster = Script([a_job("RUNNING", nodes="n1")])
+    executor = on(cluster)
+    ran = handed_over(attempt, state=AttemptState.RUNNING)
+    assert one(executor.observe([replace(ran, first_missing_at=NOW)], later(9000)))[:2] == (True, AttemptState.RUNNING)
+    cluster.jobs_there = []
+    seen, state, _, text = one(executor.observe([ran], later(9010)))
+    assert (seen, state) == (False, AttemptState.RUNNING)
+    assert text is not None and "does not answer" in text
+    missing = replace(ran, first_missing_at=later(9010))
+    assert one(executor.observe([missing], later(9010 + 3599)))[0] is False
+    assert not executor.may_repeat(missing, later(9010 + 3599))
+    seen, state, tasks, _ = one(executor.observe([missing], later(9010 + 3700)))
+    assert (seen, state) == (True, AttemptState.LOST)
+    assert tasks == {"one": (TaskState.FAILED, f"Its run folder {attempt.folder} was taken away.")}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import stat
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ FOLDER_VARIABLE = "DROPBOX_AGENT_STARTS_IN"
 LOG_END_BYTES = 4096
 LOG_END_LINES = 10
 """How much of the end of a failed task's log is shown."""
+FOLDER_GRACE = timedelta(hours=1)
+"""How long a run folder may be away from a work folder that is there before its attempt counts as lost."""
 KILLED = (-9, 137)
 """Exit codes of what was killed, as a program and as a shell says it."""
 KEPT_VARIABLES = ("PATH", "HOME", "USER", "LOGNAME", "TMPDIR")
@@ -226,6 +228,23 @@ def lost(seen: Observation, text: str, state: TaskState = TaskState.FAILED, caus
         return _with_what_was_away(gone)
     array = elements.array_of(seen.attempt)
     return replace(gone if array is None else elements.given_up(gone, array), cause=cause)
+
+
+def words_of_away(attempt: Attempt, error: OSError) -> str:
+    """Return what is told of an attempt whose run folder is away."""
+    return f"Its run folder {attempt.folder} does not answer ({error.strerror}): what it does is not known."
+
+
+def is_gone(attempt: Attempt, error: OSError) -> bool:
+    """Return whether only this run folder is away, and not the share that it lies on."""
+    return isinstance(error, FileNotFoundError) and work_dir_of(attempt).is_dir()
+
+
+def gone(away: Observation, now: datetime) -> Observation:
+    """Return an attempt whose run folder is gone, and that nothing runs any more: lost, once it was so for long."""
+    if now - (away.attempt.first_missing_at or now) < FOLDER_GRACE:
+        return replace(away, seen=False)
+    return lost(replace(away, seen=True), f"Its run folder {away.attempt.folder} was taken away.")
 
 
 def _unfinished(attempt: Attempt, over: Sequence[TaskObservation]) -> str | None:

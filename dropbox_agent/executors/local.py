@@ -20,23 +20,21 @@ from dropbox_agent.executors.folder import (
     Node,
     before_its_end,
     close_to_late_copies,
+    gone,
     has_started,
+    is_gone,
     look,
     lost,
     owner_of,
     prepare,
     was_stopped,
-    work_dir_of,
+    words_of_away,
 )
 from dropbox_agent.model import Attempt, AttemptFolder, Observation, TaskSettings
 from dropbox_agent.states import AttemptState, Cause
 
 OWNER_GRACE = timedelta(seconds=60)
 """How long a taken start token may be without its owner's name before the attempt counts as lost."""
-
-WENT_DOWN = "The machine went down while it ran."
-FOLDER_GRACE = timedelta(hours=1)
-"""How long a run folder may be away from a work folder that is there before its attempt counts as lost."""
 
 WENT_DOWN = "The machine went down while it ran."
 
@@ -128,16 +126,13 @@ class LocalExecutor:
         """Nothing is concluded from a run folder that is away, unless only this one stays away for long."""
         if attempt.handle is None:
             return Observation(attempt, False, attempt.state)
-        text = f"Its run folder {attempt.folder} does not answer ({error.strerror}): what it does is not known."
-        gone = isinstance(error, FileNotFoundError) and os.path.isdir(work_dir_of(attempt))
-        if not gone or _names_a_living_process(attempt.handle):
-            return Observation(attempt, True, attempt.state, text=text)
+        away = Observation(attempt, True, attempt.state, text=words_of_away(attempt, error))
+        if not is_gone(attempt, error) or _names_a_living_process(attempt.handle):
+            return away
         if not _is_of_this_boot(attempt.handle):
             # A power failure may take a folder with it whose name was not on the disk yet.
-            return lost(Observation(attempt, True, attempt.state), WENT_DOWN, cause=Cause.NODE_FAILED)
-        if now - (attempt.first_missing_at or now) < FOLDER_GRACE:
-            return Observation(attempt, False, attempt.state, text=text)
-        return lost(Observation(attempt, True, attempt.state), f"Its run folder {attempt.folder} was taken away.")
+            return lost(away, WENT_DOWN, cause=Cause.NODE_FAILED)
+        return gone(away, now)
 
     def _observation(self, attempt: Attempt, now: datetime) -> Observation:
         # The process is looked at before its folder: it writes its end record before it ends, so "gone, and no end

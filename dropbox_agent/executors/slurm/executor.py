@@ -17,7 +17,17 @@ from typing import Any
 
 from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.executors import elements
-from dropbox_agent.executors.folder import CREDENTIALS, Node, has_started, look, owner_of, prepare, resources_of
+from dropbox_agent.executors.folder import (
+    CREDENTIALS,
+    Node,
+    has_started,
+    is_gone,
+    look,
+    owner_of,
+    prepare,
+    resources_of,
+    words_of_away,
+)
 from dropbox_agent.executors.slurm import judging
 from dropbox_agent.executors.slurm.jobs import Cluster, JobRequest, Refused, SlurmJob, Unanswered, Why
 from dropbox_agent.executors.slurm.line import Line, is_answered
@@ -299,8 +309,8 @@ class SlurmExecutor:
         except OSError as error:
             if attempt.handle is None:
                 return Observation(attempt, False, attempt.state)
-            text = f"Its run folder {attempt.folder} does not answer ({error.strerror}): what it does is not known."
-            return Observation(attempt, True, attempt.state, text=text)
+            is_there = not is_gone(attempt, error)
+            return Observation(attempt, is_there, attempt.state, text=words_of_away(attempt, error))
         job_id = (owner or {}).get("slurm_job_id")
         return replace(seen, handle=judging.handle_of(str(job_id), attempt)) if job_id else seen
 

@@ -6,7 +6,15 @@ import re
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from dropbox_agent.executors.folder import close_to_late_copies, last_lines, lost, was_killed, was_stopped, work_dir_of
+from dropbox_agent.executors.folder import (
+    close_to_late_copies,
+    gone,
+    last_lines,
+    lost,
+    was_killed,
+    was_stopped,
+    work_dir_of,
+)
 from dropbox_agent.executors.slurm.jobs import SlurmJob
 from dropbox_agent.executors.slurm.pulse import Pulse
 from dropbox_agent.executors.slurm.states import CANNOT_START, TOO_MUCH_MEMORY, Stand, cause_of, sentence, state_of
@@ -44,6 +52,8 @@ class Judge:
             return seen
         if has_ended(seen):
             return _with_cause(seen, job, late)
+        if _is_gone(seen) and (job is None or state_of(job).stand is Stand.OVER):
+            return gone(seen, now)
         if job is None:
             return self._missing(seen, now, End(FORGOTTEN, cause=Cause.NODE_FAILED) if forgotten else End(GONE))
         seen = replace(seen, handle=handle_of(job.job_id, seen.attempt))
@@ -123,6 +133,11 @@ def badness(job: SlurmJob) -> int:
 def is_away(seen: Observation) -> bool:
     """Return whether its run folder does not answer: then nothing is concluded."""
     return seen.seen and seen.text is not None
+
+
+def _is_gone(seen: Observation) -> bool:
+    """Return whether its run folder is no longer there, though others are."""
+    return not seen.seen and seen.text is not None
 
 
 def says_all(seen: Observation) -> bool:
