@@ -668,6 +668,22 @@ def test_a_mail_about_one_job_says_nothing_of_the_others(pages: report.Pages) ->
     assert "999999" not in told.text + told.html
 
 
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("end", f"The upload of {PREFIX} had ended, and was ordered to run again since: it runs now."),
+        ("fail", f"The upload of {PREFIX} failed, and was ordered to run again since."),
+    ],
+)
+def test_a_mail_about_an_end_that_goes_out_late_says_that_the_job_was_run_again_since(
+    kind: str, words: str, pages: report.Pages
+) -> None:
+    text = " ".join(report.mail(a_mail(kind), a_standing(DropState.RUNNING, GOING), pages).text.split())
+    assert text.startswith(
+        f"{words} What to do Nothing now. The status beside the manifest says how it goes on. Details"
+    )
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_html_and_text_of_a_mail_say_the_same(kind: str, pages: report.Pages) -> None:
     told = report.mail(a_mail(kind), a_standing(DropState.FAILED, BAD, problems=(a_problem(7),)), pages)
