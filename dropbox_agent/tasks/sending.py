@@ -14,6 +14,7 @@ from dropbox_agent.tasks.bucket import Bucket, Stored
 from dropbox_agent.tasks.crew import Crew
 from dropbox_agent.tasks.inventory import Sent
 from dropbox_agent.tasks.journal import Journal
+from dropbox_agent.tasks.names import shown
 from dropbox_agent.tasks.progress import Progress
 from dropbox_agent.tasks.tree import EmptyFolder, File, Finding, SourceTrouble
 
@@ -81,6 +82,8 @@ class Sender:
                     crew.give(partial(self._bucket.put_folder, f"{self._asset}/{one.name}"))
                 elif isinstance(one, File) and not self._is_there(one):
                     crew.give(partial(self._send, one.kept(), crew))
+                elif isinstance(one, Finding):
+                    self._trouble.append(SourceTrouble(f"{shown(one.name)}: {one.reason}", away=one.away))
             crew.finish()
         return self._sent, self._trouble
 

@@ -61,7 +61,7 @@ def _upload(settings: TaskSettings, content: Path, bucket: Bucket, progress: Pro
         sent, trouble = sender.send(_walk(settings, content))
         after = _look(settings, content)
         _refuse_away(trouble, after)
-        _refuse_changed([*map(str, trouble), *_changed(staged, after)])
+        _refuse_changed([*map(str, trouble), *_changed(staged, after)] or _not_sent(staged, sent))
         extra = _compare(settings, bucket, sent, staged.empty_folders, journal, progress)
     digest = _write_inventory(settings, bucket, sent, staged)
     return _outcome(settings, sent, staged, extra, digest, progress, bucket)
@@ -142,6 +142,10 @@ def _changed(before: Staged, after: Staged) -> list[str]:
         *(f"the empty folder {shown(name)} is new" for name in after.empty_folders - before.empty_folders),
         *(f"{shown(finding.name)}: {finding.reason}" for finding in after.findings),
     ]
+
+
+def _not_sent(staged: Staged, sent: Mapping[str, Sent]) -> list[str]:
+    return [f"{shown(name)} was not seen when it was to be sent" for name in sorted(staged.files.keys() - sent.keys())]
 
 
 def _difference(before: Stamp, after: Stamp) -> str:

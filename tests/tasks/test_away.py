@@ -11,7 +11,9 @@ from faulty_share import READING, WRITING, Share, faulty_share
 from one_job import CONTENT, OneJob, Ran, write
 
 from dropbox_agent.errors import TaskFailed
+from dropbox_agent.tasks import upload_data_to_s3
 from dropbox_agent.tasks.away import AWAY
+from dropbox_agent.tasks.tree import Allowed, Finding, Found, walk
 
 
 @pytest.fixture
@@ -109,6 +111,30 @@ def test_derivatives_and_metadata_on_a_share_that_is_away_pass(job: OneJob, shar
         assert passes(job.command("gather_preliminary_metadata"))
     share.set()
     assert [job.command(task).code for task in ("copy_derivatives_folder", "gather_preliminary_metadata")] == [0, 0]
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_what_was_not_seen_for_a_moment_while_it_was_sent_is_never_left_out(
+    job: OneJob, monkeypatch: pytest.MonkeyPatch, is_told: bool
+) -> None:
+    walks = 0
+
+    def for_a_moment(folder: Path, may: Allowed, key_prefix: str = "", *, deep: bool = True) -> Iterator[Found]:
+        nonlocal walks
+        walks += 1
+        for found in walk(folder, may, key_prefix, deep=deep):
+            if walks != 2 or not found.name.startswith("ecephys/probe A/"):
+                yield found
+            elif is_told and found.name.endswith(".dat"):
+                yield Finding("ecephys/probe A", "this folder cannot be read: input/output error", away=True)
+
+    job.staged()
+    monkeypatch.setattr(upload_data_to_s3, "walk", for_a_moment)
+    with pytest.raises(TaskFailed) as failed:
+        job.run("upload_data_to_s3")
+    assert ("probe A" in str(failed.value), failed.value.passes) == (True, is_told)
+    assert not (job.records / "inventory.json").exists()
+    assert job.run("upload_data_to_s3").facts["files"] == len(CONTENT)
 
 
 # --- buckets ---------------------------------------------------------------------------------------------------------
