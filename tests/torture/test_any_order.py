@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -17,18 +19,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from workspace import QUICK, a_row, write_csv
 
-from dropbox_agent import assembly, demonstration, founding, fsck
+from dropbox_agent import assembly, demonstration, founding, fsck, orders
 from dropbox_agent import settings as site
 from dropbox_agent.agent import Agent
 from dropbox_agent.errors import SubmitFailed
 from dropbox_agent.executors import RehearsalExecutor
-from dropbox_agent.model import Attempt, Observation, TaskObservation, TaskSettings
+from dropbox_agent.model import Attempt, Observation, Order, TaskObservation, TaskSettings
 from dropbox_agent.states import AttemptState, Cause, DropState, JobState, TaskState
 
 START = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
 NAMES = st.sampled_from(["a.csv", "b.csv", "c.csv"])
 MOODS = st.sampled_from(["refuses", "takes and says nothing", "takes the agent with it", "sees nothing"])
-FAILURES = {"by its own doing": None, "without a service": Cause.SERVICE_AWAY}
+FAILURES = {
+    "by its own doing": None, "without a service": Cause.SERVICE_AWAY, "by its time limit": Cause.TIMEOUT,
+}  # fmt: skip
+FROM = st.sampled_from(["send_job_start_email", "create_staging_folder", "upload_data_to_s3", "send_job_end_email"])
 KINDS = st.sampled_from(["good", "other", "bad", "empty"])
 
 
@@ -143,6 +148,13 @@ class AnyOrder(RuleBasedStateMachine):
         self.orders.add(act)
         (self.inbox / f"{name}.{act}").touch()
 
+    @rule(task=FROM)
+    def order_from(self, task: str) -> None:
+        """As ``dropbox-agent retry JOB --from TASK`` does, for every job; what runs is not run again."""
+        for job in self.agent.ledger.jobs():
+            order = Order(act="retry", job_id=job.job_id, from_task=task, asked=self.now, by="somebody")
+            orders.give(self.agent.orders_folder, order)
+
     # --- what happens ------------------------------------------------------------------------------------------------
 
     @rule(seconds=st.sampled_from([0, 1, 3, 12, 70, 400, -3600]), looks=st.integers(1, 4))
@@ -210,7 +222,16 @@ class AnyOrder(RuleBasedStateMachine):
         jobs = {job.state for job in self.agent.ledger.jobs()}
         assert JobState.CANCELLED not in jobs or "cancel" in self.orders
         assert JobState.FAILED not in jobs or any(run.ends != "well" for run in self.executor.runs.values())
+        assert self.jobs_whose_end_nobody_was_told() == []
         assert fsck.look(self.site) == []
+
+    def jobs_whose_end_nobody_was_told(self) -> list[str]:
+        with closing(sqlite3.connect(self.agent.ledger.path)) as ledger:
+            rows = ledger.execute(
+                "SELECT job_id FROM jobs WHERE NOT EXISTS (SELECT 1 FROM outbox WHERE outbox.job_id = jobs.job_id"
+                " AND kind = iif(jobs.state = 'failed', 'fail', 'end') AND turn = jobs.retries AND sent NOT NULL)"
+            )
+            return [str(row[0]) for row in rows]
 
 
 def run(examples: int, steps: int) -> None:
