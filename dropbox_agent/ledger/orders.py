@@ -83,7 +83,8 @@ def _to_run_again(connection: sqlite3.Connection, job_id: str, from_task: str | 
         if not later:
             raise OrderRefused(f"Job {job_id} has no task {from_task}. It has: {_names(connection, job_id)}.")
         keys |= {row["key"]: None for row in later}
-    chosen = [key for key in keys if key in _run_by_an_executor(connection, job_id)]
+    may = _run_by_an_executor(connection, job_id)
+    chosen = [key for key in keys if key in may]
     return [*chosen, *_end_mail(connection, job_id)] if chosen else []
 
 
