@@ -284,7 +284,7 @@ def test_a_bucket_that_is_away_is_waited_for_and_then_the_job_goes_on(site: Site
     site.gate.touch()
     site.drop("ecephys", **dict.fromkeys(UPLOAD, "false"))
     site.workspace.start()
-    site.wait_for_message("A service that it needs was away. It is run again by itself at")
+    site.wait_for_message("A service or share that it needs was away. It is run again by itself at")
     proxy.faults.clear()
     site.wait_for_state("succeeded", "failed", "cancelled")
     (job,) = site.status()["jobs"]
