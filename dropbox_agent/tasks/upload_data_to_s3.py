@@ -161,7 +161,7 @@ def _refuse_away(trouble: Sequence[SourceTrouble], after: Staged) -> None:
     if sentences:
         raise TaskFailed(
             f"The source folders could not be read to their end: {'; '.join(sentences[:10])}{_more(sentences)}."
-            " Retry the job when their share is back; what has arrived is not sent again.",
+            " When their share is back and it is tried again, what has arrived is not sent again.",
             passes=True,
         )
 
