@@ -117,7 +117,7 @@ class Agent:
 
     def take_in(self, inbox: Inbox, now: datetime) -> None:
         """Take the drops of one inbox, not too many at a time; say when it cannot be listed."""
-        news = 0
+        news, waited = 0, inbox.elsewhere is not None
         try:
             bind = partial(self._bind, inbox)
             for drop in inbox.settled(now, self.ledger.ledger_id, bind, self.ledger.is_news):
@@ -126,6 +126,8 @@ class Agent:
                     break
         except InboxUnavailable as error:
             inbox.trouble = str(error)
+        if waited and inbox.elsewhere is None:
+            self.ledger.answers_here(inbox.path)
         self.troubles.say(f"inbox {inbox.path}", inbox.trouble)
         self.troubles.say(f"left alone in {inbox.path}", self._left_alone(inbox), logging.WARNING)
         self._furnish_once(inbox, now)

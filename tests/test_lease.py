@@ -247,6 +247,26 @@ def test_an_agent_that_runs_until_it_is_idle_waits_whether_the_lease_that_is_the
     second.ledger.close()
 
 
+def test_what_waited_for_a_lease_is_written_as_soon_as_that_is_over(tmp_path: Path) -> None:
+    first, second = two_agents(tmp_path)
+    inbox, clock = first.inboxes[0].path, Clock()
+    for agent in (first, second):
+        assert agent.inboxes[0].lease is not None
+        agent.inboxes[0].lease.clock = clock
+    write_csv(inbox / "s.csv", [a_row(demonstration.make_session(tmp_path / "data"), **QUICK)])
+    for second_of in (0, 2, 4, 6, 8):
+        first.tick(NOW + timedelta(seconds=second_of))
+    (inbox / LEASE).unlink()
+    second.tick(NOW)
+    first.ledger.tell_again(first.ledger.drops()[0].drop_id, NOW + timedelta(seconds=10))
+    for second_of in (10, 20, 30, 50, 70, 90):
+        clock.now = second_of
+        first.tick(NOW + timedelta(seconds=second_of))
+    assert (first.trouble(), first.is_idle()) == ([], True)
+    for agent in (first, second):
+        agent.ledger.close()
+
+
 def test_an_agent_that_ends_lets_the_next_one_begin_at_once(tmp_path: Path) -> None:
     first, second = two_agents(tmp_path)
     first.run(until_idle=True)

@@ -152,6 +152,18 @@ class Ledger(Drops, Attempts, Inboxes, Inventories):
                 (error, as_text(now + wait), mail.mail_id),
             )
 
+    def answers_here(self, inbox: Path) -> None:
+        """Let be tried at once what failed because another agent answered in an inbox."""
+        with self._transaction():
+            self._do(
+                "UPDATE drops SET tell_at = NULL, tell_tries = 0 WHERE tell_tries > 0 AND inbox = ?", (str(inbox),)
+            )
+            self._do(
+                "UPDATE outbox SET send_at = NULL, tries = 0 WHERE sent IS NULL AND tries > 0"
+                " AND drop_id IN (SELECT drop_id FROM drops WHERE inbox = ?)",
+                (str(inbox),),
+            )
+
     def _name_it(self, now: datetime) -> None:
         with self._transaction():
             if self._one("SELECT 1 FROM ledger") is None:
