@@ -595,6 +595,17 @@ def test_a_job_is_not_run_again_while_another_uploads_to_its_place(ledger: Ledge
         ledger.retry(job_id, None, NOW)
 
 
+def test_a_job_is_not_run_again_over_what_a_later_one_has_uploaded_to_its_place(ledger: Ledger) -> None:
+    job_id = failed_job(ledger)
+    accept(ledger, drop=a_drop("b.csv", "2" * 64))
+    while run_next(ledger):
+        pass
+    (other,) = (job.job_id for job in ledger.jobs() if job.state is JobState.SUCCEEDED)
+    with pytest.raises(OrderRefused, match=f"Job {other} has uploaded to the same place since: this one would write"):
+        ledger.retry(job_id, None, later(2))
+    ledger.retry(other, "upload_data_to_s3", later(2))
+
+
 def test_a_cancelled_job_starts_nothing_and_asks_what_runs_to_end(ledger: Ledger) -> None:
     accept(ledger)
     ((job_id, allocation),) = ledger.ready(NOW)

@@ -114,6 +114,17 @@ def _require_free(connection: sqlite3.Connection, job_id: str) -> None:
     ).fetchone()
     if other is not None:
         raise OrderRefused(f"Job {other['job_id']} uploads to the same place now. Wait until it has ended.")
+    later = connection.execute(
+        "SELECT other.job_id FROM jobs JOIN jobs AS other ON other.location = jobs.location"
+        " JOIN tasks ON tasks.job_id = other.job_id AND task_id = 'upload_data_to_s3' AND tasks.state = 'succeeded'"
+        " WHERE jobs.job_id = ? AND other.drop_id > jobs.drop_id",
+        (job_id,),
+    ).fetchone()
+    if later is not None:
+        raise OrderRefused(
+            f"Job {later['job_id']} has uploaded to the same place since: this one would write over it."
+            " Retry that job, or drop the manifest again."
+        )
 
 
 def _state(connection: sqlite3.Connection, job_id: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import shlex
 import signal
@@ -71,6 +72,16 @@ def test_a_folder_that_has_files_already_is_adopted_as_the_readme_says(tmp_path:
     config = tmp_path / "site" / "agent.yaml"
     words = [word.replace("FOLDER", str(tmp_path / "site" / "inbox")) for word in commands()[-1]]
     assert "is now watched by this agent" in run([*words, "--config", str(config)], tmp_path)
+
+
+def test_the_systemd_unit_starts_the_agent_and_stops_nothing_else(tmp_path: Path) -> None:
+    unit = configparser.ConfigParser(strict=False)
+    unit.read(README.parent / "config" / "examples" / "dropbox-agent.service")
+    assert (unit["Service"]["KillMode"], unit["Service"]["Restart"]) == ("process", "always")
+    program, *words = unit["Service"]["ExecStart"].split()
+    assert (Path(program).name, words.pop()) == ("dropbox-agent", "/etc/dropbox-agent/agent.yaml")
+    run(["init", "site"], tmp_path)
+    run([*words, "site/agent.yaml", "--until-idle"], tmp_path)
 
 
 def test_the_settings_of_the_readme_are_settings(tmp_path: Path) -> None:
