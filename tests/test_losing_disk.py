@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 from contextlib import closing
@@ -11,7 +12,7 @@ import pytest
 from losing_disk import LosingDisk
 from what_is_kept import CONTENT, NAMES, NOTHING, SECTOR, Model
 
-from dropbox_agent import lasting
+from dropbox_agent import deliver, lasting
 from dropbox_agent.ledger.database import open_for_writing
 
 OLD, NEW = b"old" * SECTOR, b"new" * SECTOR
@@ -98,3 +99,11 @@ def test_a_folder_that_was_made_to_last_is_there_with_those_above_it(disk: Losin
         lasting.make_folder(disk.path / "state" / "spool")
     disk.fail(disk.points()[-1], "strict", NOTHING)
     assert (disk.path / "state" / "spool").is_dir()
+
+
+def test_a_template_that_a_power_failure_left_is_still_known_as_ours(disk: LosingDisk) -> None:
+    (disk.path / ".dropbox-agent").mkdir()
+    with disk.running():
+        deliver.write_own(disk.path, "TEMPLATE.xlsx", NEW)
+    assert left(disk, "strict", NOTHING)["TEMPLATE.xlsx"] == NEW
+    assert deliver.is_unchanged(disk.path, hashlib.sha256(NEW).hexdigest())

@@ -13,6 +13,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from dropbox_agent import lasting
 from dropbox_agent.deliver.files import OWN_PREFIX, is_ours, write
 from dropbox_agent.errors import DeliveryFailed
 
@@ -92,7 +93,10 @@ def _notes(folder: Path) -> Path:
     try:
         if noted.parent.is_symlink() or noted.is_symlink():
             raise DeliveryFailed(folder, WRITTEN, "it lies behind a link")
-        noted.mkdir(parents=True, exist_ok=True)
+        if not noted.is_dir():
+            noted.mkdir(parents=True, exist_ok=True)
+            with suppress(OSError):  # some shares cannot
+                lasting.sync_folder(noted.parent)
     except OSError as error:
         raise DeliveryFailed(folder, WRITTEN, error.strerror or str(error)) from error
     return noted
