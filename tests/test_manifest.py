@@ -94,9 +94,10 @@ def test_a_reader_that_takes_too_long_is_ended_and_the_file_refused(caplog: pyte
 
 
 def test_a_reader_that_computes_too_long_is_ended_and_the_file_refused(tmp_path: Path) -> None:
-    path = tmp_path / "slow.json"
-    path.write_text("{" + ",".join(f'"unknown_{n}": 1' for n in range(50_000)) + "}")
-    problem = refused(path, Limits(cpu_seconds=2))
+    path = tmp_path / "slow.yaml"
+    path.write_text("a: [" + ",".join(f"{{b: {n}}}" for n in range(400_000)) + "]")
+    allowed = Limits(text_bytes=10_000_000, nodes=10_000_000, memory_mib=4000, wall_seconds=100, cpu_seconds=2)
+    problem = refused(path, allowed)
     assert "takes longer than" in problem.message
 
 
