@@ -36,6 +36,14 @@ RANDOM_PART = re.compile(r"[0-9a-f]{16,}")
 """What differs in a name from one run to the next."""
 
 
+def wait_for_mount(path: Path, served: subprocess.Popen[bytes]) -> None:
+    """Wait until a file system of ours is to be seen at ``path``."""
+    until = time.monotonic() + 90
+    while not os.path.ismount(path):
+        assert time.monotonic() < until and served.poll() is None, f"nothing was mounted at {path}"
+        time.sleep(0.02)
+
+
 def require_faults() -> None:
     """Skip the test where faults cannot be made; fail it in CI, which installs all that is needed."""
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
@@ -60,10 +68,7 @@ class Share:
         self.set()
         argv = [sys.executable, __file__, str(self.below), str(self.path), str(self._switches), str(self._cache)]
         self._served = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-        until = time.monotonic() + 90
-        while not os.path.ismount(self.path):
-            assert time.monotonic() < until and self._served.poll() is None, "the faulty share was not mounted"
-            time.sleep(0.02)
+        wait_for_mount(self.path, self._served)
 
     def unmount(self) -> None:
         """Let it vanish, as a share does whose server went away; an empty folder stays."""

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from faulty_share import Through, require_faults
+from faulty_share import Through, require_faults, wait_for_mount
 from what_is_kept import Disk, Model
 
 
@@ -43,10 +43,7 @@ class LosingDisk:
         argv = [sys.executable, __file__, str(below), str(self.path), str(notes)]
         served = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
         try:
-            until = time.monotonic() + 90
-            while not os.path.ismount(self.path):
-                assert time.monotonic() < until and served.poll() is None, "the losing disk was not mounted"
-                time.sleep(0.02)
+            wait_for_mount(self.path, served)
             yield
         finally:
             subprocess.run(["fusermount3", "-u", str(self.path)], check=False, capture_output=True)

@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from itertools import count, product
 from pathlib import Path
 
 import pytest
-from faulty_share import require_faults
 from under_fire import CALLS, SiteUnderFire
 from warm_agent import WarmAgent
 
@@ -25,14 +23,6 @@ PARTS = {"pwrite64": 12, "write": 2, "fsync": 2, "fdatasync": 2}
 """Into how many tests the points of a call are dealt, so that they can run side by side (``pytest -n 3``)."""
 
 DEALT = [(blow, call, part + 1) for blow, call in product(BLOWS, CALLS) for part in range(PARTS.get(call, 1))]
-
-
-@pytest.fixture(scope="module")
-def agent() -> Iterator[WarmAgent]:
-    require_faults()
-    warm = WarmAgent()
-    yield warm
-    warm.close()
 
 
 def strike(agent: WarmAgent, folder: Path, call: str, number: int, blow: str) -> list[str] | None:

@@ -11,7 +11,7 @@ import os
 import random
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from itertools import product
@@ -19,7 +19,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from faulty_share import require_faults
 from losing_disk import LosingDisk
 from under_fire import EXPECTED, MAILS, SiteUnderFire
 from warm_agent import WarmAgent
@@ -150,14 +149,6 @@ COPY = "cp -r %INPUT_SOURCE/. %OUTPUT_LOCATION"
 """A script that syncs nothing, as most do not."""
 BEFORE = "00000000-0000-4000-8000-000000000000"
 """The id of the boot that the power failure ended."""
-
-
-@pytest.fixture(scope="module")
-def agent() -> Iterator[WarmAgent]:
-    require_faults()
-    warm = WarmAgent()
-    yield warm
-    warm.close()
 
 
 def noted(site: SiteInTheDark) -> LosingDisk:
