@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import psutil
-from cluster_ground import TURN, end_everything, environment_of, processes_of
+from cluster_ground import TURN, end_everything, end_jobs_on
 from ports import free_ports
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "slurmrestd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
@@ -228,11 +228,7 @@ class Cluster:
         self._daemons[node].kill()
         self._daemons[node].wait(60)
         if with_its_jobs:
-            jobs = [one for one in processes_of(self.folder) if environment_of(one).get("SLURMD_NODENAME") == node]
-            # The step's own daemon first: it would tell the controller how its job has ended.
-            steps = {step for one in jobs for step in one.parents() if step.name().startswith("slurmstepd")}
-            for process in (*steps, *jobs):
-                process.kill()
+            end_jobs_on(self.folder, node)
 
     def start_rest(self) -> None:
         """Start slurmrestd on a socket and on a port; who asks it has to show a token."""

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -87,9 +87,18 @@ def clear(folder: Path) -> None:
 
 def end_everything(folder: Path) -> None:
     """End whatever belongs to a cluster: its daemons, its jobs, and whoever was told to use it."""
+    # The end of a slurmd does not end the steps of its jobs, and until its end it starts new ones.
+    _end_until_none_is_left(lambda: processes_of(folder))
+
+
+def end_jobs_on(folder: Path, node: str) -> None:
+    """End the jobs of a cluster on one node, as if they had gone with it."""
+    _end_until_none_is_left(lambda: _jobs_on(folder, node))
+
+
+def _end_until_none_is_left(listed: Callable[[], Sequence[psutil.Process]]) -> None:
     until = time.monotonic() + 60
-    while (left := processes_of(folder)) and time.monotonic() < until:
-        # The end of a slurmd does not end the steps of its jobs, and until its end it starts new ones.
+    while (left := listed()) and time.monotonic() < until:
         for process in left:
             _kill(process)
         psutil.wait_procs(left, timeout=5)
@@ -99,6 +108,12 @@ def processes_of(folder: Path) -> list[psutil.Process]:
     """Return the processes that name a cluster's folder, and what they started."""
     named = [one for one in psutil.process_iter() if one.pid != os.getpid() and _names(one, f"{folder}/")]
     return list({one.pid: one for process in named for one in (process, *_children(process))}.values())
+
+
+def _jobs_on(folder: Path, node: str) -> list[psutil.Process]:
+    jobs = [one for one in processes_of(folder) if environment_of(one).get("SLURMD_NODENAME") == node]
+    # The step's own daemon first: it would tell the controller how its job has ended.
+    return [*{step for one in jobs for step in _steps_above(one)}, *jobs]
 
 
 def _names(process: psutil.Process, mark: str) -> bool:
@@ -121,6 +136,13 @@ def environment_of(process: psutil.Process) -> dict[str, str]:
 def _children(process: psutil.Process) -> list[psutil.Process]:
     try:
         return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _steps_above(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return [one for one in process.parents() if one.name().startswith("slurmstepd")]
     except psutil.Error:
         return []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -56,6 +57,26 @@ def test_what_a_killed_run_has_left_is_cleared_away(tmp_path: Path) -> None:
             assert cluster_ground.processes_of(folder) == []
             assert [path.name for path in tmp_path.glob("c-*")] == [own.name]
         assert list(tmp_path.glob("c-*")) == []
+
+
+A_JOB_WHOSE_PROCESSES_COME_AND_GO = "while :; do (sleep 0.002); (sleep 0.005); done"
+
+
+def test_a_job_whose_processes_come_and_go_is_ended_whole_and_that_of_another_node_is_left(tmp_path: Path) -> None:
+    jobs = {
+        node: subprocess.Popen(
+            ["sh", "-c", A_JOB_WHOSE_PROCESSES_COME_AND_GO],
+            env={**os.environ, "SLURM_CONF": f"{tmp_path}/slurm.conf", "SLURMD_NODENAME": node},
+        )
+        for node in ("n1", "n2")
+    }
+    try:
+        cluster_ground.end_jobs_on(tmp_path, "n1")
+        assert {node: job.poll() is None for node, job in jobs.items()} == {"n1": False, "n2": True}
+    finally:
+        cluster_ground.clear(tmp_path)
+        for job in jobs.values():
+            job.wait(10)
 
 
 def test_within_one_run_several_clusters_stand_side_by_side(tmp_path: Path) -> None:
