@@ -195,8 +195,9 @@ class Agent:
     def obey(self, now: datetime) -> None:
         """Carry out what people ordered: to cancel a job, or to run it again."""
         for inbox in self.inboxes:
-            for file, trouble in obey.write_down(inbox, self.orders_folder, self.ledger, now):
-                self.troubles.say(f"order {file}", trouble)
+            with self.troubles.alone(f"writing down orders in {inbox.path}"):
+                for file, trouble in obey.write_down(inbox, self.orders_folder, self.ledger, now):
+                    self.troubles.say(f"order {file}", trouble)
         with self.troubles.alone("reading orders"):
             obey.carry_out(self.orders_folder, self.ledger, self.inboxes, now)
         obey.end_what_is_cancelled(self.ledger, self.executor, now)

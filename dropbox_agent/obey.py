@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from dropbox_agent import orders, rewriting
-from dropbox_agent.errors import AgentError, InboxUnavailable, OrderRefused
+from dropbox_agent.errors import AgentError, OrderRefused
 from dropbox_agent.executors import Executor
 from dropbox_agent.inbox import Inbox
 from dropbox_agent.ledger import Ledger
@@ -27,49 +27,61 @@ MAY_RUN_AGAIN = frozenset({JobState.FAILED, JobState.CANCELLED})
 def write_down(inbox: Inbox, folder: Path, ledger: Ledger, now: datetime) -> Iterator[tuple[str, str | None]]:
     """Turn the files of orders in an inbox into orders on our own disk; yield each file and what kept it from it.
 
-    An order whose file cannot be removed is not carried out: it would be carried out for ever. Nor is one whose file
-    says something by now: the next listing tells of it.
+    An order is written down, its file removed, and then it is one to be carried out, wherever that was interrupted. One
+    whose file stays is not: it would be carried out for ever. Nor is one whose file says something by now: the next
+    listing tells of it.
     """
+    asked = {order.by: path for path, order in orders.asked(folder) if order.inbox == inbox.path}
+    for order in _listed(inbox, ledger, now):
+        if order.by not in asked:
+            try:
+                asked[order.by] = orders.ask(folder, order)
+            except OrderRefused as error:
+                yield order.by, str(error)
+    for file, path in asked.items():
+        try:
+            if inbox.obeyed(file, ledger.ledger_id):
+                orders.give_asked(path)
+            else:
+                path.unlink()
+            yield file, None
+        except (AgentError, OSError) as error:
+            yield file, str(error)
+
+
+def _listed(inbox: Inbox, ledger: Ledger, now: datetime) -> Iterator[Order]:
     waiting = {one.name for one in inbox.waiting()}
     for file, manifest, act in inbox.orders():
         if act == "cancel" and manifest in waiting and not _has_its_word(ledger.latest(inbox.path, manifest)):
             continue  # It means what has not been taken yet.
-        order = Order.model_validate({"act": act, "inbox": inbox.path, "manifest": manifest, "asked": now, "by": file})
-        try:
-            written = orders.give(folder, order)
-            try:
-                is_removed = inbox.obeyed(file)
-            except InboxUnavailable:
-                written.unlink()
-                raise
-            if is_removed:
-                yield file, None
-            else:
-                written.unlink()
-        except AgentError as error:
-            yield file, str(error)
+        yield Order.model_validate({"act": act, "inbox": inbox.path, "manifest": manifest, "asked": now, "by": file})
 
 
 def carry_out(folder: Path, ledger: Ledger, inboxes: Sequence[Inbox], now: datetime) -> None:
     """Carry out the orders that are written down, oldest first, and note for each manifest what came of it."""
     for path, order in orders.given(folder):
-        if _lets_a_new_version_run(order, ledger, now):
-            _read_again(order, inboxes)
-            path.unlink(missing_ok=True)
-            continue
-        told: dict[int, dict[str, None]] = {}
-        for drop_id, job_id in _meant(order, ledger):
-            told.setdefault(drop_id, {})[_carried_out(order, job_id, ledger, now)] = None
-        if not told and (refused := _refused(order, ledger)) is not None:
-            if order.act == "cancel":
-                told[refused.drop_id] = {f"{order.by} was not carried out: nothing of this manifest runs.": None}
-            else:
-                ledger.ask_again(refused.drop_id)
-        if not told:
-            _read_again(order, inboxes)
-        for drop_id, sentences in told.items():
-            ledger.note(drop_id, rewriting.still(ledger.standing(drop_id), " ".join(sentences)), now)
+        with ledger.carrying_out(path.stem, now) as is_new:
+            if is_new:
+                _carry_out(order, ledger, inboxes, now)
         path.unlink(missing_ok=True)
+
+
+def _carry_out(order: Order, ledger: Ledger, inboxes: Sequence[Inbox], now: datetime) -> None:
+    if _lets_a_new_version_run(order, ledger, now):
+        _read_again(order, inboxes)
+        return
+    told: dict[int, dict[str, None]] = {}
+    for drop_id, job_id in _meant(order, ledger):
+        told.setdefault(drop_id, {})[_carried_out(order, job_id, ledger, now)] = None
+    if not told and (refused := _refused(order, ledger)) is not None:
+        if order.act == "cancel":
+            told[refused.drop_id] = {f"{order.by} was not carried out: nothing of this manifest runs.": None}
+        else:
+            ledger.ask_again(refused.drop_id)
+    if not told:
+        _read_again(order, inboxes)
+    for drop_id, sentences in told.items():
+        ledger.note(drop_id, rewriting.still(ledger.standing(drop_id), " ".join(sentences)), now)
 
 
 def end_what_is_cancelled(ledger: Ledger, executor: Executor, now: datetime) -> None:

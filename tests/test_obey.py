@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 from workspace import a_row, write_csv
 
-from dropbox_agent import assembly, deliver, demonstration, founding, orders, settings
+from dropbox_agent import assembly, deliver, demonstration, founding, orders, rewriting, settings
 from dropbox_agent.agent import Agent
+from dropbox_agent.errors import InboxUnavailable
 from dropbox_agent.executors import RehearsalExecutor
+from dropbox_agent.inbox import Inbox
+from dropbox_agent.ledger import Ledger
 from dropbox_agent.model import Attempt, Observation, Order, Standing, TaskObservation
 from dropbox_agent.states import AttemptState, Cause, TaskState
 
@@ -146,6 +149,148 @@ def test_an_order_for_which_the_disk_is_full_leaves_nothing_behind_and_is_tried_
     assert latest(agent).drop_id > before
 
 
+# --- none is carried out twice ---------------------------------------------------------------------------------------
+
+
+class Crash(BaseException):
+    """The agent dies where this is raised."""
+
+
+@pytest.fixture
+def cancelled(opened: Callable[[], Agent], row: dict[str, str]) -> Agent:
+    """Return an agent with a job that runs, and the order to cancel it beside its manifest."""
+    agent = opened()
+    agent.executor = Waits()
+    put(agent, "s.csv", row)
+    run(agent, 0, 2, 3)
+    put(agent, "s.csv.cancel")
+    return agent
+
+
+def require_cancelled_once(agent: Agent, *seconds: float) -> None:
+    run(agent, *seconds)
+    assert latest(agent).note == "Cancelled by s.csv.cancel."
+    assert list(agent.orders_folder.iterdir()) == []
+    assert not (agent.inboxes[0].path / "s.csv.cancel").exists()
+
+
+@pytest.mark.parametrize(
+    ("where", "act"),
+    [
+        (orders, "ask"),
+        (Inbox, "obeyed"),
+        (orders, "give_asked"),
+        (Ledger, "cancel"),
+        (Ledger, "note"),
+        (rewriting, "still"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("is_done", [False, True], ids=["before", "after"])
+def test_an_order_is_carried_out_once_wherever_the_agent_dies(
+    opened: Callable[[], Agent],
+    cancelled: Agent,
+    monkeypatch: pytest.MonkeyPatch,
+    where: Any,
+    act: str,
+    is_done: bool,
+) -> None:
+    done = getattr(where, act)
+
+    def dies(*given: Any) -> Any:
+        if is_done:
+            done(*given)
+        raise Crash
+
+    monkeypatch.setattr(where, act, dies)
+    with pytest.raises(Crash):
+        run(cancelled, 20)
+    monkeypatch.undo()
+    again = opened()
+    again.executor = Waits()
+    require_cancelled_once(again, 40, 42)
+
+
+def test_an_order_whose_file_comes_back_with_a_power_failure_is_not_carried_out_once_more(
+    opened: Callable[[], Agent], cancelled: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carried_out: dict[Path, bytes] = {}
+    unlink = Path.unlink
+
+    def remembers(path: Path, missing_ok: bool = False) -> None:
+        if path.parent == cancelled.orders_folder:
+            carried_out[path] = path.read_bytes()
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", remembers)
+    require_cancelled_once(cancelled, 20, 60, 62)
+    assert [job.state.value for job in cancelled.ledger.jobs()] == ["cancelled"]
+    ((path, content),) = carried_out.items()
+    path.write_bytes(content)
+    require_cancelled_once(opened(), 80)
+
+
+def test_an_order_whose_file_the_share_removes_after_we_stopped_waiting_is_carried_out(
+    cancelled: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (inbox,) = cancelled.inboxes
+    obeyed = inbox.obeyed
+
+    def hangs(name: str, ledger_id: str) -> bool:
+        obeyed(name, ledger_id)
+        raise InboxUnavailable("The share does not answer.")
+
+    monkeypatch.setattr(inbox, "obeyed", hangs)
+    run(cancelled, 20)
+    assert latest(cancelled).note is None
+    assert cancelled.troubles.said("order s.csv.cancel") == "The share does not answer."
+    monkeypatch.undo()
+    require_cancelled_once(cancelled, 40)
+    assert cancelled.troubles.said("order s.csv.cancel") is None
+
+
+def test_an_order_whose_file_cannot_be_removed_is_carried_out_once_it_is_gone(
+    cancelled: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, unlink = cancelled.inboxes[0].path / "s.csv.cancel", Path.unlink
+
+    def refuses(path: Path, missing_ok: bool = False) -> None:
+        if path == file:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuses)
+    run(cancelled, 20, 40, 60)
+    assert (latest(cancelled).note, file.exists()) == (None, True)
+    said = f"{file} could not be removed: Permission denied. It is obeyed when it is gone."
+    assert cancelled.troubles.said("order s.csv.cancel") == said
+    monkeypatch.undo()
+    file.unlink()
+    require_cancelled_once(cancelled, 80)
+
+
+def test_an_order_whose_share_has_gone_away_is_carried_out_when_it_is_back(
+    cancelled: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (inbox,) = cancelled.inboxes
+    away = inbox.path.with_name("away")
+
+    def goes_away(path: Path) -> bool:
+        inbox.path.rename(away)
+        inbox.path.mkdir()
+        return not path.lstat().st_size
+
+    monkeypatch.setattr("dropbox_agent.inbox.watch.says_nothing", goes_away)
+    run(cancelled, 20)
+    assert latest(cancelled).note is None
+    monkeypatch.undo()
+    run(cancelled, 40)
+    assert latest(cancelled).note is None
+    inbox.path.rmdir()
+    away.rename(inbox.path)
+    require_cancelled_once(cancelled, 60)
+
+
 # --- what an order means ---------------------------------------------------------------------------------------------
 
 
@@ -251,13 +396,13 @@ def test_a_file_named_like_an_order_that_is_written_while_it_is_obeyed_is_left(
     agent: Agent, row: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = refused(agent, row)
-    order, give = put(agent, "s.csv.retry"), orders.give
+    order, ask = put(agent, "s.csv.retry"), orders.ask
 
     def while_it_is_written(folder: Path, given: Order) -> Path:
         order.write_text("try the second probe")
-        return give(folder, given)
+        return ask(folder, given)
 
-    monkeypatch.setattr(orders, "give", while_it_is_written)
+    monkeypatch.setattr(orders, "ask", while_it_is_written)
     run(agent, 20, 22, 40)
     assert order.read_text() == "try the second probe"
     assert list(agent.orders_folder.iterdir()) == []

@@ -117,24 +117,28 @@ class Inbox:
         """Return (file name, manifest, ``retry`` or ``cancel``) of the empty files beside manifests, as last listed."""
         return [(name, manifest, act) for name, (manifest, act) in sorted(self._orders.items())]
 
-    def obeyed(self, name: str) -> bool:
+    def obeyed(self, name: str, ledger_id: str) -> bool:
         """Remove the file of an order, so that it is carried out once; return False when it says something by now.
 
-        Raises InboxUnavailable.
+        Raises InboxUnavailable, and then the file may be gone or not: a share that hangs does it later.
         """
 
         def removed() -> bool:
-            with contextlib.suppress(FileNotFoundError):
-                if not says_nothing(self.path / name):
+            path = self.path / name
+            try:
+                if not says_nothing(path):
                     return False
-                (self.path / name).unlink()
+                path.unlink()
+            except FileNotFoundError:
+                guard(self.path, ledger_id)  # What is left in the place of a share that went away has no file either.
+            lasting.sync_folder(self.path)
             return True
 
         try:
-            is_removed = self._ask(removed)
+            is_removed = self._if_ours(removed, ledger_id)
         except OSError as error:
             raise InboxUnavailable(
-                f"{self.path / name} could not be removed: {error.strerror}. It is not obeyed until it can be."
+                f"{self.path / name} could not be removed: {error.strerror}. It is obeyed when it is gone."
             ) from error
         self._orders.pop(name, None)
         return is_removed
@@ -248,7 +252,7 @@ class Inbox:
                 sighting.look_at = now + timedelta(seconds=self.scan_seconds)
         return found
 
-    def _if_ours(self, look: Callable[[], T], ledger_id: str, bind: Callable[[str], None]) -> T:
+    def _if_ours(self, look: Callable[[], T], ledger_id: str, bind: Callable[[str], None] = lambda inbox_id: None) -> T:
         """Look at the folder if it is ours: by its marker, and by its lease. Raises InboxUnavailable."""
 
         def guarded() -> tuple[str | None, str | None, list[T]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from dropbox_agent.errors import LedgerUnavailable
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 """``PRAGMA user_version`` of the ledgers this code writes; ``migrations/to_N.sql`` leads from N - 1 to N."""
 Values = Sequence[Any] | Mapping[str, Any]
 BUSY_SECONDS = 30

@@ -1,11 +1,12 @@
-"""Write what happened. Every public method is one transaction: it is recorded whole or not at all."""
+"""Write what happened. Every public method is one transaction, recorded whole or not at all, or part of one."""
 
 from __future__ import annotations
 
 import os
 import uuid
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -64,6 +65,15 @@ class Ledger(Drops, Attempts, Inboxes, Inventories):
             ledger.close()
             raise
         return ledger
+
+    @contextmanager
+    def carrying_out(self, order: str, now: datetime) -> Iterator[bool]:
+        """Yield whether an order is still to be carried out; what that records, and that it was, is one transaction."""
+        with self._transaction():
+            is_new = self._one("SELECT 1 FROM orders WHERE name = ?", (order,)) is None
+            yield is_new
+            if is_new:
+                self._do("INSERT INTO orders VALUES (?, ?)", (order, as_text(now)))
 
     def retry(self, job_id: str, from_task: str | None, now: datetime) -> int:
         """Let what did not end well run again; return how many tasks. Raises OrderRefused; then nothing changed."""

@@ -206,6 +206,12 @@ CREATE TABLE inventories (
     kept    TEXT NOT NULL
 );
 
+-- What people ordered and was carried out: an order whose file outlives a crash is not carried out once more.
+CREATE TABLE orders (
+    name TEXT PRIMARY KEY,            -- of its file in state_dir/orders, without the ending
+    done TEXT NOT NULL
+) WITHOUT ROWID;
+
 CREATE TABLE outbox (
     mail_id INTEGER PRIMARY KEY,
     drop_id INTEGER NOT NULL REFERENCES drops,

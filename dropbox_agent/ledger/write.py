@@ -13,6 +13,9 @@ from typing import Any
 from dropbox_agent.errors import LedgerInUse, LedgerUnavailable, MoveRefused
 from dropbox_agent.ledger.read import Reader
 
+OUTER = ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
+INNER = ("SAVEPOINT inner", "RELEASE inner", "ROLLBACK TO inner")
+
 
 class Writer(Reader):
     """The ledger, open for writing. One process at a time may hold it."""
@@ -31,15 +34,17 @@ class Writer(Reader):
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """Record all that is done meanwhile, or nothing; within another transaction, with what that one records."""
+        begin, end, undo = INNER if self._connection.in_transaction else OUTER
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute(begin)
             try:
                 yield
-                self._connection.execute("COMMIT")
+                self._connection.execute(end)
             except BaseException:
                 # After some errors SQLite has rolled back by itself; after others (COMMIT on a full disk) it has not.
                 if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+                    self._connection.execute(undo)
                 raise
         except sqlite3.IntegrityError as error:
             raise MoveRefused(f"The ledger refused a move: {error}. Nothing of it was recorded.") from error
