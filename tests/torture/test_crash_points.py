@@ -23,7 +23,7 @@ import pytest
 import yaml
 from workspace import QUICK, a_row, write_csv
 
-from dropbox_agent import assembly, deliver, demonstration, founding, fsck, settings
+from dropbox_agent import assembly, deliver, demonstration, founding, fsck, orders, settings
 from dropbox_agent.agent import database
 from dropbox_agent.executors import RehearsalExecutor
 from dropbox_agent.inbox import Inbox
@@ -56,6 +56,14 @@ POINTS: dict[str, tuple[Any, str]] = {
     "binding an inbox": (Ledger, "bind"),
 }
 """What a crash comes before or after -> the function that does it."""
+ORDER_POINTS: dict[str, tuple[Any, str]] = {
+    "writing down an order": (orders, "ask"),
+    "removing the file of an order": (Inbox, "obeyed"),
+    "letting an order be carried out": (orders, "give_asked"),
+    "cancelling a job": (Ledger, "cancel"),
+    "writing down what came of an order": (Ledger, "note"),
+}
+ALL_POINTS = {**POINTS, **ORDER_POINTS}
 
 
 def signalled(number: int) -> Callable[[], None]:
@@ -70,7 +78,7 @@ def go_wrong() -> None:
 @contextmanager
 def struck(point: str, after: bool, turn: int, blow: Callable[[], None]) -> Iterator[None]:
     """Let something happen at one call of a point: the ``turn``-th from now."""
-    owner, name = POINTS[point]
+    owner, name = ALL_POINTS[point]
     real: Callable[..., Any] = getattr(owner, name)
     left = [turn]
 
@@ -104,7 +112,7 @@ class TokenExecutor(RehearsalExecutor):
 
 
 class Site:
-    """A site with a good and a bad manifest, and an agent that dies and comes back."""
+    """A site with a good and a bad manifest and one to be cancelled, and an agent that dies and comes back."""
 
     def __init__(self, folder: Path) -> None:
         file = founding.initialise(folder / "site", START)
@@ -115,6 +123,8 @@ class Site:
         row = a_row(demonstration.make_session(folder / "data"), **QUICK)
         write_csv(self.inbox / "good.csv", [row])
         write_csv(self.inbox / "bad.csv", [{**row, "subject_id": "../x"}])
+        write_csv(self.inbox / "off.csv", [{**row, "subject_id": "777", "email_notification_types": "begin"}])
+        (self.inbox / "off.csv.cancel").touch()
 
     def live(self, ticks: int, settings: settings.Settings | None = None) -> None:
         """Start an agent, let it look so often, and end it."""
@@ -151,13 +161,19 @@ class Site:
         attempts = [attempt for job in reader.jobs() for attempt in {task.attempt for task in job.tasks}]
         reader.close()
         beside = sorted(path.name for path in self.inbox.glob("*.csv.*"))
-        if states != [("bad.csv", "refused"), ("good.csv", "succeeded")] or max(attempts) > 1:
+        if states not in STATES or max(attempts) > 1:
             found.append(f"{states}, {attempts}")
+        if left := list(self.settings.state_dir.glob("orders/*")):
+            found.append(f"orders that are not carried out: {left}")
         if beside != BESIDE:
             found.append(f"beside the manifests: {beside}")
         return found
 
 
+STATES = [
+    [("bad.csv", "refused"), ("good.csv", "succeeded"), ("off.csv", state)] for state in ("cancelled", "succeeded")
+]
+"""One that is told that another agent works in the inbox has not heard of the order, and goes on with what it has."""
 BESIDE = [
     "bad.csv.01-refused.eml",
     "bad.csv.errors.xlsx",
@@ -167,6 +183,9 @@ BESIDE = [
     "good.csv.02-end.eml",
     "good.csv.status.html",
     "good.csv.status.json",
+    "off.csv.01-begin.eml",
+    "off.csv.status.html",
+    "off.csv.status.json",
 ]
 
 
@@ -187,13 +206,13 @@ def die_at(folder: Path, *deaths: tuple[str, bool, int]) -> list[str]:
 def sampled(seed: int, count: int, deaths: int) -> list[tuple[tuple[str, bool, int], ...]]:
     chance = random.Random(seed)
     return [
-        tuple((chance.choice(sorted(POINTS)), chance.random() < 0.5, chance.randint(1, 2)) for _ in range(deaths))
+        tuple((chance.choice(sorted(ALL_POINTS)), chance.random() < 0.5, chance.randint(1, 2)) for _ in range(deaths))
         for _ in range(count)
     ]
 
 
 def test_one_death_at_some_points(tmp_path: Path) -> None:
-    points = ["accepting a drop", "handing over", "writing down that it was told", "writing a mail"]
+    points = ["accepting a drop", "handing over", "removing the file of an order", "writing a mail"]
     wrong = [
         text for number, p in enumerate(points) for text in die_at(tmp_path / str(number), (p, number % 2 == 0, 1))
     ]
@@ -226,8 +245,10 @@ def sleep_at(folder: Path, point: str, after: bool, turn: int) -> list[str]:
     """Return what is wrong when an agent is continued in the midst of an act, after another one has done everything.
 
     The other one has a copy of its ledger, and its lease is over: nothing but the names of attempts keeps them apart.
+    Nothing is ordered: of an order only one of two ledgers would know.
     """
     site = Site(folder)
+    (site.inbox / "off.csv.cancel").unlink()
     copied = folder / "copied state"
     shutil.copytree(site.settings.state_dir, copied)
     other = site.settings.model_copy(update={"state_dir": copied})
@@ -265,8 +286,15 @@ def test_sleep_fault_and_jump_at_some_points(tmp_path: Path, point: str, after: 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("turn", [1, 2])
 @pytest.mark.parametrize("point", POINTS)
-def test_sleep_fault_and_jumps_at_every_point(tmp_path: Path, point: str, after: bool, turn: int) -> None:
+def test_sleep_at_every_point(tmp_path: Path, point: str, after: bool, turn: int) -> None:
     assert sleep_at(tmp_path / "sleep", point, after, turn) == []
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("turn", [1, 2])
+@pytest.mark.parametrize("point", ALL_POINTS)
+def test_fault_and_jumps_at_every_point(tmp_path: Path, point: str, after: bool, turn: int) -> None:
     assert go_wrong_at(tmp_path / "fault", point, after, turn) == []
     for number, seconds in enumerate((-86400, -30, 3600, 86400)):
         assert jump_at(tmp_path / f"jump {number}", point, after, turn, seconds) == []
@@ -275,7 +303,7 @@ def test_sleep_fault_and_jumps_at_every_point(tmp_path: Path, point: str, after:
 @pytest.mark.torture
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("turn", [1, 2, 3])
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", ALL_POINTS)
 def test_one_death_at_every_point(tmp_path: Path, point: str, after: bool, turn: int) -> None:
     assert die_at(tmp_path / "x", (point, after, turn)) == []
 
