@@ -13,6 +13,7 @@ from losing_disk import LosingDisk
 from what_is_kept import CONTENT, NAMES, NOTHING, SECTOR, Model
 
 from dropbox_agent import deliver, lasting
+from dropbox_agent.inbox import marker
 from dropbox_agent.ledger.database import open_for_writing
 
 OLD, NEW = b"old" * SECTOR, b"new" * SECTOR
@@ -107,3 +108,11 @@ def test_a_template_that_a_power_failure_left_is_still_known_as_ours(disk: Losin
         deliver.write_own(disk.path, "TEMPLATE.xlsx", NEW)
     assert left(disk, "strict", NOTHING)["TEMPLATE.xlsx"] == NEW
     assert deliver.is_unchanged(disk.path, hashlib.sha256(NEW).hexdigest())
+
+
+def test_an_inbox_that_was_bound_to_a_ledger_is_bound_after_every_power_failure(disk: LosingDisk) -> None:
+    with disk.running():
+        inbox_id = marker.mark(disk.path, "ours")
+    for seed in range(8):
+        disk.fail(disk.points()[-1], "strict", seed)
+        assert marker.guard(disk.path, "ours") == inbox_id

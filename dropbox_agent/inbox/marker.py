@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from dropbox_agent import lasting
 from dropbox_agent.errors import InboxUnavailable
 from dropbox_agent.inbox.files import open_regular
 from dropbox_agent.patience import Places
@@ -83,13 +84,14 @@ def mark(path: Path, ledger_id: str) -> str:
     try:
         if marker.parent.is_symlink():
             raise OSError(errno.ELOOP, "it lies behind a link", str(marker.parent))
-        marker.parent.mkdir(exist_ok=True)
+        lasting.make_folder(marker.parent)
         temporary = path / f"{marker.parent.name}-{uuid.uuid4().hex}.tmp"
         with temporary.open("x", encoding="utf-8") as file:
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(marker)
+        lasting.sync_folder(marker.parent)
     except OSError as error:
         raise InboxUnavailable(f"The marker {marker} could not be written: {error.strerror}.") from error
     return inbox_id
