@@ -6,10 +6,10 @@ import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from dropbox_agent import obey
-from dropbox_agent.errors import AgentError, LedgerUnavailable
+from dropbox_agent.errors import LedgerUnavailable, NoAnswer
 from dropbox_agent.executors import Executor
 from dropbox_agent.ledger import Ledger
 from dropbox_agent.model import Observation, RunFolder
@@ -17,6 +17,8 @@ from dropbox_agent.patience import Places
 from dropbox_agent.states import AttemptState, JobState
 from dropbox_agent.troubles import Troubles
 
+INVENTORY_WAITED_FOR = timedelta(minutes=15)
+"""For so long after an upload ended an inventory that cannot be read is tried again; then the job goes on without."""
 OVER = (AttemptState.ENDED, AttemptState.LOST)
 
 logger = logging.getLogger(__name__)
@@ -33,27 +35,38 @@ class Observer:
 
     def observe(self, executor: Executor, now: datetime) -> None:
         """Look once at all that may run, and write down what was seen."""
-        observations = [obey.as_ordered(one) for one in executor.observe(self.ledger.live_attempts(), now)]
+        seen = [obey.as_ordered(one) for one in executor.observe(self.ledger.live_attempts(), now)]
         self.troubles.say("executor", executor.trouble)
-        for one in observations:
-            self._keep_inventory(one, now)
+        observations = [one for one in seen if not self._waits_for_inventory(one, now)]
         self._record(observations, now)
         for one in observations:
             self._say_of(one)
         self._say_what_ended(observations)
 
-    def _keep_inventory(self, seen: Observation, now: datetime) -> None:
-        """Keep what an upload left, before its end is recorded: what has ended is not looked at again."""
+    def _waits_for_inventory(self, seen: Observation, now: datetime) -> bool:
+        """Keep what an upload left; return whether to try that again before the end of the attempt is recorded.
+
+        What has ended is not looked at again, and a share may fail for a moment just then.
+        """
         job_id = seen.attempt.job_id
         said = next((one.inventory_sha256 for one in seen.tasks if one.inventory_sha256), None)
         if said is None or self.ledger.has_inventory(job_id, said):
-            return
+            return False
         file = RunFolder(seen.attempt.folder.parent.parent).inventory
-        with self.troubles.alone(f"keeping the inventory of {job_id}"):
+        trouble, may_pass = None, False
+        try:
             content = self.places.ask(file, file.read_bytes)
-            if hashlib.sha256(content).hexdigest() != said:
-                raise AgentError(f"{file} is not the inventory that the upload left; the one beside the data stays.")
-            self.ledger.keep_inventory(job_id, content, now)
+            if hashlib.sha256(content).hexdigest() == said:
+                self.ledger.keep_inventory(job_id, content, now)
+            else:
+                trouble = f"{file} is not the inventory that the upload left; the one beside the data stays."
+        except (OSError, NoAnswer) as error:
+            trouble = f"{file} could not be read: {getattr(error, 'strerror', None) or error}."
+            may_pass = not isinstance(error, FileNotFoundError)
+        self.troubles.say(f"keeping the inventory of {job_id}", trouble)
+        ended = max((one.ended for one in seen.tasks if one.ended is not None), default=None)
+        is_just_over = seen.state in OVER and ended is not None and abs(now - ended) < INVENTORY_WAITED_FOR
+        return may_pass and is_just_over
 
     def _record(self, observations: Sequence[Observation], now: datetime) -> None:
         """All at once; one by one when one of them cannot be recorded, so that it stops no other."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from dropbox_agent.errors import AgentError, LedgerUnavailable, NoAnswer, Submit
 from dropbox_agent.examine import Examination, Examiner
 from dropbox_agent.executors import RehearsalExecutor
 from dropbox_agent.inbox import MARKER
-from dropbox_agent.model import Attempt, Level, Observation, TaskSettings
+from dropbox_agent.model import Attempt, Level, Observation, RunFolder, TaskObservation, TaskSettings
 from dropbox_agent.settling import TOLD_AT_ONCE
 from dropbox_agent.states import AttemptState, DropState, JobState, TaskState
 
@@ -651,6 +652,45 @@ class Succeeding(RehearsalExecutor):
         return [
             replace(one, tasks=tuple(replace(task, state=TaskState.SUCCEEDED) for task in one.tasks)) for one in seen
         ]
+
+
+class Uploads(RehearsalExecutor):
+    """Says of each upload what its inventory is, and of all that it ended at one time."""
+
+    def __init__(self, content: bytes, ended: datetime) -> None:
+        self.sha256, self.ended = hashlib.sha256(content).hexdigest(), ended
+
+    def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
+        seen = super().observe(attempts, now)
+        return [replace(one, tasks=tuple(map(self._uploaded, one.tasks))) for one in seen]
+
+    def _uploaded(self, task: TaskObservation) -> TaskObservation:
+        if task.key != "upload_data_to_s3":
+            return replace(task, ended=self.ended)
+        return replace(task, state=TaskState.SUCCEEDED, ended=self.ended, inventory_sha256=self.sha256)
+
+
+@pytest.mark.parametrize("is_there_again_at", [60, 10_000])
+def test_an_inventory_that_cannot_be_read_just_then_is_waited_for_and_then_done_without(
+    agent: Agent, site: Path, row: dict[str, str], is_there_again_at: int
+) -> None:
+    content = b"{}"
+    agent.executor = Uploads(content, NOW)
+    write_csv(inbox_of(agent) / "s.csv", [row])
+    run(agent, 0, 2)
+    (job,) = agent.ledger.jobs()
+    file = RunFolder(site.parent / "work" / job.job_id).inventory
+    file.mkdir(parents=True)
+    run(agent, 3, 4, 5, 6, 7, 58)
+    said = f"keeping the inventory of {job.job_id}"
+    assert agent.ledger.jobs()[0].state is JobState.RUNNING
+    assert agent.troubles.said(said) == f"{file} could not be read: Is a directory."
+    if is_there_again_at == 60:
+        file.rmdir()
+        file.write_bytes(content)
+    run(agent, *range(is_there_again_at, is_there_again_at + 6))
+    assert agent.ledger.jobs()[0].state is JobState.SUCCEEDED
+    assert agent.ledger.inventory(job.job_id) == (content if is_there_again_at == 60 else None)
 
 
 def test_a_session_that_was_uploaded_is_uploaded_again_only_when_that_is_asked_for(
