@@ -192,11 +192,11 @@ BESIDE = [
 def die_at(folder: Path, *deaths: tuple[str, bool, int]) -> list[str]:
     """Return what is wrong after so many deaths, one in each life, and a long quiet life after them."""
     site = Site(folder)
-    for point, after, turn in deaths:
+    for life, (point, after, turn) in enumerate(deaths):
         process = site.live_apart(point, after, turn, signalled(signal.SIGKILL), 8)
         ended = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
         # Nobody comes to a second time of everything, or to what an earlier life did.
-        never = turn > 1 or (point, after, turn) != deaths[0]
+        never = turn > 1 or life > 0
         assert ended in ((0, -signal.SIGKILL) if never else (-signal.SIGKILL,)), f"not killed at {point}"
     site.live(14)
     said = ", ".join(f"{'after' if after else 'before'} {point} ({turn})" for point, after, turn in deaths)
