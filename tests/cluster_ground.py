@@ -13,11 +13,12 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from ending import end_until_none_is_left, environment_of, words_of
 
 GROUND = Path(f"/tmp/dropbox-agent-clusters-{os.getuid()}")
 """The path is short: names of sockets have 107 bytes."""
@@ -88,20 +89,12 @@ def clear(folder: Path) -> None:
 def end_everything(folder: Path) -> None:
     """End whatever belongs to a cluster: its daemons, its jobs, and whoever was told to use it."""
     # The end of a slurmd does not end the steps of its jobs, and until its end it starts new ones.
-    _end_until_none_is_left(lambda: processes_of(folder))
+    end_until_none_is_left(lambda: processes_of(folder))
 
 
 def end_jobs_on(folder: Path, node: str) -> None:
     """End the jobs of a cluster on one node, as if they had gone with it."""
-    _end_until_none_is_left(lambda: _jobs_on(folder, node))
-
-
-def _end_until_none_is_left(listed: Callable[[], Sequence[psutil.Process]]) -> None:
-    until = time.monotonic() + 60
-    while (left := listed()) and time.monotonic() < until:
-        for process in left:
-            _kill(process)
-        psutil.wait_procs(left, timeout=5)
+    end_until_none_is_left(lambda: _jobs_on(folder, node))
 
 
 def processes_of(folder: Path) -> list[psutil.Process]:
@@ -120,17 +113,9 @@ def _names(process: psutil.Process, mark: str) -> bool:
     try:
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        return mark in environment_of(process).get("SLURM_CONF", "") or any(mark in word for word in process.cmdline())
+        return mark in environment_of(process).get("SLURM_CONF", "") or any(mark in word for word in words_of(process))
     except psutil.Error:
         return False
-
-
-def environment_of(process: psutil.Process) -> dict[str, str]:
-    """Return the environment a process was started with; nothing of one that is gone, or somebody else's."""
-    try:
-        return dict(process.environ())
-    except psutil.Error:
-        return {}
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:
@@ -145,10 +130,3 @@ def _steps_above(process: psutil.Process) -> list[psutil.Process]:
         return [one for one in process.parents() if one.name().startswith("slurmstepd")]
     except psutil.Error:
         return []
-
-
-def _kill(process: psutil.Process) -> None:
-    try:
-        process.kill()
-    except psutil.Error:
-        return
