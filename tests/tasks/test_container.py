@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ending import words_of
 from images import MARK
 from one_job import OneJob, Ran, tree
 from workspace import wait_for
@@ -108,11 +109,16 @@ def test_a_stopped_task_stops_what_runs_in_the_container(ready: OneJob, tools: C
     )
     partial = ready.run_folder.partial(ready.asset.name, "ecephys", ready.attempt)
     wait_for((partial / "started").exists)
-    inside = psutil.Process(child.pid).children(recursive=True)
-    assert {"sleep"} <= {one.name() for one in inside}
+    inside = wait_for(lambda: _below(child.pid, "sleep 61", "sleep 62"))
     child.send_signal(signal.SIGTERM)
     child.communicate(timeout=30)
     assert psutil.wait_procs(inside, timeout=10)[1] == []
+
+
+def _below(pid: int, *words: str) -> list[psutil.Process]:
+    """Return all processes that came from this one, once those that were called so are among them."""
+    found = psutil.Process(pid).children(recursive=True)
+    return found if {*words} <= {" ".join(words_of(one)) for one in found} else []
 
 
 def test_nothing_is_left_of_a_container_on_the_node(
