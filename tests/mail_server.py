@@ -22,6 +22,7 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from ports import free_ports
 
 HOST = "127.0.0.1"
 USERNAME, PASSWORD = "uploads", "geheim-7f3"
@@ -59,8 +60,11 @@ class MailServer:
     taken: list[Envelope] = field(default_factory=list)
     answers: dict[str, str] = field(default_factory=dict)
     """Recipient, or DATA -> what is said to it instead of yes."""
-    slow_seconds: float = 0.0
-    """How long each message is thought over."""
+    may_answer: threading.Event = field(default_factory=threading.Event)
+    """Until it is set, each message is thought over."""
+
+    def __post_init__(self) -> None:
+        self.may_answer.set()
 
     async def handle_RCPT(  # noqa: N802
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
@@ -71,7 +75,7 @@ class MailServer:
         return "250 OK"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
-        await asyncio.sleep(self.slow_seconds)
+        await asyncio.to_thread(self.may_answer.wait)
         if "DATA" in self.answers:
             return self.answers["DATA"]
         self.taken.append(envelope)
@@ -118,6 +122,7 @@ def running(
     try:
         yield server
     finally:
+        server.may_answer.set()
         asyncio.run_coroutine_threadsafe(_ended(made), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
@@ -137,7 +142,7 @@ async def _ended(made: asyncio.Server) -> None:
 
 def silent(connection: socket.socket, over: threading.Event) -> None:
     """Take the call and say nothing."""
-    over.wait(20)
+    over.wait()
 
 
 def drips(connection: socket.socket, over: threading.Event) -> None:
@@ -196,9 +201,8 @@ def broken(behaviour: Callable[[socket.socket, threading.Event], None]) -> Itera
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on."""
-    with socket.create_server((HOST, 0)) as found:
-        return int(found.getsockname()[1])
+    """Return a port that nothing listens on, and that stays so until a test lets something listen there."""
+    return free_ports(1)[0]
 
 
 def until(condition: Callable[[], bool], seconds: float = 20) -> None:
