@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -151,8 +152,7 @@ def test_how_late_what_another_machine_writes_is_seen_is_measured(
 
 def test_what_is_written_here_is_heard_of(tmp_path: Path) -> None:
     with written_into(tmp_path):
-        seen = beacon.watch(tmp_path, 2)
-    assert seen is not None
+        seen = wait_for(lambda: beacon.watch(tmp_path, 2))
     assert seen.heard
 
 
@@ -160,7 +160,9 @@ def test_what_is_written_here_is_heard_of(tmp_path: Path) -> None:
 def written_into(folder: Path) -> Iterator[None]:
     """Let the command write into a folder, in a process of its own, as on another machine."""
     argv = [sys.executable, "-m", "dropbox_agent", "doctor", "--write-into", str(folder)]
-    writer = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
+    # Who was started in the background, as this test may have been, is not interrupted, nor are those it starts.
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    writer = subprocess.Popen(argv, stdout=subprocess.DEVNULL, preexec_fn=heeding)
     try:
         wait_for(lambda: (folder / beacon.FOLDER / "steps").exists())
         yield
