@@ -20,6 +20,7 @@ from typing import Any
 
 from faulty_share import Through, require_faults, wait_for_mount
 from what_is_kept import Disk, Model
+from workspace import wait_for
 
 
 class LosingDisk:
@@ -46,10 +47,12 @@ class LosingDisk:
             wait_for_mount(self.path, served)
             yield
         finally:
-            subprocess.run(["fusermount3", "-u", str(self.path)], check=False, capture_output=True)
             try:
-                served.wait(20)
+                # Not at once, for what has ended a moment ago may still be on it.
+                wait_for(lambda: _unmounted(self.path) or served.poll() is not None)
+                served.wait(60)
             finally:
+                _unmounted(self.path, "-z")
                 served.kill()
         self._calls = [json.loads(line) for line in notes.read_text().splitlines()]
 
@@ -89,6 +92,11 @@ class LosingDisk:
             if was
             else base64.b64decode(word["data"])
         )
+
+
+def _unmounted(path: Path, *options: str) -> bool:
+    """Unmount what is at ``path``; return whether that could be done."""
+    return subprocess.run(["fusermount3", "-u", *options, path], check=False, capture_output=True).returncode == 0
 
 
 class Noting(Through):

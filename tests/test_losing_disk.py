@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -38,6 +39,14 @@ def write(path: Path, content: bytes, synced: bool = False) -> None:
 def replace(path: Path, synced: bool) -> None:
     write(path.with_name("new"), NEW, synced)
     os.replace(path.with_name("new"), path)
+
+
+def test_a_process_that_is_still_on_it_is_waited_for(disk: LosingDisk) -> None:
+    with disk.running():
+        process = subprocess.Popen(["sleep", "0.5"], cwd=disk.path)
+        write(disk.path / "file", NEW, synced=True)
+    assert process.wait(20) == 0
+    assert left(disk, "strict", NOTHING) == {"file": NEW}
 
 
 def left(disk: LosingDisk, model: Model, seed: int) -> dict[str, bytes]:
