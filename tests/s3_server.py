@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ from dropbox_agent.model import S3Access
 
 KEY, SECRET = "AKIDEXAMPLE00001", "canarySecret0123456789"
 PROGRAMS = Path(sys.executable).parent
+BOOT_SECONDS = 100.0
+"""How long a server may take to start: it comes at once, unless the machine is very busy."""
 
 
 def client_of(endpoint: str) -> Any:
@@ -179,16 +181,18 @@ def running(argv: list[str], folder: Path, endpoint: str, name: str) -> Iterator
         stack.callback(child.wait, 20)
         stack.callback(child.kill)
         server = Server(name, endpoint, child, log)
-        _wait_until_ready(server)
+        wait_until_ready(server)
         yield server
 
 
-def _wait_until_ready(server: Server) -> None:
+def wait_until_ready(server: Server) -> None:
+    """Wait until a server takes an object; one that is starting may take a bucket before."""
     client = server.client()
-    until = time.monotonic() + 60
+    until = time.monotonic() + BOOT_SECONDS
     while True:
         try:
-            client.create_bucket(Bucket="ready-bucket")
+            with suppress(client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
+                client.create_bucket(Bucket="ready-bucket")
             client.put_object(Bucket="ready-bucket", Key="ready", Body=b"x")
             return
         except (BotoCoreError, ClientError) as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_proxy import proxied
+from fault_proxy import Fault, proxied
 from one_job import ATTEMPT, CONTENT, JOB, PREFIX, OneJob, write
-from s3_server import KEY, SECRET, Place
+from s3_server import KEY, SECRET, Place, Server, wait_until_ready
 
 from dropbox_agent.errors import TaskFailed
 from dropbox_agent.tasks.bucket.s3 import PART_BYTES
@@ -41,6 +42,13 @@ def arrived(place: Place) -> dict[str, bytes]:
 
 def folder_mark(place: Place, name: str) -> str:
     return name if place.server.name == "rclone" else f"{name}/"
+
+
+def test_a_server_that_took_a_bucket_and_no_object_yet_is_waited_for(seaweedfs: Server) -> None:
+    with proxied(seaweedfs.endpoint) as proxy:
+        proxy.faults.append(Fault("500 InternalError", "PUT", "/ready-bucket/ready", times=1))
+        wait_until_ready(replace(seaweedfs, endpoint=proxy.endpoint))
+        assert proxy.puts["ready"] == 1
 
 
 def test_every_name_arrives_as_it_is(job: OneJob, place: Place) -> None:
