@@ -14,9 +14,10 @@ import secrets
 import shutil
 import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from enum import Enum
 from importlib import metadata
@@ -146,7 +147,7 @@ def work(agent: Agent, settings: Settings, console: Console, until_idle: bool) -
     for warning in concerns.warnings(settings):
         logging.getLogger(__name__).warning(warning)
     heartbeat = serving.heartbeat(agent, settings)
-    with _stopped_by_signals(agent), terminal.Follower(console) as follower, heartbeat as beat:
+    with _stopped_by_signals(agent.stop), terminal.Follower(console) as follower, heartbeat as beat:
 
         def each_tick() -> None:
             beat()
@@ -351,9 +352,10 @@ def _write_into(folder: Path) -> None:
         f"Writing into {folder} for {doctor.WRITTEN_SECONDS / 60:.0f} minutes. Now ask 'dropbox-agent doctor' on the "
         "machine of the agent how late it sees that. Ctrl-C ends this."
     )
+    stop = threading.Event()
     try:
-        with suppress(KeyboardInterrupt):
-            doctor.write_into(folder)
+        with _stopped_by_signals(stop.set):
+            doctor.write_into(folder, stop)
     except OSError as error:
         raise WrongUse(f"{folder} cannot be written: {error.strerror}.") from error
 
@@ -435,8 +437,8 @@ def _console() -> Console:
 
 
 @contextmanager
-def _stopped_by_signals(agent: Agent) -> Iterator[None]:
-    before = {number: signal.signal(number, lambda *_: agent.stop()) for number in (signal.SIGTERM, signal.SIGINT)}
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, lambda *_: stop()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

@@ -45,8 +45,8 @@ class Elsewhere:
     """How many seconds the other machine's clock is ahead of ours; negative: behind."""
 
 
-def write(folder: Path, seconds: float = WRITTEN_SECONDS) -> None:
-    """Write for so long, then remove what was written. Raises OSError."""
+def write(folder: Path, stop: threading.Event, seconds: float = WRITTEN_SECONDS) -> None:
+    """Write for so long or until ``stop`` is set, then remove what was written. Raises OSError."""
     place = folder / FOLDER
     shutil.rmtree(place, ignore_errors=True)  # of one that was killed
     place.mkdir()
@@ -54,12 +54,12 @@ def write(folder: Path, seconds: float = WRITTEN_SECONDS) -> None:
         (place / "0").touch()
         until = time.monotonic() + seconds
         step = 0
-        while time.monotonic() < until:
+        while time.monotonic() < until and not stop.is_set():
             with (place / "steps").open("ab") as file:
                 file.write(f"{time.time():0{LINE - 1}.6f}\n".encode())
             os.rename(place / str(step), place / str(step + 1))
             step += 1
-            time.sleep(STEP_SECONDS)
+            stop.wait(STEP_SECONDS)
     finally:
         shutil.rmtree(place, ignore_errors=True)
 
