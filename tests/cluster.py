@@ -341,6 +341,11 @@ class Cluster:
         parts = [f"--- {log.name}\n{_tail(log, lines)}" for log in found if log.exists()]
         return "\n".join(parts)
 
+    def as_it_is(self) -> str:
+        """Return what a failed test says of its cluster: jobs, nodes and logs."""
+        asked = (("squeue", "--states=all", "-o", "%i %j %T %r %N"), ("sinfo", "-N", "-o", "%N %T %E"))
+        return "\n".join([*(self.run(*words).stdout for words in asked), self.logs()])
+
     def _idle_nodes(self) -> int:
         return self.run("sinfo", "-h", "-N", "-p", "main", "-o", "%T").stdout.split().count("idle")
 

@@ -82,6 +82,17 @@ class Workspace:
         self.children.append(child)
         return child
 
+    def as_it_is(self) -> str:
+        """Return what a failed test says of its site: what the agents have printed, and what came of the tasks."""
+        printed = []
+        for child in self.children:
+            assert child.stdout is not None
+            os.set_blocking(child.stdout.fileno(), False)
+            printed.append((os.read(child.stdout.fileno(), 1 << 16) or b"").decode(errors="replace"))
+        told = [json.loads(file.read_text()) for file in sorted(self.inbox.glob("*.status.json"))]
+        tasks = [task for status in told for job in status["jobs"] for task in job["tasks"] if task["attempt"]]
+        return "\n".join([*printed, *map(json.dumps, tasks)])
+
     def environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         return {**kept, "PYTHONWARNINGS": "error::DeprecationWarning:dropbox_agent", **self.environ}
