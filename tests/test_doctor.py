@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,9 +159,7 @@ def test_what_is_written_here_is_heard_of(tmp_path: Path) -> None:
 def written_into(folder: Path) -> Iterator[None]:
     """Let the command write into a folder, in a process of its own, as on another machine."""
     argv = [sys.executable, "-m", "dropbox_agent", "doctor", "--write-into", str(folder)]
-    # Who was started in the background, as this test may have been, is not interrupted, nor are those it starts.
-    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    writer = subprocess.Popen(argv, stdout=subprocess.DEVNULL, preexec_fn=heeding)
+    writer = subprocess.Popen(argv, stdout=subprocess.DEVNULL)
     try:
         wait_for(lambda: (folder / beacon.FOLDER / "steps").exists())
         yield

@@ -855,6 +855,25 @@ def test_what_may_have_ended_and_been_forgotten_since_it_ran_is_not_run_again(at
     assert str(found[3]).startswith("Slurm does not know it any more, and it left no end record. See ")
 
 
+@pytest.mark.parametrize(
+    ("taken", "words", "why"),
+    [
+        (0, "The controller of Slurm lost its memory of it while it ran.", Cause.NODE_FAILED),
+        (-600, "Slurm does not know it any more, and it left no end record.", None),
+    ],
+)
+def test_what_the_controller_took_and_forgot_before_it_was_asked_is_run_again(
+    attempt: Attempt, taken: float, words: str, why: Cause | None
+) -> None:
+    """Slurm keeps for minutes what has ended, so what it took a moment ago and does not know was forgotten."""
+    executor = on(Script([]))
+    running = handed_over(started(attempt, "running"), submitted_at=later(taken))
+    assert str(one(executor.observe([running], later(5)))[3]).startswith(f"{words} Waiting for an end record until ")
+    found = cause(executor.observe([replace(running, first_missing_at=later(5))], later(500)))
+    assert found[:2] == (AttemptState.LOST, why)
+    assert found[3] == f"{words} See {attempt.folder}/wrapper.log."
+
+
 def test_what_the_controller_knows_again_was_not_forgotten(attempt: Attempt) -> None:
     cluster = Script([a_job("RUNNING", nodes="n1")])
     executor, running = running_once(attempt, cluster)

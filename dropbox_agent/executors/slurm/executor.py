@@ -120,13 +120,15 @@ class SlurmExecutor:
         """When the end record of an attempt was first seen."""
         self._answered_at: datetime | None = None
         self._forgotten: set[str] = set()
-        """Attempts that lived by an answer, and that the next, soon after, did not know at all."""
+        """Attempts that lived by an answer or were taken, and that the next answer, soon after, did not know at all."""
         self._absent: dict[str, datetime] = {}
         """Which attempts the last answer did not have, and when that was asked."""
         self._refused: set[str] = set()
         """Attempts that Slurm is known not to have: each time they were asked for, it said no."""
         self._met: set[str] = set()
         """Attempts that were found in the ledger: somebody may have asked for them before."""
+        self._taken_at: dict[str, datetime | None] = {}
+        """When Slurm took each of them, where it has said so."""
         self._under_way: dict[str, _Asked] = {}
         self._poll: _Poll | None = None
         self._unreachable = False
@@ -258,6 +260,7 @@ class SlurmExecutor:
     def observe(self, attempts: Sequence[Attempt], now: datetime) -> list[Observation]:
         """Return what the folders say of each attempt and, as often as that is due, what Slurm says."""
         self._met = {attempt.key for attempt in attempts}
+        self._taken_at = {attempt.key: attempt.submitted_at for attempt in attempts}
         self._refused &= self._met
         self._witness.forget_all_but(self._met)
         looks = [self._look(attempt) for attempt in attempts]
@@ -364,10 +367,10 @@ class SlurmExecutor:
     def _note_forgotten(self, poll: _Poll, known: Mapping[str, Sequence[SlurmJob]]) -> None:
         """A controller that has its memory still knows for a while what has ended."""
         last, self._answered_at = self._answered_at, poll.at
-        if last is not None and timedelta(0) <= poll.at - last < SHORTEST_MEMORY:
-            lived = {key for key, jobs in self._known.items() if any(not _is_over(job) for job in jobs)}
-            self._forgotten |= lived & poll.keys
-        self._forgotten &= self._met - set(known)
+        lived = {key for key, at in self._taken_at.items() if _is_remembered(at, poll.at)}
+        if _is_remembered(last, poll.at):
+            lived |= {key for key, jobs in self._known.items() if any(not _is_over(job) for job in jobs)}
+        self._forgotten = (self._forgotten | lived & poll.keys) & self._met - set(known)
 
     def _is_calm(self, looks: Sequence[Observation]) -> bool:
         """Return whether nothing calls for asking again soon."""
@@ -396,6 +399,11 @@ class SlurmExecutor:
         if what not in self._told:
             self._told.add(what)
             logger.warning("%s", words, extra={"action": "slurm"})
+
+
+def _is_remembered(at: datetime | None, now: datetime) -> bool:
+    """Return whether Slurm must still know now what lived then, whatever became of it."""
+    return at is not None and timedelta(0) <= now - at < SHORTEST_MEMORY
 
 
 def _is_over(job: SlurmJob | None) -> bool:
