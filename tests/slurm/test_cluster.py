@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import psutil
@@ -33,7 +34,9 @@ def test_nothing_is_left_of_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
 
 
 def _words_of(process: psutil.Process) -> str:
+    """Return its command line, its environment, and what it has open, also when that is not there any more."""
     try:
-        return " ".join([*process.cmdline(), *process.environ().values()])
-    except psutil.Error:
+        opened = [os.readlink(link) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
+        return " ".join([*process.cmdline(), *process.environ().values(), *opened])
+    except (psutil.Error, OSError):
         return ""
