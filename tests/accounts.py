@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import psutil
-from cluster import Cluster
+from cluster import Cluster, listens
 from ports import free_ports
 
 PROGRAMS = ("slurmdbd", "mariadbd", "mariadb-install-db", "sacct", "sacctmgr")
@@ -85,7 +85,7 @@ class AccountedCluster(Cluster):
         assert made.returncode == 0, made.stdout + made.stderr
         small = ["--skip-networking", "--innodb-buffer-pool-size=32M", "--innodb-flush-log-at-trx-commit=0"]
         self._start("mariadbd", "mariadbd", *where, *small, f"--socket={self.folder}/mariadb.socket")
-        self.wait_for((self.folder / "mariadb.socket").exists, "mariadbd")
+        self.wait_for(lambda: listens(self.folder / "mariadb.socket"), "mariadbd")
 
     def _whole_environment(self, **more: str) -> Mapping[str, str]:
         return {**super()._whole_environment(**more), "MYSQL_UNIX_PORT": str(self.folder / "mariadb.socket")}

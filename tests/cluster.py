@@ -10,7 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -181,10 +181,15 @@ class Cluster:
 
     def wait_until_saved(self) -> None:
         """Wait until the controller has saved what it knows now: it does so some seconds after a change."""
-        file, now = self.folder / "state" / "job_state", time.time()
+        now = time.time()
         change = self.submit("true", "--hold")
-        self.wait_for(lambda: file.exists() and file.stat().st_mtime > now, "saved state")
+        self.wait_for(lambda: self._saved_at() > now, "saved state")
         self.run("scancel", change)
+
+    def _saved_at(self) -> float:
+        with suppress(FileNotFoundError):  # for a moment, while a new one is put in its place
+            return (self.folder / "state" / "job_state").stat().st_mtime
+        return 0.0
 
     def forgetful_controller(self) -> Callable[[], None]:
         """Return what kills the controller and starts it again as if that were within the seconds in which what it
@@ -242,7 +247,7 @@ class Cluster:
         """Start a slurmrestd that asks for no token: its jobs are REST_USER's, or this user's. Return its URL."""
         url = f"unix:{self.folder}/rest/local.sock"
         self._start_slurmrestd("slurmrestd.local", "rest_auth/local", url)
-        self.wait_for((self.folder / "rest" / "local.sock").exists, "slurmrestd for this machine")
+        self.wait_for(lambda: listens(self.folder / "rest" / "local.sock"), "slurmrestd for this machine")
         return url
 
     def stop_rest(self) -> None:
@@ -273,7 +278,7 @@ class Cluster:
         files = [f"--{name}={self.folder}/munge.{name}" for name in ("socket",)]
         more = [f"--{name}-file={self.folder}/munge.{name}" for name in ("key", "log", "pid", "seed")]
         self._start("munged", "munged", "--foreground", "--force", *files, *more)
-        self.wait_for((self.folder / "munge.socket").exists, "munge")
+        self.wait_for(lambda: listens(self.folder / "munge.socket"), "munge")
 
     def _start(self, name: str, *argv: str, **environ: str) -> None:
         with (self.folder / f"{name}.out").open("ab") as output:
@@ -383,7 +388,7 @@ class Rest:
     def answers(self) -> bool:
         """Return whether somebody listens at both places."""
         with socket.socket() as one:
-            return self.socket.exists() and one.connect_ex(("127.0.0.1", self._port)) == 0
+            return listens(self.socket) and one.connect_ex(("127.0.0.1", self._port)) == 0
 
 
 @contextmanager
@@ -396,6 +401,12 @@ def running_cluster(kind: Callable[[Path], SomeCluster]) -> Iterator[SomeCluster
             yield cluster
         finally:
             cluster.shut_down()
+
+
+def listens(file: Path) -> bool:
+    """Return whether somebody listens at a socket: its file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as one:
+        return one.connect_ex(str(file)) == 0
 
 
 def _config(folder: Path) -> str:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from cluster import Cluster
 from cluster_site import on_cluster
-from workspace import QUICK, Workspace, an_entry, drop
+from workspace import PATIENCE_SECONDS, QUICK, Workspace, an_entry, drop
 
 from dropbox_agent import demonstration
 
@@ -58,7 +58,6 @@ def test_a_request_with_slurm_settings_of_its_own_gets_them_over_rest(
         assert words in shown(cluster, site, "s.json")
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.skipif(not PAYLOADS.is_dir(), reason="the samples of existing users are not here")
 def test_the_payloads_of_existing_scripts_go_through_the_cluster(
     site: Workspace, cluster: Cluster, tmp_path: Path
@@ -71,7 +70,7 @@ def test_the_payloads_of_existing_scripts_go_through_the_cluster(
         text = (PAYLOADS / name).read_text().replace("655019", f"65501{number}")
         make_sources(tmp_path, json.loads(text))
         drop(site, name, partial(_write, text))
-    done = site.agent("run", "--until-idle", "--config", str(site.config), timeout=280)
+    done = site.agent("run", "--until-idle", "--config", str(site.config), timeout=2 * PATIENCE_SECONDS)
     assert done.returncode == 0, done.stderr
     ended = {name: site.status(name)["state"] for name in names}
     assert ended == dict.fromkeys(names, "succeeded")
