@@ -294,7 +294,7 @@ def test_two_manifests_for_one_asset_at_one_time_are_told_of_each_other(
     agent = workspace.start()
     wait_for(lambda: pids(gate))
     drop(workspace, "other.csv", WRITERS["session.csv"](sources))
-    status = wait_for(lambda: (workspace.inbox / "other.csv.status.json").exists() and workspace.status("other.csv"))
+    status = wait_for(lambda: (told := workspace.status("other.csv"))["state"] != "settling" and told)
     assert status["state"] == "refused"
     assert f"{PREFIX} is being uploaded now, for s.csv" in status["problems"][0]["message"]
     gate.touch()

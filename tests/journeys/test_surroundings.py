@@ -97,11 +97,14 @@ def test_a_work_folder_that_went_away_is_waited_for(workspace: Workspace, source
     work = workspace.work
     work.rename(workspace.folder / "elsewhere")
     drop_good(workspace, sources)
-    wait_for(lambda: (workspace.inbox / "s.csv.status.json").exists())
-    message = wait_for(
-        lambda: [t["message"] for t in workspace.status("s.csv")["jobs"][0]["tasks"] if t["state"] == "submitted"]
+    told = wait_for(
+        lambda: [
+            task["message"]
+            for task in workspace.status("s.csv")["jobs"][0]["tasks"]
+            if task["state"] == "submitted" and task["message"]
+        ]
     )
-    assert "is not there, so nothing was started" in message[0]
+    assert "is not there, so nothing was started" in told[0]
     (workspace.folder / "elsewhere").rename(work)
     wait_for(lambda: state_of(workspace) == "succeeded")
     agent.terminate()
