@@ -28,14 +28,14 @@ BOOT_SECONDS = 100.0
 
 
 def client_of(endpoint: str) -> Any:
-    """Return a client of a server that gives up soon and asks once."""
-    quick = Config(
-        s3={"addressing_style": "path"}, connect_timeout=2, read_timeout=20,
+    """Return a client of a server that asks once, and waits for an answer as long as a busy machine may take."""
+    once = Config(
+        s3={"addressing_style": "path"}, connect_timeout=20, read_timeout=60,
         retries={"mode": "standard", "total_max_attempts": 1},
     )  # fmt: skip
     return boto3.client(
         "s3", endpoint_url=endpoint, aws_access_key_id=KEY, aws_secret_access_key=SECRET,
-        region_name="us-east-1", config=quick,
+        region_name="us-east-1", config=once,
     )  # fmt: skip
 
 
@@ -84,7 +84,7 @@ class Place:
 
     def access(self, **changes: Any) -> S3Access:
         facts = {"endpoint_url": self.server.endpoint, "credentials_file": self.credentials, "give_up_seconds": 3.0}
-        return S3Access(**{**facts, "request_seconds": 10.0, "connections": 4, **changes})
+        return S3Access(**{**facts, "request_seconds": 60.0, "connections": 4, **changes})
 
     def keys(self, prefix: str = "") -> list[str]:
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)

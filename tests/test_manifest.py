@@ -88,7 +88,7 @@ def refused(path: Path, limits: Limits) -> Problem:
 
 def test_a_reader_that_takes_too_long_is_ended_and_the_file_refused(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.ERROR):
-        problem = refused(SAMPLES / "session.csv", Limits(wall_seconds=0.01))
+        problem = refused(SAMPLES / "session.csv", Limits(wall_seconds=0.001))
     assert "takes longer than" in problem.message
     assert [record.levelname for record in caplog.records] == ["ERROR"]
 

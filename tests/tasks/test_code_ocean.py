@@ -70,7 +70,7 @@ class There:
         self.database = self.quick(update_docdb_record.service(record))
 
     def quick(self, service: Service) -> Service:
-        return replace(service, sleep=self.waits.append, answer_seconds=0.5, tries=3)
+        return replace(service, sleep=self.waits.append, answer_seconds=60.0, tries=3)
 
     def register(self, **changes: Any) -> TaskOutcome:
         settings = self.job.settings("register_data_asset_to_codeocean", **self.facts, **changes)

@@ -28,7 +28,7 @@ def asked(server: Faulty, waits: list[float] | None = None, **changes: Any) -> S
         request.headers["Authorization"] = f"Bearer {TOKEN}"
         request.headers["X-Amz-Security-Token"] = "session-9c1"
 
-    quick = {"answer_seconds": 0.5, "tries": 2, "sleep": ([] if waits is None else waits).append}
+    quick = {"answer_seconds": 60.0, "tries": 2, "sleep": ([] if waits is None else waits).append}
     return Service("The service", f"{server.url}/", "section", sign=sign, secrets=(TOKEN,), **{**quick, **changes})
 
 
@@ -71,7 +71,7 @@ def test_what_may_have_been_done_is_not_asked_again_before_somebody_looks(server
 
 def test_a_service_that_drips_is_given_up(server: Faulty) -> None:
     server.always, begun = Reply(body=b" " * 10_000, byte_seconds=0.1), time.monotonic()
-    failed = failure(asked(server))
+    failed = failure(asked(server, answer_seconds=0.5))
     assert str(failed).startswith("The service did not answer within 0.5 s, 2 times. Retry the job")
     assert failed.passes
     assert time.monotonic() - begun < 100, "all of it would take 1000 s"
@@ -80,7 +80,7 @@ def test_a_service_that_drips_is_given_up(server: Faulty) -> None:
 def test_an_answer_without_an_end_is_not_kept(server: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "LARGEST_BYTES", 3 * 2**20)
     server.always = Reply(body=b" " * (4 * 2**20))
-    assert str(failure(asked(server, answer_seconds=20.0))).startswith("The service answered more than 3 MiB, 2 times.")
+    assert str(failure(asked(server))).startswith("The service answered more than 3 MiB, 2 times.")
 
 
 @pytest.mark.parametrize(
