@@ -9,7 +9,7 @@ import resource
 import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from enum import Enum
@@ -851,6 +851,40 @@ def test_a_ledger_that_cannot_be_opened_is_let_go_of(tmp_path: Path) -> None:
     gc.collect()  # A connection that was left open would warn here, and warnings are errors.
     path.write_bytes(whole)
     open_ledger(tmp_path).close()
+
+
+# --- transactions within transactions ---------------------------------------------------------------------------------
+
+
+def test_what_is_undone_within_a_transaction_is_undone_whole_however_deep(ledger: Ledger) -> None:
+    drop_id = accept(ledger)
+    with ledger._transaction():
+        ledger.note(drop_id, "kept", NOW)
+        with suppress(OrderRefused), ledger._transaction():
+            ledger.note(drop_id, "undone", NOW)
+            with suppress(OrderRefused):
+                ledger.cancel("no such job", "for a test", NOW)
+            raise OrderRefused("for a test")
+    assert ledger.standing(drop_id).note == "kept"
+
+
+def test_nothing_is_recorded_within_a_transaction_that_a_failure_left_open(ledger: Ledger) -> None:
+    drop_id = accept(ledger)
+    ledger._connection.execute("BEGIN")
+    with pytest.raises(LedgerUnavailable, match="could not be written"):
+        ledger.note(drop_id, "would never be committed", NOW)
+
+
+@pytest.mark.parametrize("room", [0, 1000, 5000, 20_000])
+def test_on_a_full_disk_nothing_of_an_order_is_recorded(ledger: Ledger, tmp_path: Path, room: int) -> None:
+    accept(ledger, *(str(number) for number in range(100)))
+    full = (tmp_path / "state" / "ledger.sqlite-wal").stat().st_size + room
+    with no_file_may_grow_beyond(full), pytest.raises(LedgerUnavailable), ledger.carrying_out("order", NOW):
+        for job in ledger.jobs():
+            ledger.cancel(job.job_id, "x" * 10_000, NOW)
+    assert [task.message for job in ledger.jobs() for task in job.tasks if task.state is TaskState.CANCELLED] == []
+    with ledger.carrying_out("order", NOW) as is_new:
+        assert is_new
 
 
 @contextmanager

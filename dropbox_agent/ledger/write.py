@@ -13,8 +13,9 @@ from typing import Any
 from dropbox_agent.errors import LedgerInUse, LedgerUnavailable, MoveRefused
 from dropbox_agent.ledger.read import Reader
 
-OUTER = ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")
-INNER = ("SAVEPOINT inner", "RELEASE inner", "ROLLBACK TO inner")
+OUTER = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
+INNER = ("SAVEPOINT inner", "RELEASE inner", ("ROLLBACK TO inner", "RELEASE inner"))
+"""How a transaction begins, ends, and is undone. A savepoint that was rolled back to is still there: let go of."""
 
 
 class Writer(Reader):
@@ -24,6 +25,7 @@ class Writer(Reader):
         super().__init__(connection, work_dir)
         self.path = path
         self._lock: int | None = lock
+        self._records = False
 
     def close(self) -> None:
         """Let go of the file; another agent may open it."""
@@ -35,7 +37,9 @@ class Writer(Reader):
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Record all that is done meanwhile, or nothing; within another transaction, with what that one records."""
-        begin, end, undo = INNER if self._connection.in_transaction else OUTER
+        # Not whether SQLite is in one: what was left open by a failure would never end, and all later be lost with it.
+        within, self._records = self._records, True
+        begin, end, undo = INNER if within else OUTER
         try:
             self._connection.execute(begin)
             try:
@@ -43,8 +47,8 @@ class Writer(Reader):
                 self._connection.execute(end)
             except BaseException:
                 # After some errors SQLite has rolled back by itself; after others (COMMIT on a full disk) it has not.
-                if self._connection.in_transaction:
-                    self._connection.execute(undo)
+                for act in undo if self._connection.in_transaction else ():
+                    self._connection.execute(act)
                 raise
         except sqlite3.IntegrityError as error:
             raise MoveRefused(f"The ledger refused a move: {error}. Nothing of it was recorded.") from error
@@ -52,6 +56,8 @@ class Writer(Reader):
             raise LedgerUnavailable(
                 f"The ledger {self.path} could not be written: {error}. Nothing is taken in until it can."
             ) from error
+        finally:
+            self._records = within
 
     def _do(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         return self._connection.execute(sql, [_storable(value) for value in values])
