@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 
-from dropbox_agent import deliver, obey, rewriting, settling
+from dropbox_agent import deliver, obey, orders, rewriting, settling
 from dropbox_agent.answer import Answerer
 from dropbox_agent.beside import Beside
 from dropbox_agent.dispatch import Dispatcher
@@ -199,7 +199,9 @@ class Agent:
                 for file, trouble in obey.write_down(inbox, self.orders_folder, self.ledger, now):
                     self.troubles.say(f"order {file}", trouble)
         with self.troubles.alone("reading orders"):
-            obey.carry_out(self.orders_folder, self.ledger, self.inboxes, now)
+            for path, order in orders.given(self.orders_folder):
+                with self.troubles.alone(f"order {path.name}"):
+                    obey.carry_out(path, order, self.ledger, self.inboxes, now)
         obey.end_what_is_cancelled(self.ledger, self.executor, now)
 
     # --- running -----------------------------------------------------------------------------------------------------

@@ -57,19 +57,19 @@ def _listed(inbox: Inbox, ledger: Ledger, now: datetime) -> Iterator[Order]:
         yield Order.model_validate({"act": act, "inbox": inbox.path, "manifest": manifest, "asked": now, "by": file})
 
 
-def carry_out(folder: Path, ledger: Ledger, inboxes: Sequence[Inbox], now: datetime) -> None:
-    """Carry out the orders that are written down, oldest first, and note for each manifest what came of it."""
-    for path, order in orders.given(folder):
-        with ledger.carrying_out(path.stem, now) as is_new:
-            if is_new:
-                _carry_out(order, ledger, inboxes, now)
-        path.unlink(missing_ok=True)
-
-
-def _carry_out(order: Order, ledger: Ledger, inboxes: Sequence[Inbox], now: datetime) -> None:
-    if _lets_a_new_version_run(order, ledger, now):
+def carry_out(path: Path, order: Order, ledger: Ledger, inboxes: Sequence[Inbox], now: datetime) -> None:
+    """Carry out an order that is written down, once; note for each manifest what came of it. Raises OrderRefused."""
+    with ledger.carrying_out(path.stem, now) as is_new:
+        is_read_again = is_new and _carry_out(order, ledger, now)
+    if is_read_again:  # Only once that is recorded: what is not is carried out anew.
         _read_again(order, inboxes)
-        return
+    orders.put_away(path)
+
+
+def _carry_out(order: Order, ledger: Ledger, now: datetime) -> bool:
+    """Carry out an order for what is in the ledger; return whether the manifest's file is to be read again."""
+    if _lets_a_new_version_run(order, ledger, now):
+        return True
     told: dict[int, dict[str, None]] = {}
     for drop_id, job_id in _meant(order, ledger):
         told.setdefault(drop_id, {})[_carried_out(order, job_id, ledger, now)] = None
@@ -78,10 +78,9 @@ def _carry_out(order: Order, ledger: Ledger, inboxes: Sequence[Inbox], now: date
             told[refused.drop_id] = {f"{order.by} was not carried out: nothing of this manifest runs.": None}
         else:
             ledger.ask_again(refused.drop_id)
-    if not told:
-        _read_again(order, inboxes)
     for drop_id, sentences in told.items():
         ledger.note(drop_id, rewriting.still(ledger.standing(drop_id), " ".join(sentences)), now)
+    return not told
 
 
 def end_what_is_cancelled(ledger: Ledger, executor: Executor, now: datetime) -> None:

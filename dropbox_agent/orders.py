@@ -42,6 +42,14 @@ def give_asked(path: Path) -> None:
         raise OrderRefused(f"The order {path} could not be renamed: {error.strerror}. It is tried again.") from error
 
 
+def put_away(path: Path) -> None:
+    """Remove an order that was carried out. Raises OrderRefused when the folder cannot be written."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OrderRefused(f"The order {path} was carried out, and could not be removed: {error.strerror}.") from error
+
+
 def _write(folder: Path, order: Order, suffix: str) -> Path:
     path = folder / f"{order.asked:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex}{suffix}"
     temporary = path.with_suffix(".tmp")

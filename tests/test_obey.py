@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from workspace import a_row, write_csv
 
 from dropbox_agent import assembly, deliver, demonstration, founding, orders, rewriting, settings
 from dropbox_agent.agent import Agent
-from dropbox_agent.errors import InboxUnavailable
+from dropbox_agent.errors import InboxUnavailable, LedgerUnavailable, MoveRefused
 from dropbox_agent.executors import RehearsalExecutor
 from dropbox_agent.inbox import Inbox
 from dropbox_agent.ledger import Ledger
@@ -149,6 +150,74 @@ def test_an_order_for_which_the_disk_is_full_leaves_nothing_behind_and_is_tried_
     assert latest(agent).drop_id > before
 
 
+@pytest.fixture
+def two_run(agent: Agent, row: dict[str, str]) -> Agent:
+    """Return an agent with two manifests that run, and orders to cancel both, the first one first."""
+    agent.executor = Waits()
+    for number, name in enumerate(("a.csv", "b.csv")):
+        put(agent, name, {**row, "subject_id": str(number)})
+    run(agent, 0, 2, 3)
+    for number, name in enumerate(("a.csv", "b.csv")):
+        asked = NOW + timedelta(seconds=number)
+        (job,) = latest(agent, name).jobs
+        orders.give(agent.orders_folder, Order(act="cancel", job_id=job.job_id, asked=asked, by="dropbox-agent cancel"))
+    return agent
+
+
+def first_order(agent: Agent) -> Path:
+    return min(agent.orders_folder.iterdir())
+
+
+def states(agent: Agent) -> list[str]:
+    return [latest(agent, name).jobs[0].state.value for name in ("a.csv", "b.csv")]
+
+
+def test_an_order_that_was_carried_out_and_cannot_be_removed_stops_no_other(
+    two_run: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stays, unlink = first_order(two_run), Path.unlink
+
+    def refuses(path: Path, missing_ok: bool = False) -> None:
+        if path == stays:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuses)
+    run(two_run, 20, 22)
+    assert states(two_run) == ["cancelled", "cancelled"]
+    said = f"The order {stays} was carried out, and could not be removed: Permission denied."
+    assert two_run.troubles.said(f"order {stays.name}") == said
+    monkeypatch.undo()
+    run(two_run, 24)
+    assert (list(two_run.orders_folder.iterdir()), two_run.troubles.said(f"order {stays.name}")) == ([], None)
+
+
+def test_an_order_whose_carrying_out_goes_wrong_stops_no_other_and_is_tried_again(
+    two_run: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel, (bad,) = Ledger.cancel, latest(two_run, "a.csv").jobs
+
+    def refuses(ledger: Ledger, job_id: str, why: str, now: datetime) -> None:
+        if job_id == bad.job_id:
+            raise MoveRefused("The ledger refused a move.")
+        cancel(ledger, job_id, why, now)
+
+    monkeypatch.setattr(Ledger, "cancel", refuses)
+    run(two_run, 20, 22)
+    assert states(two_run) == ["running", "cancelled"]
+    assert two_run.troubles.said(f"order {first_order(two_run).name}") == "The ledger refused a move."
+    monkeypatch.undo()
+    run(two_run, 24)
+    assert states(two_run) == ["cancelled", "cancelled"]
+
+
+def test_an_order_in_a_file_whose_name_is_not_utf8_is_carried_out_and_stops_no_other(two_run: Agent) -> None:
+    os.rename(first_order(two_run), os.fsencode(two_run.orders_folder) + b"/0\xff.json")
+    run(two_run, 20)
+    assert states(two_run) == ["cancelled", "cancelled"]
+    assert list(two_run.orders_folder.iterdir()) == []
+
+
 # --- none is carried out twice ---------------------------------------------------------------------------------------
 
 
@@ -228,6 +297,27 @@ def test_an_order_whose_file_comes_back_with_a_power_failure_is_not_carried_out_
     ((path, content),) = carried_out.items()
     path.write_bytes(content)
     require_cancelled_once(opened(), 80)
+
+
+def test_an_order_to_read_a_manifest_again_that_could_not_be_recorded_lets_it_be_read_once(
+    agent: Agent, row: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = refused(agent, row)
+    put(agent, "s.csv.retry")
+    carrying_out = Ledger.carrying_out
+
+    @contextmanager
+    def at_its_end_the_disk_is_full(ledger: Ledger, order: str, now: datetime) -> Iterator[bool]:
+        with carrying_out(ledger, order, now) as is_new:
+            yield is_new
+            raise LedgerUnavailable("The ledger could not be written.")
+
+    monkeypatch.setattr(Ledger, "carrying_out", at_its_end_the_disk_is_full)
+    with pytest.raises(LedgerUnavailable):
+        run(agent, 20)
+    monkeypatch.undo()
+    run(agent, 22, 24, 26, 40, 42)
+    assert latest(agent).drop_id == before + 1
 
 
 def test_an_order_whose_file_the_share_removes_after_we_stopped_waiting_is_carried_out(

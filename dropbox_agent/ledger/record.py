@@ -70,10 +70,7 @@ class Ledger(Drops, Attempts, Inboxes, Inventories):
     def carrying_out(self, order: str, now: datetime) -> Iterator[bool]:
         """Yield whether an order is still to be carried out; what that records, and that it was, is one transaction."""
         with self._transaction():
-            is_new = self._one("SELECT 1 FROM orders WHERE name = ?", (order,)) is None
-            yield is_new
-            if is_new:
-                self._do("INSERT INTO orders VALUES (?, ?)", (order, as_text(now)))
+            yield self._do("INSERT OR IGNORE INTO orders VALUES (?, ?)", (order, as_text(now))).rowcount == 1
 
     def retry(self, job_id: str, from_task: str | None, now: datetime) -> int:
         """Let what did not end well run again; return how many tasks. Raises OrderRefused; then nothing changed."""
