@@ -195,9 +195,10 @@ class Agent:
     def obey(self, now: datetime) -> None:
         """Carry out what people ordered: to cancel a job, or to run it again."""
         for inbox in self.inboxes:
-            with self.troubles.alone(f"writing down orders in {inbox.path}"):
-                for file, trouble in obey.write_down(inbox, self.orders_folder, self.ledger, now):
-                    self.troubles.say(f"order {file}", trouble)
+            if inbox.trouble is None:
+                with self.troubles.alone(f"writing down orders in {inbox.path}"):
+                    for file, trouble in obey.write_down(inbox, self.orders_folder, self.ledger, now):
+                        self.troubles.say(f"order {inbox.path / file}", trouble)
         with self.troubles.alone("reading orders"):
             for path, order in orders.given(self.orders_folder):
                 with self.troubles.alone(f"order {path.name}"):

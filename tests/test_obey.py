@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from workspace import a_row, write_csv
 
 from dropbox_agent import assembly, deliver, demonstration, founding, orders, rewriting, settings
@@ -333,10 +334,35 @@ def test_an_order_whose_file_the_share_removes_after_we_stopped_waiting_is_carri
     monkeypatch.setattr(inbox, "obeyed", hangs)
     run(cancelled, 20)
     assert latest(cancelled).note is None
-    assert cancelled.troubles.said("order s.csv.cancel") == "The share does not answer."
+    assert cancelled.troubles.said(f"order {inbox.path / 's.csv.cancel'}") == "The share does not answer."
     monkeypatch.undo()
     require_cancelled_once(cancelled, 40)
-    assert cancelled.troubles.said("order s.csv.cancel") is None
+    assert cancelled.troubles.said(f"order {inbox.path / 's.csv.cancel'}") is None
+
+
+def test_an_order_that_is_gone_although_the_share_still_has_its_facts_is_carried_out(
+    cancelled: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, unlink, lstat = cancelled.inboxes[0].path / "s.csv.cancel", Path.unlink, os.lstat
+    file.write_bytes(b"\xef\xbb\xbf\r\n")
+    facts = lstat(file)
+
+    def loses_the_reply(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        if path == file:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+
+    def old(path: Any, **how: Any) -> os.stat_result:
+        return facts if Path(path) == file else lstat(path, **how)
+
+    monkeypatch.setattr(Path, "unlink", loses_the_reply)
+    run(cancelled, 20)
+    assert not file.exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "lstat", old)
+    run(cancelled, 22)
+    monkeypatch.undo()
+    require_cancelled_once(cancelled, 40)
 
 
 def test_an_order_whose_file_cannot_be_removed_is_carried_out_once_it_is_gone(
@@ -353,7 +379,7 @@ def test_an_order_whose_file_cannot_be_removed_is_carried_out_once_it_is_gone(
     run(cancelled, 20, 40, 60)
     assert (latest(cancelled).note, file.exists()) == (None, True)
     said = f"{file} could not be removed: Permission denied. It is obeyed when it is gone."
-    assert cancelled.troubles.said("order s.csv.cancel") == said
+    assert cancelled.troubles.said(f"order {file}") == said
     monkeypatch.undo()
     file.unlink()
     require_cancelled_once(cancelled, 80)
@@ -379,6 +405,76 @@ def test_an_order_whose_share_has_gone_away_is_carried_out_when_it_is_back(
     inbox.path.rmdir()
     away.rename(inbox.path)
     require_cancelled_once(cancelled, 60)
+
+
+# --- several inboxes -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_two(opened: Callable[[], Agent], tmp_path: Path, row: dict[str, str]) -> Agent:
+    """Return an agent of two inboxes, with a job that runs and an order to cancel it in each."""
+    file = tmp_path / "site" / "agent.yaml"
+    folders = [tmp_path / "a", tmp_path / "b"]
+    stored = yaml.safe_load(file.read_text()) | {"inboxes": [{"path": str(folder)} for folder in folders]}
+    file.write_text(yaml.safe_dump(stored))
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        founding.adopt(settings.load(file, {}), folder, "process", NOW)
+        write_csv(folder / "s.csv", [{**row, "subject_id": str(number)}])
+    agent = opened()
+    agent.executor = Waits()
+    run(agent, 0, 2, 3)
+    for folder in folders:
+        (folder / "s.csv.cancel").touch()
+    return agent
+
+
+def of_each(agent: Agent) -> list[str]:
+    """Return the state of the job in each inbox."""
+    standings = [agent.ledger.latest(inbox.path, "s.csv") for inbox in agent.inboxes]
+    return [standing.jobs[0].state.value for standing in standings if standing is not None]
+
+
+def test_orders_of_one_name_in_two_inboxes_are_told_of_apart(
+    of_two: Agent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    unlink = Path.unlink
+
+    def refuses(path: Path, missing_ok: bool = False) -> None:
+        if path.name == "s.csv.cancel":
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuses)
+    run(of_two, 20, 22, 24)
+    assert len([one for one in caplog.records if "could not be removed" in one.getMessage()]) == 2
+
+
+def test_an_order_is_not_taken_for_gone_when_another_share_is_in_the_place_of_its_own(
+    of_two: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (inbox.path for inbox in of_two.inboxes)
+
+    def hangs(inbox: Inbox, name: str, ledger_id: str) -> bool:
+        raise InboxUnavailable("The share does not answer.")
+
+    (second / "s.csv.cancel").unlink()
+    monkeypatch.setattr(Inbox, "obeyed", hangs)
+    run(of_two, 20)
+    monkeypatch.undo()
+    swap(first, second)
+    run(of_two, 40)
+    assert of_each(of_two) == ["running", "running"]
+    swap(first, second)
+    run(of_two, 60)
+    assert of_each(of_two) == ["cancelled", "running"]
+
+
+def swap(one: Path, other: Path) -> None:
+    aside = one.with_name("aside")
+    one.rename(aside)
+    other.rename(one)
+    aside.rename(other)
 
 
 # --- what an order means ---------------------------------------------------------------------------------------------

@@ -96,6 +96,8 @@ def says_nothing(path: Path) -> bool:
     try:
         with open_regular(path) as file:
             content = file.read(BLANK_BYTES + 1)
+    except FileNotFoundError:  # On a share its facts may be old: it was taken away.
+        raise
     except OSError:
         return False
     return not content.decode("utf-16" if content.startswith(UTF_16) else "utf-8-sig", "replace").strip()
