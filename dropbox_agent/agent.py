@@ -196,14 +196,18 @@ class Agent:
         """Carry out what people ordered: to cancel a job, or to run it again."""
         for inbox in self.inboxes:
             if inbox.trouble is None:
-                with self.troubles.alone(f"writing down orders in {inbox.path}"):
-                    for file, trouble in obey.write_down(inbox, self.orders_folder, self.ledger, now):
-                        self.troubles.say(f"order {inbox.path / file}", trouble)
+                with self.troubles.alone(f"orders in {inbox.path}"):
+                    self._obey_in(inbox, now)
         with self.troubles.alone("reading orders"):
             for path, order in orders.given(self.orders_folder):
                 with self.troubles.alone(f"order {path.name}"):
                     obey.carry_out(path, order, self.ledger, self.inboxes, now)
         obey.end_what_is_cancelled(self.ledger, self.executor, now)
+
+    def _obey_in(self, inbox: Inbox, now: datetime) -> None:
+        for order in obey.asked(inbox, self.ledger, now):
+            with self.troubles.alone(f"order {inbox.path / order.by}"):
+                obey.obey(inbox, order, self.ledger, now)
 
     # --- running -----------------------------------------------------------------------------------------------------
 

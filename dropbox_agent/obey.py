@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from dropbox_agent import orders, rewriting
-from dropbox_agent.errors import AgentError, OrderRefused
+from dropbox_agent.errors import OrderRefused
 from dropbox_agent.executors import Executor
 from dropbox_agent.inbox import Inbox
 from dropbox_agent.ledger import Ledger
@@ -24,29 +24,16 @@ LIVE = frozenset({JobState.ACCEPTED, JobState.RUNNING})
 MAY_RUN_AGAIN = frozenset({JobState.FAILED, JobState.CANCELLED})
 
 
-def write_down(inbox: Inbox, folder: Path, ledger: Ledger, now: datetime) -> Iterator[tuple[str, str | None]]:
-    """Turn the files of orders in an inbox into orders on our own disk; yield each file and what kept it from it.
+def asked(inbox: Inbox, ledger: Ledger, now: datetime) -> list[Order]:
+    """Write down what is ordered by files in an inbox; return all of that which is not carried out yet.
 
-    An order is written down, its file removed, and then it is one to be carried out, wherever that was interrupted. One
-    whose file stays is not: it would be carried out for ever. Nor is one whose file says something by now: the next
-    listing tells of it.
+    Raises InboxUnavailable.
     """
-    asked = {order.by: path for path, order in orders.asked(folder) if order.inbox == inbox.path}
-    for order in _listed(inbox, ledger, now):
-        if order.by not in asked:
-            try:
-                asked[order.by] = orders.ask(folder, order)
-            except OrderRefused as error:
-                yield order.by, str(error)
-    for file, path in asked.items():
-        try:
-            if inbox.obeyed(file, ledger.ledger_id):
-                orders.give_asked(path)
-            else:
-                path.unlink()
-            yield file, None
-        except (AgentError, OSError) as error:
-            yield file, str(error)
+    known = {order.by for order in ledger.asked(inbox.path)}
+    new = {order.by: order for order in _listed(inbox, ledger, now) if order.by not in known}
+    if new:
+        ledger.ask([new[file] for file in inbox.still_ordered(new, ledger.ledger_id)])
+    return ledger.asked(inbox.path)
 
 
 def _listed(inbox: Inbox, ledger: Ledger, now: datetime) -> Iterator[Order]:
@@ -57,17 +44,30 @@ def _listed(inbox: Inbox, ledger: Ledger, now: datetime) -> Iterator[Order]:
         yield Order.model_validate({"act": act, "inbox": inbox.path, "manifest": manifest, "asked": now, "by": file})
 
 
+def obey(inbox: Inbox, order: Order, ledger: Ledger, now: datetime) -> None:
+    """Remove the file of an order that was asked, and carry the order out. Raises InboxUnavailable.
+
+    One whose file stays is not carried out: it would be for ever. Nor is one whose file says something by now: the next
+    listing tells of it.
+    """
+    is_meant = inbox.obeyed(order.by, ledger.ledger_id)
+    with ledger.done_with(order):
+        is_read_again = is_meant and _carry_out(order, ledger, now)
+    if is_read_again:  # Only once that is recorded: what is not is carried out anew.
+        _read_again(order, [inbox])
+
+
 def carry_out(path: Path, order: Order, ledger: Ledger, inboxes: Sequence[Inbox], now: datetime) -> None:
-    """Carry out an order that is written down, once; note for each manifest what came of it. Raises OrderRefused."""
+    """Carry out an order that a command wrote down, once. Raises OrderRefused."""
     with ledger.carrying_out(path.stem, now) as is_new:
         is_read_again = is_new and _carry_out(order, ledger, now)
-    if is_read_again:  # Only once that is recorded: what is not is carried out anew.
+    if is_read_again:
         _read_again(order, inboxes)
     orders.put_away(path)
 
 
 def _carry_out(order: Order, ledger: Ledger, now: datetime) -> bool:
-    """Carry out an order for what is in the ledger; return whether the manifest's file is to be read again."""
+    """Carry out an order in the ledger, and note what came of it; return whether the manifest is to be read again."""
     if _lets_a_new_version_run(order, ledger, now):
         return True
     told: dict[int, dict[str, None]] = {}

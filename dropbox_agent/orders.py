@@ -1,8 +1,7 @@
 """What people order: to cancel a job or to run it again. Files on the agent's own disk, carried out at the next tick.
 
-The commands ``retry`` and ``cancel`` write them, and the agent itself does for a ``NAME.retry`` or ``NAME.cancel``
-beside a manifest: as ``.asked``, until the file beside the manifest is gone. An order outlives a crash; which were
-carried out stands in the ledger, by the names of their files.
+The commands ``retry`` and ``cancel`` write them, and the API. An order outlives a crash; which were carried out stands
+in the ledger, by the names of their files. What a file beside a manifest orders is written into the ledger at once.
 """
 
 from __future__ import annotations
@@ -19,39 +18,10 @@ from dropbox_agent import lasting
 from dropbox_agent.errors import OrderRefused
 from dropbox_agent.model import Order
 
-GIVEN = ".json"
-ASKED = ".asked"
-
 
 def give(folder: Path, order: Order) -> Path:
     """Write an order down, durably; return its file. Raises OrderRefused when the folder cannot be written."""
-    return _write(folder, order, GIVEN)
-
-
-def ask(folder: Path, order: Order) -> Path:
-    """Write an order down that is not to be carried out yet, durably; return its file. Raises OrderRefused."""
-    return _write(folder, order, ASKED)
-
-
-def give_asked(path: Path) -> None:
-    """Let an order that was asked be carried out. Raises OrderRefused when the folder cannot be written."""
-    try:
-        path.rename(path.with_suffix(GIVEN))
-        lasting.sync_folder(path.parent)
-    except OSError as error:
-        raise OrderRefused(f"The order {path} could not be renamed: {error.strerror}. It is tried again.") from error
-
-
-def put_away(path: Path) -> None:
-    """Remove an order that was carried out. Raises OrderRefused when the folder cannot be written."""
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:
-        raise OrderRefused(f"The order {path} was carried out, and could not be removed: {error.strerror}.") from error
-
-
-def _write(folder: Path, order: Order, suffix: str) -> Path:
-    path = folder / f"{order.asked:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex}{suffix}"
+    path = folder / f"{order.asked:%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex}.json"
     temporary = path.with_suffix(".tmp")
     try:
         lasting.make_folder(folder)
@@ -62,10 +32,19 @@ def _write(folder: Path, order: Order, suffix: str) -> Path:
         temporary.replace(path)
         lasting.sync_folder(folder)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
+        for written in (temporary, path):
+            with suppress(OSError):
+                written.unlink()
         raise OrderRefused(f"The order could not be written into {folder}: {error.strerror}.") from error
     return path
+
+
+def put_away(path: Path) -> None:
+    """Remove an order that was carried out. Raises OrderRefused when the folder cannot be written."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OrderRefused(f"The order {path} was carried out, and could not be removed: {error.strerror}.") from error
 
 
 def given(folder: Path) -> Iterator[tuple[Path, Order]]:
@@ -73,17 +52,8 @@ def given(folder: Path) -> Iterator[tuple[Path, Order]]:
 
     Raises OrderRefused in the end when one could not be read.
     """
-    return _read(folder, GIVEN)
-
-
-def asked(folder: Path) -> Iterator[tuple[Path, Order]]:
-    """Yield the orders that are not to be carried out yet, as ``given`` does the others."""
-    return _read(folder, ASKED)
-
-
-def _read(folder: Path, suffix: str) -> Iterator[tuple[Path, Order]]:
     trouble = None
-    for path in sorted(folder.glob(f"*{suffix}")):
+    for path in sorted(folder.glob("*.json")):
         try:
             yield path, Order.model_validate_json(path.read_bytes())
         except OSError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -16,7 +16,7 @@ from workspace import a_row, write_csv
 
 from dropbox_agent import assembly, deliver, demonstration, founding, orders, rewriting, settings
 from dropbox_agent.agent import Agent
-from dropbox_agent.errors import InboxUnavailable, LedgerUnavailable, MoveRefused
+from dropbox_agent.errors import InboxUnavailable, LedgerUnavailable, MoveRefused, OrderRefused
 from dropbox_agent.executors import RehearsalExecutor
 from dropbox_agent.inbox import Inbox
 from dropbox_agent.ledger import Ledger
@@ -131,24 +131,23 @@ def test_an_order_that_cannot_be_read_now_waits_and_stops_no_other(
     assert agent.troubles.said("reading orders") is None
 
 
-def test_an_order_for_which_the_disk_is_full_leaves_nothing_behind_and_is_tried_again(
-    agent: Agent, row: dict[str, str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("where", ["the file", "its folder"])
+def test_an_order_for_which_the_disk_is_full_is_refused_and_leaves_nothing_behind(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    before = refused(agent, row)
-    order, fsync = put(agent, "s.csv.retry"), os.fsync
+    agent.orders_folder.mkdir()
+    fsync = os.fsync
 
     def full(descriptor: int) -> None:
-        if Path(os.readlink(f"/proc/self/fd/{descriptor}")).parent == agent.orders_folder:
+        synced = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        if agent.orders_folder == (synced if where == "its folder" else synced.parent):
             raise OSError(errno.ENOSPC, "No space left on device")
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", full)
-    run(agent, 20, 22, 24)
-    assert order.exists()
+    with pytest.raises(OrderRefused, match="could not be written into"):
+        orders.give(agent.orders_folder, Order(act="cancel", job_id="a job", asked=NOW, by="dropbox-agent cancel"))
     assert list(agent.orders_folder.iterdir()) == []
-    monkeypatch.undo()
-    run(agent, 26, 28, 30)
-    assert latest(agent).drop_id > before
 
 
 @pytest.fixture
@@ -240,16 +239,15 @@ def cancelled(opened: Callable[[], Agent], row: dict[str, str]) -> Agent:
 def require_cancelled_once(agent: Agent, *seconds: float) -> None:
     run(agent, *seconds)
     assert latest(agent).note == "Cancelled by s.csv.cancel."
-    assert list(agent.orders_folder.iterdir()) == []
+    assert agent.ledger.asked(agent.inboxes[0].path) == []
     assert not (agent.inboxes[0].path / "s.csv.cancel").exists()
 
 
 @pytest.mark.parametrize(
     ("where", "act"),
     [
-        (orders, "ask"),
+        (Ledger, "ask"),
         (Inbox, "obeyed"),
-        (orders, "give_asked"),
         (Ledger, "cancel"),
         (Ledger, "note"),
         (rewriting, "still"),
@@ -282,22 +280,20 @@ def test_an_order_is_carried_out_once_wherever_the_agent_dies(
 
 
 def test_an_order_whose_file_comes_back_with_a_power_failure_is_not_carried_out_once_more(
-    opened: Callable[[], Agent], cancelled: Agent, monkeypatch: pytest.MonkeyPatch
+    opened: Callable[[], Agent], agent: Agent, row: dict[str, str]
 ) -> None:
-    carried_out: dict[Path, bytes] = {}
-    unlink = Path.unlink
-
-    def remembers(path: Path, missing_ok: bool = False) -> None:
-        if path.parent == cancelled.orders_folder:
-            carried_out[path] = path.read_bytes()
-        unlink(path, missing_ok)
-
-    monkeypatch.setattr(Path, "unlink", remembers)
-    require_cancelled_once(cancelled, 20, 60, 62)
-    assert [job.state.value for job in cancelled.ledger.jobs()] == ["cancelled"]
-    ((path, content),) = carried_out.items()
-    path.write_bytes(content)
-    require_cancelled_once(opened(), 80)
+    agent.executor = Waits()
+    put(agent, "s.csv", row)
+    run(agent, 0, 2, 3)
+    (job,) = latest(agent).jobs
+    order = Order(act="cancel", job_id=job.job_id, asked=NOW, by="dropbox-agent cancel")
+    path = orders.give(agent.orders_folder, order)
+    run(agent, 20, 60, 62)
+    assert [job.state.value for job in agent.ledger.jobs()] == ["cancelled"]
+    path.write_text(order.model_dump_json())
+    again = opened()
+    run(again, 80)
+    assert (latest(again).note, path.exists()) == ("Cancelled by dropbox-agent cancel.", False)
 
 
 def test_an_order_to_read_a_manifest_again_that_could_not_be_recorded_lets_it_be_read_once(
@@ -305,15 +301,15 @@ def test_an_order_to_read_a_manifest_again_that_could_not_be_recorded_lets_it_be
 ) -> None:
     before = refused(agent, row)
     put(agent, "s.csv.retry")
-    carrying_out = Ledger.carrying_out
+    done_with = Ledger.done_with
 
     @contextmanager
-    def at_its_end_the_disk_is_full(ledger: Ledger, order: str, now: datetime) -> Iterator[bool]:
-        with carrying_out(ledger, order, now) as is_new:
-            yield is_new
+    def at_its_end_the_disk_is_full(ledger: Ledger, asked: Order) -> Iterator[None]:
+        with done_with(ledger, asked):
+            yield
             raise LedgerUnavailable("The ledger could not be written.")
 
-    monkeypatch.setattr(Ledger, "carrying_out", at_its_end_the_disk_is_full)
+    monkeypatch.setattr(Ledger, "done_with", at_its_end_the_disk_is_full)
     with pytest.raises(LedgerUnavailable):
         run(agent, 20)
     monkeypatch.undo()
@@ -477,7 +473,52 @@ def swap(one: Path, other: Path) -> None:
     aside.rename(other)
 
 
+def test_an_order_of_an_inbox_whose_path_changes_is_carried_out_once(
+    opened: Callable[[], Agent], of_two: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (inbox.path for inbox in of_two.inboxes)
+    obeyed = Inbox.obeyed
+
+    def hangs(inbox: Inbox, name: str, ledger_id: str) -> bool:
+        obeyed(inbox, name, ledger_id)
+        raise InboxUnavailable("The share does not answer.")
+
+    monkeypatch.setattr(Inbox, "obeyed", hangs)
+    run(of_two, 20)
+    monkeypatch.undo()
+    moved, file = first.with_name("moved"), tmp_path / "site" / "agent.yaml"
+    first.rename(moved)
+    file.write_text(file.read_text().replace(str(first), str(moved)))
+    again = opened()
+    again.executor = Waits()
+    run(again, 40)
+    assert of_each(again) == ["cancelled", "cancelled"]
+    assert [again.ledger.asked(path) for path in (first, moved, second)] == [[], [], []]
+
+
 # --- what an order means ---------------------------------------------------------------------------------------------
+
+
+def test_an_order_that_is_withdrawn_before_its_manifest_has_settled_is_not_carried_out(
+    agent: Agent, row: dict[str, str]
+) -> None:
+    agent.executor = Waits()
+    put(agent, "s.csv", row)
+    order = put(agent, "s.csv.cancel")
+    run(agent, 0)
+    order.unlink()
+    run(agent, 2, 3, 4, 20)
+    assert [job.state.value for job in agent.ledger.jobs()] == ["running"]
+
+
+def test_of_orders_that_are_seen_at_once_the_one_to_cancel_is_carried_out_first(cancelled: Agent) -> None:
+    put(cancelled, "s.csv.retry")
+    run(cancelled, 20)
+    (job,) = latest(cancelled).jobs
+    refused = (
+        f"s.csv.retry was not carried out: Job {job.job_id} is running; only what failed or was cancelled is run again."
+    )
+    assert latest(cancelled).note == refused
 
 
 def test_a_manifest_that_is_cancelled_before_it_has_settled_never_runs(agent: Agent, row: dict[str, str]) -> None:
@@ -582,14 +623,14 @@ def test_a_file_named_like_an_order_that_is_written_while_it_is_obeyed_is_left(
     agent: Agent, row: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = refused(agent, row)
-    order, ask = put(agent, "s.csv.retry"), orders.ask
+    order, ask = put(agent, "s.csv.retry"), Ledger.ask
 
-    def while_it_is_written(folder: Path, given: Order) -> Path:
+    def while_it_is_written(ledger: Ledger, asked: Iterable[Order]) -> None:
         order.write_text("try the second probe")
-        return ask(folder, given)
+        ask(ledger, asked)
 
-    monkeypatch.setattr(orders, "ask", while_it_is_written)
+    monkeypatch.setattr(Ledger, "ask", while_it_is_written)
     run(agent, 20, 22, 40)
     assert order.read_text() == "try the second probe"
-    assert list(agent.orders_folder.iterdir()) == []
+    assert agent.ledger.asked(agent.inboxes[0].path) == []
     assert latest(agent).drop_id == before

@@ -117,6 +117,20 @@ class Inbox:
         """Return (file name, manifest, ``retry`` or ``cancel``) of the empty files beside manifests, as last listed."""
         return [(name, manifest, act) for name, (manifest, act) in sorted(self._orders.items())]
 
+    def still_ordered(self, names: Collection[str], ledger_id: str) -> list[str]:
+        """Return those files of orders that are there as they were listed; others are forgotten, they were withdrawn.
+
+        Raises InboxUnavailable.
+        """
+
+        def there() -> list[str]:
+            return [name for name in names if _orders_something(self.path / name)]
+
+        found = self._if_ours(there, ledger_id)
+        for name in set(names).difference(found):
+            self._orders.pop(name, None)
+        return found
+
     def obeyed(self, name: str, ledger_id: str) -> bool:
         """Remove the file of an order, so that it is carried out once; return False when it says something by now.
 
@@ -451,3 +465,10 @@ class Inbox:
             return False
         self._hint.set()
         return True
+
+
+def _orders_something(path: Path) -> bool:
+    try:
+        return says_nothing(path)
+    except OSError:
+        return False

@@ -61,7 +61,7 @@ class Inboxes(Writer):
             ) from error
 
     def _move(self, before: str, after: str) -> None:
-        for table in ("drops", "seen", "settling"):
+        for table in ("drops", "seen", "settling", "asked"):
             self._do(f"UPDATE {table} SET inbox = ? WHERE inbox = ?", (after, before))
 
     def over(self, before: datetime) -> list[Over]:

@@ -29,6 +29,7 @@ from dropbox_agent.model import (
     JobStanding,
     Level,
     Mail,
+    Order,
     Place,
     Plan,
     Problem,
@@ -117,6 +118,14 @@ class Reader:
             f"SELECT drop_id, name FROM drops WHERE inbox = ? AND instr(note, ?) AND {LATEST}", (str(inbox), text)
         )
         return [(row["drop_id"], row["name"]) for row in rows]
+
+    def asked(self, inbox: Path) -> list[Order]:
+        """Return what was ordered by files in an inbox and is not carried out yet, oldest first."""
+        rows = self._all("SELECT * FROM asked WHERE inbox = ? ORDER BY at, file", (str(inbox),))
+        return [
+            Order(act=row["act"], inbox=inbox, manifest=row["manifest"], asked=as_time(row["at"]), by=row["file"])
+            for row in rows
+        ]
 
     def jobs(self, limit: int = 100, offset: int = 0) -> list[JobStanding]:
         """Return the jobs, newest first."""

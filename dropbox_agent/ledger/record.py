@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ from dropbox_agent.ledger.drops import Drops
 from dropbox_agent.ledger.inboxes import Inboxes
 from dropbox_agent.ledger.inventories import Inventories
 from dropbox_agent.ledger.write import lock_or_refuse
-from dropbox_agent.model import Mail
+from dropbox_agent.model import Mail, Order
 
 PROGRESS_SECONDS = 1.0
 """A status that only shows more progress is written at most this often."""
@@ -65,6 +65,22 @@ class Ledger(Drops, Attempts, Inboxes, Inventories):
             ledger.close()
             raise
         return ledger
+
+    def ask(self, orders: Iterable[Order]) -> None:
+        """Write down what was ordered by files in an inbox; carried out it is once they are gone."""
+        with self._transaction():
+            for order in orders:
+                self._do(
+                    "INSERT INTO asked VALUES (?, ?, ?, ?, ?)",
+                    (str(order.inbox), order.by, order.manifest, order.act, as_text(order.asked)),
+                )
+
+    @contextmanager
+    def done_with(self, asked: Order) -> Iterator[None]:
+        """Forget an order that was asked; what is recorded meanwhile, and that, is one transaction."""
+        with self._transaction():
+            self._do("DELETE FROM asked WHERE inbox = ? AND file = ?", (str(asked.inbox), asked.by))
+            yield
 
     @contextmanager
     def carrying_out(self, order: str, now: datetime) -> Iterator[bool]:

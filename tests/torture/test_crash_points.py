@@ -23,7 +23,7 @@ import pytest
 import yaml
 from workspace import QUICK, a_row, write_csv
 
-from dropbox_agent import assembly, deliver, demonstration, founding, fsck, orders, settings
+from dropbox_agent import assembly, deliver, demonstration, founding, fsck, settings
 from dropbox_agent.agent import database
 from dropbox_agent.executors import RehearsalExecutor
 from dropbox_agent.inbox import Inbox
@@ -57,9 +57,8 @@ POINTS: dict[str, tuple[Any, str]] = {
 }
 """What a crash comes before or after -> the function that does it."""
 ORDER_POINTS: dict[str, tuple[Any, str]] = {
-    "writing down an order": (orders, "ask"),
+    "writing down an order": (Ledger, "ask"),
     "removing the file of an order": (Inbox, "obeyed"),
-    "letting an order be carried out": (orders, "give_asked"),
     "cancelling a job": (Ledger, "cancel"),
     "writing down what came of an order": (Ledger, "note"),
 }
@@ -159,12 +158,13 @@ class Site:
         reader = assembly.open_reader(self.settings)
         states = sorted((drop.name, drop.state.value) for drop in reader.drops(100))
         attempts = [attempt for job in reader.jobs() for attempt in {task.attempt for task in job.tasks}]
+        asked = reader.asked(self.inbox)
         reader.close()
         beside = sorted(path.name for path in self.inbox.glob("*.csv.*"))
         if states not in STATES or max(attempts) > 1:
             found.append(f"{states}, {attempts}")
-        if left := list(self.settings.state_dir.glob("orders/*")):
-            found.append(f"orders that are not carried out: {left}")
+        if asked:
+            found.append(f"orders that are not carried out: {asked}")
         if beside != BESIDE:
             found.append(f"beside the manifests: {beside}")
         return found
