@@ -6,6 +6,7 @@ in the ledger, by the names of their files. What a file beside a manifest orders
 
 from __future__ import annotations
 
+import logging
 import os
 import uuid
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from pydantic import ValidationError
 from dropbox_agent import lasting
 from dropbox_agent.errors import OrderRefused
 from dropbox_agent.model import Order
+
+logger = logging.getLogger(__name__)
 
 
 def give(folder: Path, order: Order) -> Path:
@@ -48,18 +51,31 @@ def put_away(path: Path) -> None:
 
 
 def given(folder: Path) -> Iterator[tuple[Path, Order]]:
-    """Yield the orders that are to be carried out, oldest first; what is no order is set aside as ``.wrong``.
+    """Yield the orders that are to be carried out, oldest first; what is no order is set aside as ``.wrong``, and told.
 
-    Raises OrderRefused in the end when one could not be read.
+    Raises OrderRefused when the folder cannot be listed, and in the end when one could not be read.
     """
     trouble = None
-    for path in sorted(folder.glob("*.json")):
+    for path in _files_in(folder):
         try:
             yield path, Order.model_validate_json(path.read_bytes())
         except OSError as error:
             trouble = f"The order {path} could not be read: {error.strerror}. It is tried again."
-        except ValidationError:
+        except ValidationError as error:
             with suppress(OSError):
                 path.rename(path.with_suffix(".wrong"))
+                logger.error("%s is no order, and was set aside as .wrong: %s", path, error)
     if trouble is not None:
         raise OrderRefused(trouble)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """Return the files of orders. A glob would keep to itself that it could not look."""
+    try:
+        return sorted(folder / name for name in os.listdir(folder) if name.endswith(".json"))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise OrderRefused(
+            f"The orders in {folder} could not be listed: {error.strerror}. It is tried again."
+        ) from error

@@ -131,6 +131,37 @@ def test_an_order_that_cannot_be_read_now_waits_and_stops_no_other(
     assert agent.troubles.said("reading orders") is None
 
 
+def test_orders_that_cannot_be_listed_wait_and_it_is_said(two_run: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    listdir, scandir = os.listdir, os.scandir
+
+    def refuses(look: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def looks(path: Any = ".") -> Any:
+            if Path(path) == two_run.orders_folder:
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return look(path)
+
+        return looks
+
+    monkeypatch.setattr(os, "listdir", refuses(listdir))
+    monkeypatch.setattr(os, "scandir", refuses(scandir))
+    run(two_run, 20)
+    assert "could not be listed: Permission denied" in (two_run.troubles.said("reading orders") or "")
+    monkeypatch.undo()
+    run(two_run, 22)
+    assert states(two_run) == ["cancelled", "cancelled"]
+
+
+def test_a_file_among_the_orders_that_is_none_is_set_aside_and_told(
+    two_run: Agent, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = two_run.orders_folder / "0.json"
+    wrong.write_text('{"act": "cancle"}')
+    run(two_run, 20, 22)
+    assert wrong.with_suffix(".wrong").exists()
+    assert len([one for one in caplog.records if f"{wrong} is no order" in one.getMessage()]) == 1
+    assert states(two_run) == ["cancelled", "cancelled"]
+
+
 @pytest.mark.parametrize("where", ["the file", "its folder"])
 def test_an_order_for_which_the_disk_is_full_is_refused_and_leaves_nothing_behind(
     agent: Agent, monkeypatch: pytest.MonkeyPatch, where: str
