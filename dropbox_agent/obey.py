@@ -78,6 +78,9 @@ def _carry_out(order: Order, ledger: Ledger, now: datetime) -> bool:
             told[refused.drop_id] = {f"{order.by} was not carried out: nothing of this manifest runs.": None}
         else:
             ledger.ask_again(refused.drop_id)
+    elif not told:
+        what = order.job_id or order.manifest
+        logger.warning("%s: nothing is known of %s, so nothing was done.", order.by, what, extra={"action": order.act})
     for drop_id, sentences in told.items():
         ledger.note(drop_id, rewriting.still(ledger.standing(drop_id), " ".join(sentences)), now)
     return not told

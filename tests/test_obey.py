@@ -583,6 +583,16 @@ def test_an_order_to_cancel_what_does_not_run_is_answered(agent: Agent, row: dic
     assert "s.csv.cancel was not carried out: nothing of this manifest runs." in status
 
 
+def test_an_order_for_what_nobody_knows_is_logged(agent: Agent, caplog: pytest.LogCaptureFixture) -> None:
+    put(agent, "other.csv.cancel")
+    orders.give(agent.orders_folder, Order(act="retry", job_id="a job", asked=NOW, by="dropbox-agent retry"))
+    run(agent, 0, 2)
+    assert [one.getMessage() for one in caplog.records if "nothing was done" in one.getMessage()] == [
+        "other.csv.cancel: nothing is known of other.csv, so nothing was done.",
+        "dropbox-agent retry: nothing is known of a job, so nothing was done.",
+    ]
+
+
 def test_an_order_to_run_again_reaches_what_failed_and_what_waits_to_be_run_again(
     agent: Agent, row: dict[str, str]
 ) -> None:
