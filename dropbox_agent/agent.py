@@ -289,7 +289,12 @@ class Agent:
         files = [f"{file}: {self.troubles.said(f'examining {file}')}" for file in self._not_examined]
         undone = [*self.ledger.not_taken(), *self.ledger.undelivered()]
         executor = [self.executor.trouble] if self.executor.trouble else []
-        return [*inboxes, *executor, *files, *(f"{name}: {error}" for name, error in undone)]
+        return [*inboxes, *executor, *files, *self._not_obeyed(), *(f"{name}: {error}" for name, error in undone)]
+
+    def _not_obeyed(self) -> list[str]:
+        """Return why orders that were asked beside manifests are not carried out."""
+        asked = [inbox.path / order.by for inbox in self.inboxes for order in self.ledger.asked(inbox.path)]
+        return [trouble for file in asked if (trouble := self.troubles.said(f"order {file}")) is not None]
 
     # --- details -----------------------------------------------------------------------------------------------------
 

@@ -406,7 +406,7 @@ def test_an_order_whose_file_cannot_be_removed_is_carried_out_once_it_is_gone(
     run(cancelled, 20, 40, 60)
     assert (latest(cancelled).note, file.exists()) == (None, True)
     said = f"{file} could not be removed: Permission denied. It is obeyed when it is gone."
-    assert cancelled.troubles.said(f"order {file}") == said
+    assert cancelled.trouble() == [said]
     monkeypatch.undo()
     file.unlink()
     require_cancelled_once(cancelled, 80)
