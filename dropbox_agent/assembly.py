@@ -341,6 +341,7 @@ def open_agent(settings: Settings, environ: Mapping[str, str], now: datetime) ->
     how, by = pages(settings), examiner(settings, room, shares)
     ledger = open_ledger(settings, now)
     sweep_spool(settings.state_dir / "spool", ledger.contents_recorded())
+    orders.sweep(orders_in(settings), now)
     bound.bind_if_new(settings.work_dir, ledger.ledger_id, ledger.all_job_ids())
     watched = inboxes(settings, shares)
     owner = myself(database(settings.state_dir), ledger.ledger_id)

@@ -11,6 +11,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -19,6 +20,8 @@ from dropbox_agent import lasting
 from dropbox_agent.errors import OrderRefused
 from dropbox_agent.model import Order
 
+LEFT_OVER_SECONDS = 60.0
+"""Nobody takes so long to write one small file."""
 logger = logging.getLogger(__name__)
 
 
@@ -40,6 +43,14 @@ def give(folder: Path, order: Order) -> Path:
                 written.unlink()
         raise OrderRefused(f"The order could not be written into {folder}: {error.strerror}.") from error
     return path
+
+
+def sweep(folder: Path, now: datetime) -> None:
+    """Remove what commands that were killed began to write, and nobody goes on with."""
+    for path in folder.glob("*.tmp"):
+        with suppress(OSError):
+            if now.timestamp() - path.stat().st_mtime > LEFT_OVER_SECONDS:
+                path.unlink()
 
 
 def put_away(path: Path) -> None:
