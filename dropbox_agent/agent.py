@@ -44,6 +44,9 @@ IDLE_SECONDS = 2.0
 NEWS_PER_TICK = 10
 """How many new manifests of one inbox are examined before what runs is looked at again."""
 
+ORDERS_PER_TICK = 50
+"""How many orders beside the manifests of one inbox are carried out before what runs is looked at again."""
+
 
 @dataclass
 class Agent:
@@ -205,7 +208,10 @@ class Agent:
         obey.end_what_is_cancelled(self.ledger, self.executor, now)
 
     def _obey_in(self, inbox: Inbox, now: datetime) -> None:
-        for order in obey.asked(inbox, self.ledger, now):
+        asked = obey.asked(inbox, self.ledger, now)
+        # What could not be carried out before comes last: it keeps no other from its turn.
+        asked.sort(key=lambda order: self.troubles.said(f"order {inbox.path / order.by}") is not None)
+        for order in asked[:ORDERS_PER_TICK]:
             with self.troubles.alone(f"order {inbox.path / order.by}"):
                 obey.obey(inbox, order, self.ledger, now)
 
@@ -275,6 +281,8 @@ class Agent:
             return False
         if any(not waiting.may_wait_long for inbox in watched for waiting in inbox.waiting()):
             return False
+        if None in self._kept_from_obeying(watched):
+            return False
         return self.ledger.is_idle(TRIES)
 
     def notes(self) -> list[str]:
@@ -289,12 +297,13 @@ class Agent:
         files = [f"{file}: {self.troubles.said(f'examining {file}')}" for file in self._not_examined]
         undone = [*self.ledger.not_taken(), *self.ledger.undelivered()]
         executor = [self.executor.trouble] if self.executor.trouble else []
-        return [*inboxes, *executor, *files, *self._not_obeyed(), *(f"{name}: {error}" for name, error in undone)]
+        orders = [trouble for trouble in self._kept_from_obeying(self.inboxes) if trouble is not None]
+        return [*inboxes, *executor, *files, *orders, *(f"{name}: {error}" for name, error in undone)]
 
-    def _not_obeyed(self) -> list[str]:
-        """Return why orders that were asked beside manifests are not carried out."""
-        asked = [inbox.path / order.by for inbox in self.inboxes for order in self.ledger.asked(inbox.path)]
-        return [trouble for file in asked if (trouble := self.troubles.said(f"order {file}")) is not None]
+    def _kept_from_obeying(self, inboxes: Sequence[Inbox]) -> list[str | None]:
+        """Return, of each order that was asked beside a manifest, what keeps it from being carried out, if anything."""
+        asked = [inbox.path / order.by for inbox in inboxes for order in self.ledger.asked(inbox.path)]
+        return [self.troubles.said(f"order {file}") for file in asked]
 
     # --- details -----------------------------------------------------------------------------------------------------
 

@@ -249,6 +249,18 @@ def test_an_order_in_a_file_whose_name_is_not_utf8_is_carried_out_and_stops_no_o
     assert list(two_run.orders_folder.iterdir()) == []
 
 
+def test_what_a_command_that_was_killed_began_to_write_is_removed_at_the_next_start(
+    opened: Callable[[], Agent],
+) -> None:
+    folder = opened().orders_folder
+    folder.mkdir()
+    for name, age in (("killed.tmp", 61), ("being written.tmp", 1)):
+        (folder / name).touch()
+        os.utime(folder / name, (NOW.timestamp() - age,) * 2)
+    opened()
+    assert [path.name for path in folder.iterdir()] == ["being written.tmp"]
+
+
 # --- none is carried out twice ---------------------------------------------------------------------------------------
 
 
@@ -525,6 +537,30 @@ def test_an_order_of_an_inbox_whose_path_changes_is_carried_out_once(
     run(again, 40)
     assert of_each(again) == ["cancelled", "cancelled"]
     assert [again.ledger.asked(path) for path in (first, moved, second)] == [[], [], []]
+
+
+def test_of_many_orders_some_are_carried_out_at_each_look_and_none_that_fails_stands_in_front(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dropbox_agent.agent.ORDERS_PER_TICK", 2)
+    (inbox,) = agent.inboxes
+    run(agent, 0, 2)
+    names = [f"{number}.csv.retry" for number in range(5)]
+    for name in names:
+        put(agent, name)
+    obeyed = inbox.obeyed
+
+    def fails(name: str, ledger_id: str) -> bool:
+        if name in names[:2]:
+            raise InboxUnavailable("It could not be removed.")
+        return obeyed(name, ledger_id)
+
+    monkeypatch.setattr(inbox, "obeyed", fails)
+    seen = []
+    for second in (20, 22, 24):
+        run(agent, second)
+        seen.append(([order.by for order in agent.ledger.asked(inbox.path)], agent.is_idle()))
+    assert seen == [(names, False), ([*names[:2], names[4]], False), (names[:2], True)]
 
 
 # --- what an order means ---------------------------------------------------------------------------------------------

@@ -145,7 +145,8 @@ class Inbox:
                 path.unlink()
             except FileNotFoundError:
                 guard(self.path, ledger_id)  # What is left in the place of a share that went away has no file either.
-            lasting.sync_folder(self.path)
+            with contextlib.suppress(OSError):  # Some shares cannot, and it is gone all the same.
+                lasting.sync_folder(self.path)
             return True
 
         try:
