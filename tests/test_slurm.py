@@ -846,6 +846,18 @@ def test_what_the_controller_forgot_while_it_ran_is_waited_for_while_it_lives_an
     assert cause(executor.observe([missing], later(501 + GRACE))) == lost
 
 
+@pytest.mark.parametrize("code", [-9, 137])
+def test_what_a_controller_that_forgot_it_killed_before_its_wrapper_is_run_again_too(
+    attempt: Attempt, code: int
+) -> None:
+    """Its processes are killed one after the other: the wrapper may have time to write down what it saw."""
+    executor, _ = running_once(attempt, Script([a_job("RUNNING", nodes="n1")]))
+    words = "The controller of Slurm lost its memory of it while it ran."
+    assert cause(executor.observe([killed_task(attempt, code)], later(10))) == (
+        AttemptState.ENDED, Cause.NODE_FAILED, TaskState.FAILED, words,
+    )  # fmt: skip
+
+
 def test_what_may_have_ended_and_been_forgotten_since_it_ran_is_not_run_again(attempt: Attempt) -> None:
     """Nobody had an answer for longer than Slurm keeps what has ended."""
     executor, running = running_once(attempt, Script([a_job("RUNNING", nodes="n1")]))

@@ -30,7 +30,7 @@ TOO_LARGE = re.compile(r"(?i)slurmstepd.*(exceeded (job |step )?memory limit|oom
 GONE = "Slurm does not know it any more, and it left no end record."
 PUT_BACK = "It was stopped in Slurm and put back into the queue there."
 FORGOTTEN = "The controller of Slurm lost its memory of it while it ran."
-"""It then ends what it does not know, at once, so that no end record is left."""
+"""It then ends what it does not know, one process after the other: hardly ever is an end record left."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Judge:
         if says_all(seen) or is_away(seen):
             return seen
         if has_ended(seen):
-            return _with_cause(seen, job, late)
+            by_it = job is None and forgotten and _was_killed(seen)
+            return _ended_by(seen, End(FORGOTTEN, cause=Cause.NODE_FAILED)) if by_it else _with_cause(seen, job, late)
         if _is_gone(seen) and (job is None or state_of(job).stand is Stand.OVER):
             return gone(seen, now)
         if job is None:
@@ -206,6 +207,11 @@ def _with_cause(seen: Observation, job: SlurmJob | None, late: bool) -> Observat
     end = End(PUT_BACK, cause=Cause.PREEMPTED) if put_back else end_of(job, seen.attempt)
     if _was_killed(seen) and end.cause is not Cause.OUT_OF_MEMORY and not put_back:
         return seen
+    return _ended_by(seen, end)
+
+
+def _ended_by(seen: Observation, end: End) -> Observation:
+    """Return the end of an attempt with why Slurm stopped or killed what of it was."""
     stopped = [task for task in seen.tasks if task.state is TaskState.CANCELLED or was_killed(task)]
     tasks = [replace(task, state=end.ends_as, message=end.words) if task in stopped else task for task in seen.tasks]
     if not stopped:
