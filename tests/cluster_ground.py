@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from ending import end_until_none_is_left, environment_of, words_of
+from ending import began_at, end_until_none_is_left, environment_of, words_of
 
 GROUND = Path(f"/tmp/dropbox-agent-clusters-{os.getuid()}")
 """The path is short: names of sockets have 107 bytes."""
@@ -105,7 +105,8 @@ def processes_of(folder: Path) -> list[psutil.Process]:
 
 def _jobs_on(folder: Path, node: str) -> list[psutil.Process]:
     jobs = [one for one in processes_of(folder) if environment_of(one).get("SLURMD_NODENAME") == node]
-    # The step's own daemon first: it would tell the controller how its job has ended.
+    # Who started another comes before it, and the step's own daemon first: they would tell how what they started ended.
+    jobs.sort(key=began_at)
     return [*{step for one in jobs for step in _steps_above(one)}, *jobs]
 
 

@@ -35,6 +35,14 @@ def environment_of(process: psutil.Process) -> dict[str, str]:
         return {}
 
 
+def began_at(process: psutil.Process) -> float:
+    """Return when a process began, in seconds since 1970; 0 for one that is gone. Later ones may have lower numbers."""
+    try:
+        return process.create_time()
+    except psutil.Error:
+        return 0.0
+
+
 def _kill(process: psutil.Process) -> None:
     try:
         process.kill()
