@@ -167,7 +167,7 @@ def test_an_inbox_that_cannot_be_written_is_said_and_the_work_goes_on(
     try:
         done = workspace.agent("run", "--until-idle", "--config", str(workspace.config))
     finally:
-        subprocess.run(["umount", str(workspace.inbox)], check=True)
+        subprocess.run(["umount", "--lazy", str(workspace.inbox)], check=True)
     assert done.returncode == 3
     assert "read-only" in done.stderr
     assert list((workspace.bucket).glob("*/ecephys/settings.xml"))

@@ -214,7 +214,7 @@ def mounted() -> Iterator[Callable[[Path, Path], None]]:
 
     yield mount
     for at in reversed(made):
-        subprocess.run(["umount", str(at)], check=True)
+        subprocess.run(["umount", "--lazy", str(at)], check=True)
 
 
 def test_a_mount_inside_keeps_the_folder(job: OneJob, mounted: Callable[[Path, Path], None]) -> None:
