@@ -93,6 +93,14 @@ class Workspace:
         tasks = [task for status in told for job in status["jobs"] for task in job["tasks"] if task["attempt"]]
         return "\n".join([*printed, *map(json.dumps, tasks)])
 
+    def end(self) -> None:
+        """Kill what was started and goes on."""
+        while self.children:
+            child = self.children.pop()
+            if child.poll() is None:
+                child.kill()
+            child.communicate(timeout=PATIENCE_SECONDS)
+
     def environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         return {**kept, "PYTHONWARNINGS": "error::DeprecationWarning:dropbox_agent", **self.environ}

@@ -64,6 +64,7 @@ def site(workspace: Workspace, _accounted: AccountedCluster, tmp_path: Path) -> 
     made = a_site(workspace, _accounted, tmp_path)
     yield made
     made.gate.touch()
+    workspace.end()
     _accounted.mend()
 
 
