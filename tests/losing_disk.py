@@ -69,8 +69,10 @@ class LosingDisk:
         return max(number for number in range(1, len(self._calls) + 1) if self.call(number) == call)
 
     def made(self, number: int) -> list[Path]:
-        """Return the folders that so many calls had made."""
-        return [Path(f"{self.path}{words[0]}") for call, *words in self._calls[:number] if call == "mkdir"]
+        """Return the folders that so many calls had made, with what is in them made to last."""
+        calls = self._calls[:number]
+        synced = {words[0] for call, *words in calls if call == "fsyncdir"}
+        return [Path(f"{self.path}{words[0]}") for call, *words in calls if call == "mkdir" and words[0] in synced]
 
     def fail(self, number: int, model: Model, seed: int, keeps: Sequence[str] = ()) -> str:
         """Put in the folder what a power failure after so many calls may have left; return a hash of it.

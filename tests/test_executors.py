@@ -578,6 +578,19 @@ def test_what_ran_when_the_machine_went_down_may_be_run_again(tmp_path: Path) ->
     )
 
 
+@pytest.mark.parametrize("handle", [None, "another-boot:1:1", f"{wrapper.boot_id()}:1:1"])
+def test_what_took_its_start_token_and_ended_before_it_began_is_run_again(tmp_path: Path, handle: str | None) -> None:
+    """A power failure may keep the token and not who took it; tasks begin only once both are on the disk."""
+    attempt = an_attempt(tmp_path / "a", "first", handle=handle)
+    AttemptFolder(attempt.folder).token.mkdir(parents=True)
+    (waits,) = local().observe([attempt], NOW)
+    assert not waits.seen
+    (seen,) = local().observe([replace(attempt, first_missing_at=NOW)], NOW + timedelta(seconds=61))
+    assert (seen.state, seen.cause) == (AttemptState.LOST, Cause.NODE_FAILED)
+    words = "Its wrapper ended before it had begun anything: the machine went down, or somebody killed it."
+    assert [(task.key, task.state, task.message) for task in seen.tasks] == [("first", TaskState.FAILED, words)]
+
+
 @pytest.mark.parametrize(
     ("boot", "ordered", "cause", "state"),
     [

@@ -37,6 +37,8 @@ OWNER_GRACE = timedelta(seconds=60)
 """How long a taken start token may be without its owner's name before the attempt counts as lost."""
 
 WENT_DOWN = "The machine went down while it ran."
+NOTHING_BEGUN = "Its wrapper ended before it had begun anything: the machine went down, or somebody killed it."
+"""Who takes a start token makes its name last before it begins."""
 
 
 class LocalExecutor:
@@ -151,6 +153,8 @@ class LocalExecutor:
             return replace(seen, text="Its wrapper is gone; waiting for the process it left behind.")
         if self._ran_before_this_boot(attempt):
             return lost(seen, WENT_DOWN, cause=Cause.NODE_FAILED)
+        if self._owner(attempt) is None and not seen.tasks:
+            return lost(seen, NOTHING_BEGUN, cause=Cause.NODE_FAILED)
         return lost(seen, "The process that ran it is gone and left no end record: somebody or something killed it.")
 
     def _ran_before_this_boot(self, attempt: Attempt) -> bool:

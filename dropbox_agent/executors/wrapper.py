@@ -63,6 +63,8 @@ def take_token(token: str) -> bool:
     owner["slurm_job_id"] = os.environ.get("SLURM_JOB_ID")
     owner["node"] = node()
     write_record(os.path.join(token, "owner.json"), owner)
+    # What begins now must not begin once more after a power failure.
+    sync_folder(os.path.dirname(os.path.abspath(token)))
     return True
 
 
@@ -335,7 +337,11 @@ def write_record(path: str, record: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
-    folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
+    sync_folder(os.path.dirname(os.path.abspath(path)))
+
+
+def sync_folder(path: str) -> None:
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

@@ -134,7 +134,10 @@ class SiteAtWork(SiteInTheDark):
         return self.mails[name] if mails == ["01-begin", "02-retry", "03-end"] else mails
 
     def _what_did_not_arrive(self) -> list[str]:
-        (asset,) = (self.folder / "site" / "buckets" / "default").glob("ecephys*")
+        assets = list((self.folder / "site" / "buckets" / "default").glob("ecephys*"))
+        if len(assets) != 1:
+            return [f"in the bucket are {assets}"]
+        (asset,) = assets
         sources = self._sources()
         pairs = [
             (file, asset / ("" if name == "metadata" else name) / file.relative_to(source))
