@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
-from ending import began_at, end_until_none_is_left, environment_of, words_of
+from ending import began_at, end_until_none_is_left, environment_of, processes, words_of
 
 GROUND = Path(f"/tmp/dropbox-agent-clusters-{os.getuid()}")
 """The path is short: names of sockets have 107 bytes."""
@@ -99,7 +99,7 @@ def end_jobs_on(folder: Path, node: str) -> None:
 
 def processes_of(folder: Path) -> list[psutil.Process]:
     """Return the processes that name a cluster's folder, and what they started."""
-    named = [one for one in psutil.process_iter() if one.pid != os.getpid() and _names(one, f"{folder}/")]
+    named = [one for one in processes() if one.pid != os.getpid() and _names(one, f"{folder}/")]
     return list({one.pid: one for process in named for one in (process, *_children(process))}.values())
 
 

@@ -10,6 +10,12 @@ import psutil
 LONGEST_SECONDS = 60.0
 
 
+def processes() -> list[psutil.Process]:
+    """Return those there are now. Where a number was another's, psutil would remember that one, and end neither."""
+    psutil.process_iter.cache_clear()
+    return list(psutil.process_iter())
+
+
 def end_until_none_is_left(listed: Callable[[], Sequence[psutil.Process]]) -> None:
     """End what is listed, in its order, again and again: one may have gone since it was listed, another have come."""
     until = time.monotonic() + LONGEST_SECONDS

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import cluster_ground
+import ending
 import pytest
 from cluster_ground import Turn
 from ports import PORTS, free_ports
@@ -77,6 +78,36 @@ def test_a_job_whose_processes_come_and_go_is_ended_whole_and_that_of_another_no
         cluster_ground.clear(tmp_path)
         for job in jobs.values():
             job.wait(10)
+
+
+def test_a_process_whose_number_was_another_s_is_ended_at_its_turn() -> None:
+    """Numbers come again after 32,768 others, which a run of all tests goes through many times."""
+    before = subprocess.Popen(["sleep", "600"])
+    assert before.pid in [one.pid for one in ending.processes()]
+    before.kill()
+    before.wait(10)
+    after = _numbered(before.pid)
+    try:
+        (found,) = (one for one in ending.processes() if one.pid == after.pid)
+        found.kill()
+        assert found.wait(10) is not None
+    finally:
+        after.kill()
+        after.wait(10)
+
+
+def _numbered(pid: int) -> subprocess.Popen[bytes]:
+    """Start a process that gets this number, which nobody has now."""
+    last = Path("/proc/sys/kernel/ns_last_pid")
+    if not os.access(last, os.W_OK):
+        pytest.skip("only root chooses the numbers of processes")
+    while True:
+        last.write_text(str(pid - 1))
+        child = subprocess.Popen(["sleep", "600"])
+        if child.pid == pid:
+            return child
+        child.kill()
+        child.wait(10)
 
 
 def test_within_one_run_several_clusters_stand_side_by_side(tmp_path: Path) -> None:

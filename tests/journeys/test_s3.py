@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from ending import end_until_none_is_left, words_of
+from ending import end_until_none_is_left, processes, words_of
 from fault_proxy import Fault, Proxy
 from s3_server import KEY, SECRET, Place
 from workspace import PATIENCE_SECONDS, QUICK, Workspace, a_row, drop, wait_for, write_csv
@@ -70,7 +70,7 @@ def _kill_the_upload(site: Workspace) -> None:
 
 def _processes_in(folder: Path) -> list[psutil.Process]:
     """Return what was called with a file of a folder, wrappers first: one that lives writes down how its task ended."""
-    words = {one: " ".join(words_of(one)) for one in psutil.process_iter()}
+    words = {one: " ".join(words_of(one)) for one in processes()}
     found = [one for one in words if f"{folder}/" in words[one]]
     return sorted(found, key=lambda one: "wrapper.py" not in words[one])
 

@@ -10,6 +10,7 @@ import pytest
 from arrayed import ArraySite
 from cluster import NODES, Cluster
 from cluster_site import on_cluster
+from ending import processes
 from ways import commands, rest
 from workspace import Workspace
 
@@ -105,7 +106,7 @@ def test_an_element_that_is_killed_without_a_word_ends_the_others(site: ArraySit
 
 
 def _wrapper_of(site: ArraySite, element: int) -> psutil.Process:
-    (found,) = (one for one in psutil.process_iter() if _is_wrapper_of(one, str(site.folder), str(element)))
+    (found,) = (one for one in processes() if _is_wrapper_of(one, str(site.folder), str(element)))
     return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 from cluster import NODES, Cluster, running_cluster
+from ending import processes
 
 
 def test_jobs_run_on_four_nodes_at_the_same_time(cluster: Cluster, tmp_path: Path) -> None:
@@ -29,7 +30,7 @@ def test_nothing_is_left_of_a_cluster(cluster: Cluster, tmp_path: Path) -> None:
         other.wait_for((tmp_path / "runs").exists, "running job")
         folder = other.folder
     assert not folder.exists()
-    assert [one.pid for one in psutil.process_iter() if str(folder) in _words_of(one)] == []
+    assert [one.pid for one in processes() if str(folder) in _words_of(one)] == []
     assert cluster.jobs() is not None
 
 
