@@ -114,16 +114,7 @@ def test_a_property_asks_for_the_same_by_both_ways(cluster: Cluster, name: str) 
             rest(cluster).submit(a_job(resources))
         assert refused.value.why is Why.NEVER
     else:
-        assert shown(cluster, taken_by_rest(cluster, a_job(resources))) == by_command
-
-
-def taken_by_rest(cluster: Cluster, request: JobRequest) -> str:
-    """Return the id of a job. Now and then slurmrestd breaks off: it is asked once more, as the agent does."""
-    try:
-        return rest(cluster).submit(request)
-    except Refused as refused:
-        assert refused.why is Why.UNSURE, refused
-        return rest(cluster).submit(request)
+        assert shown(cluster, rest(cluster).submit(a_job(resources))) == by_command
 
 
 def a_job(resources: Mapping[str, Any]) -> JobRequest:
